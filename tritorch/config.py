@@ -1,0 +1,134 @@
+"""Every setting in one place: `TRITORCH_NAME` in the environment, read once, strictly parsed.
+
+`with config(num_threads=1): ...` overrides settings for the current process until the block ends.
+Fields marked `codegen` change the code that is generated, so they are part of the kernel cache's key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tritorch.errors import ConfigError
+
+
+def _choice(*accepted: str) -> Callable[[str, str], str]:
+    def parse(name: str, text: str) -> str:
+        if text not in accepted:
+            raise ConfigError(f"{name} must be one of {', '.join(accepted)}; got {text!r}.")
+        return text
+
+    return parse
+
+
+def _integer(low: int) -> Callable[[str, str], int]:
+    def parse(name: str, text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise ConfigError(f"{name} must be a whole number >= {low}; got {text!r}.")
+        return value
+
+    return parse
+
+
+def _flag(name: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ConfigError(f"{name} must be 0 or 1; got {text!r}.")
+    return text == "1"
+
+
+def _path(name: str, text: str) -> Path:
+    if not text:
+        raise ConfigError(f"{name} must be a directory; got an empty string.")
+    return Path(text).expanduser()
+
+
+def _default_cache_dir() -> Path:
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("tritorch", appauthor=False))
+
+
+def _default_threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _setting(
+    parse: Callable[[str, str], Any],
+    default: Callable[[], Any],
+    text: str,
+    *,
+    codegen: bool = False,
+) -> Any:
+    return field(
+        default_factory=default, metadata={"parse": parse, "help": text, "codegen": codegen}
+    )
+
+
+@dataclass
+class Config:
+    """The settings; an attribute each."""
+
+    cache_dir: Path = _setting(_path, _default_cache_dir, "directory of compiled kernels")
+    cache: str = _setting(
+        _choice("on", "off"),
+        lambda: "on",
+        "off: compile in memory, neither read nor write the cache",
+    )
+    cpu_features: str = _setting(
+        _choice("native", "avx512", "avx2", "x86-64"),
+        lambda: "native",
+        "instruction sets the CPU target may use; lower ones are for tests",
+        codegen=True,
+    )
+    num_threads: int = _setting(
+        _integer(1), _default_threads, "threads that run one CPU kernel, the calling one included"
+    )
+    cpu_cached_bytes: int = _setting(
+        _integer(0), lambda: 4 << 30, "bytes the CPU allocator may keep for reuse"
+    )
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            name = f"TRITORCH_{entry.name.upper()}"
+            text = os.environ.get(name)
+            if text is not None:
+                setattr(self, entry.name, entry.metadata["parse"](name, text))
+
+    @contextmanager
+    def __call__(self, **overrides: Any) -> Iterator[Config]:
+        """Override settings until the block ends; values are checked like the environment's."""
+        known = {entry.name: entry for entry in fields(self)}
+        for name in overrides:
+            if name not in known:
+                raise ConfigError(f"config: no setting {name!r}. Choose from {', '.join(known)}.")
+        saved = {name: getattr(self, name) for name in overrides}
+        parsed = {
+            name: known[name].metadata["parse"](name, str(value))
+            for name, value in overrides.items()
+        }
+        try:
+            for name, value in parsed.items():
+                setattr(self, name, value)
+            yield self
+        finally:
+            for name, value in saved.items():
+                setattr(self, name, value)
+
+    def codegen_key(self) -> str:
+        """The settings that change generated code, for cache keys."""
+        return ";".join(
+            f"{entry.name}={getattr(self, entry.name)}"
+            for entry in fields(self)
+            if entry.metadata["codegen"]
+        )
+
+
+config = Config()

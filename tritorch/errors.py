@@ -1,0 +1,46 @@
+"""Every exception class of the library; each is a subclass of the builtin that PyTorch users catch.
+
+Messages read `op: what is wrong, with the values. What to do.`
+"""
+
+from __future__ import annotations
+
+
+class TritorchError(Exception):
+    """Base of all our own classes, for `except tritorch.errors.TritorchError`."""
+
+
+class ConfigError(TritorchError, ValueError):
+    """A setting (environment variable or `tritorch.config(...)`) has a value outside its accepted set."""
+
+
+class CompileError(TritorchError, RuntimeError):
+    """A kernel could not be compiled; names the kernel and the stage."""
+
+
+class UnsupportedOperation(CompileError):  # noqa: N818 - reads as what it is
+    """The CPU target met a Triton IR operation that it does not know; names operation and kernel."""
+
+
+class ParseError(CompileError):
+    """Triton IR text that the parser does not understand; names the line."""
+
+
+class DeviceError(TritorchError, RuntimeError):
+    """A device that is absent, or operands on different devices."""
+
+
+class OutOfMemoryError(TritorchError, RuntimeError, MemoryError):
+    """An allocation failed after the cache was released; the message has the figures."""
+
+
+class DeviceAssertError(TritorchError, RuntimeError):
+    """`tl.device_assert` failed inside a kernel."""
+
+
+class ShapeError(TritorchError, RuntimeError):
+    """Shapes that do not fit together."""
+
+
+class DtypeError(TritorchError, RuntimeError):
+    """A dtype that the operation does not accept."""
