@@ -1,7 +1,8 @@
 """Every setting in one place: `TRITORCH_NAME` in the environment, read once, strictly parsed.
 
 `with config(num_threads=1): ...` overrides settings for the current process until the block ends.
-Fields marked `codegen` change the code that is generated, so they are part of the kernel cache's key.
+Fields marked `codegen` change the code that is generated, so they are part of the kernel cache's
+key.
 """
 
 from __future__ import annotations

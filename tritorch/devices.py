@@ -1,14 +1,16 @@
-"""`device`: where a tensor lives. Values are interned, so they compare by identity as well as by value."""
+"""`device`: where a tensor lives. Values are interned, so they compare by identity as well as by
+value.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 _PATTERN = re.compile(r"(cpu|cuda)(?::(0|[1-9]\d*))?")
 
 
-class device:  # noqa: N801 - PyTorch's name
+class device:
     """A device such as `device("cpu")`, `device("cuda:1")` or `device("cuda", 1)`.
 
     Raises:
@@ -18,7 +20,7 @@ class device:  # noqa: N801 - PyTorch's name
     __slots__ = ("index", "type")
     type: str
     index: int | None
-    _known: dict[tuple[str, int | None], device] = {}
+    _known: ClassVar[dict[tuple[str, int | None], device]] = {}
 
     def __new__(cls, type: str | device | int, index: int | None = None) -> device:
         if isinstance(type, device):

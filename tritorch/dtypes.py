@@ -1,4 +1,4 @@
-"""dtypes and PyTorch's promotion rules. Interned objects; comparing them is comparing identities."""
+"""dtypes and PyTorch's promotion rules. Interned objects, compared by identity."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import ml_dtypes
 import numpy as np
 
 
-class dtype:  # noqa: N801 - PyTorch's name
+class dtype:
     """An element type.
 
-    Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_complex`, `is_signed`,
-    `triton` ("fp32"; a pointer to it is "*fp32"), `numpy` (the NumPy dtype), `category`
-    (0 bool, 1 integer, 2 floating point: promotion never goes down a category), `compute` (the dtype in which
-    kernels do arithmetic: float32 for float16 and bfloat16, itself otherwise).
+    Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_complex`,
+    `is_signed`, `triton` ("fp32"; a pointer to it is "*fp32"), `numpy` (the NumPy dtype), `category`
+    (0 bool, 1 integer, 2 floating point: promotion never goes down a category), `compute` (the
+    dtype in which kernels do arithmetic: float32 for float16 and bfloat16, itself otherwise).
     """
 
     __slots__ = (
@@ -74,7 +74,8 @@ ALL: Final = (
 BY_NAME: Final = {entry.name: entry for entry in ALL}
 #: PyTorch's short names
 ALIASES: Final = {
-    "float": float32, "double": float64, "half": float16, "char": int8, "short": int16, "int": int32, "long": int64,
+    "float": float32, "double": float64, "half": float16,
+    "char": int8, "short": int16, "int": int32, "long": int64,
 }  # fmt: skip
 _BY_NUMPY: Final = {entry.numpy: entry for entry in ALL}
 
@@ -113,7 +114,9 @@ _promoted: dict[tuple[dtype, dtype], dtype] = {}
 
 
 def promote_types(a: dtype, b: dtype) -> dtype:
-    """The smallest dtype that holds both, by PyTorch's lattice (integers with floats give the float)."""
+    """The smallest dtype that holds both, by PyTorch's lattice (integers with floats give the
+    float).
+    """
     if a is b:
         return a
     found = _promoted.get((a, b))
@@ -130,7 +133,8 @@ def _promote(a: dtype, b: dtype) -> dtype:
         if rank_a == rank_b:  # float16 with bfloat16 and the two float8 meet one floor up
             if rank_a == 0:
                 raise RuntimeError(
-                    f"Promotion for Float8 Types is not supported, attempted to promote {a} and {b}."
+                    "Promotion for Float8 Types is not supported, "
+                    f"attempted to promote {a} and {b}."
                 )
             return float32
         if min(rank_a, rank_b) == 0:
@@ -149,7 +153,7 @@ def _promote(a: dtype, b: dtype) -> dtype:
     return int16 if signed.itemsize <= unsigned.itemsize else signed
 
 
-class finfo:  # noqa: N801 - PyTorch's name
+class finfo:
     """Limits of a floating-point dtype: bits, eps, max, min, tiny, smallest_normal, resolution."""
 
     def __init__(self, kind: dtype | None = None) -> None:
@@ -172,7 +176,7 @@ class finfo:  # noqa: N801 - PyTorch's name
         )
 
 
-class iinfo:  # noqa: N801 - PyTorch's name
+class iinfo:
     """Limits of an integer dtype: bits, max, min."""
 
     def __init__(self, kind: dtype) -> None:

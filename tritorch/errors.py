@@ -11,15 +11,17 @@ class TritorchError(Exception):
 
 
 class ConfigError(TritorchError, ValueError):
-    """A setting (environment variable or `tritorch.config(...)`) has a value outside its accepted set."""
+    """A setting (environment variable or `tritorch.config(...)`) has a value outside its accepted
+    set.
+    """
 
 
 class CompileError(TritorchError, RuntimeError):
     """A kernel could not be compiled; names the kernel and the stage."""
 
 
-class UnsupportedOperation(CompileError):  # noqa: N818 - reads as what it is
-    """The CPU target met a Triton IR operation that it does not know; names operation and kernel."""
+class UnsupportedOperation(CompileError):
+    """The CPU target met an operation of Triton IR that it does not know; names both."""
 
 
 class ParseError(CompileError):

@@ -11,8 +11,9 @@ from functools import cached_property
 class KernelSource:
     """A module body of `@triton.jit` functions and the one to compile.
 
-    `triton` and `tl` (triton.language) are predefined in the body. The text is the whole truth about the
-    kernel: caches are keyed by its hash, so a process that finds its machine code there never imports Triton.
+    `triton` and `tl` (triton.language) are predefined in the body. The text is the whole truth
+    about the kernel: caches are keyed by its hash, so a process that finds its machine code there
+    never imports Triton.
     """
 
     name: str

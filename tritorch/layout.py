@@ -1,7 +1,8 @@
-"""`Layout`: what describes a strided buffer apart from its address, interned; and the arithmetic on shapes.
+"""`Layout`: what describes a strided buffer apart from its address, interned; and the arithmetic on
+shapes.
 
-Tensors of one kind share one Layout, so a launch plan is found by the identity of its operands' layouts.
-Strides are in elements.
+Tensors of one kind share one Layout, so a launch plan is found by the identity of its operands'
+layouts. Strides are in elements.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from tritorch.errors import ShapeError
 
 Shape = tuple[int, ...]
 
-# Programs with ever new shapes must not grow this for ever. Dropping an entry only costs a new plan:
-# a Layout that is still in use stays valid, a fresh one merely has another identity.
+# Programs with ever new shapes must not grow this for ever. Dropping an entry only costs a new
+# plan: a Layout that is still in use stays valid, a fresh one merely has another identity.
 _LIMIT = 1 << 16
 _interned: dict[tuple[Dtype, Shape, Shape, Device], Layout] = {}
 _contiguous: dict[tuple[Dtype, Shape, Device], Layout] = {}
@@ -26,8 +27,8 @@ class Layout:
     """dtype, shape, strides (elements) and device of a buffer; make one with `Layout.of`.
 
     `is_contiguous`: row-major without gaps (sizes 1 are free). `is_dense`: some permutation of the
-    dimensions is. `nbytes`: bytes of a dense buffer of that many elements. `extent`: elements from the
-    first to one past the last that the strides reach.
+    dimensions is. `nbytes`: bytes of a dense buffer of that many elements. `extent`: elements from
+    the first to one past the last that the strides reach.
     """
 
     __slots__ = (
@@ -139,8 +140,8 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
             if result[-offset] not in (1, size):
                 text = " with ".join(str(tuple(s)) for s in shapes)
                 raise ShapeError(
-                    f"{name}: cannot broadcast {text}: sizes {result[-offset]} and {size} differ at "
-                    f"dimension {ndim - offset}. Sizes must be equal or 1; insert a 1 with "
+                    f"{name}: cannot broadcast {text}: sizes {result[-offset]} and {size} differ "
+                    f"at dimension {ndim - offset}. Sizes must be equal or 1; insert a 1 with "
                     "unsqueeze, or reshape."
                 )
             result[-offset] = size
@@ -148,7 +149,9 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
 
 
 def broadcast_strides(shape: Shape, strides: Shape, to: Shape) -> Shape:
-    """Strides with which a buffer of `shape` is read as the broadcast shape `to` (0 where repeated)."""
+    """Strides with which a buffer of `shape` is read as the broadcast shape `to` (0 where
+    repeated).
+    """
     pad = len(to) - len(shape)
     return (0,) * pad + tuple(
         0 if size == 1 and target != 1 else stride

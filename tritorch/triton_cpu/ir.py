@@ -9,7 +9,9 @@ from typing import Any
 
 
 class Type:
-    """`shape` is None for a scalar; `element` is f32, i1, ptr, ...; `pointee` the element behind a pointer."""
+    """`shape` is None for a scalar; `element` is f32, i1, ptr, ...; `pointee` the element behind a
+    pointer.
+    """
 
     __slots__ = ("element", "pointee", "shape")
 

@@ -1,7 +1,8 @@
-"""Text builder for LLVM IR: registers, labels, vector types, intrinsic calls, shared helper functions.
+"""Text builder for LLVM IR: registers, labels, vector types, intrinsic calls, shared helper
+functions.
 
-Text is 48 times faster to produce than llvmlite.ir objects, so code generation is string formatting;
-this class keeps that tidy. `lanes == 1` means a scalar, never a one-element vector.
+Text is 48 times faster to produce than llvmlite.ir objects, so code generation is string
+formatting; this class keeps that tidy. `lanes == 1` means a scalar, never a one-element vector.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class Builder:
 
     # ---- instructions with a shape of their own
     def call(self, name: str, result: str, *arguments: tuple[str, str], attributes: str = "") -> str:
-        """Call an external function or intrinsic, declaring it; `arguments` are (type, register)."""
+        """Call an external function or intrinsic, declaring it; `arguments` are (type, register).
+        """
         self.declarations.add(
             f"declare {result} @{name}({', '.join(kind for kind, _ in arguments)})"
         )
