@@ -1,0 +1,176 @@
+"""The cache of compiled kernels: one file an entry, checked when read, never trusted, never fatal.
+
+An entry is written under a temporary name, flushed to the disk and renamed, so readers see all of it or
+nothing, whoever else writes and whenever the process dies. A file that is truncated, damaged or not ours counts
+as absent. Where the directory cannot be written, one warning is given and entries live in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tritorch.config import config
+
+_MAGIC = b"TRITORCH-OBJECT1"
+_CHECKSUM_BYTES = 16
+_HEADER_BYTES = len(_MAGIC) + _CHECKSUM_BYTES
+_STALE_SECONDS = 3600.0
+
+
+def _checksum(payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def encode(metadata: Mapping[str, Any], code: bytes) -> bytes:
+    """An entry as bytes: magic, checksum, length of the metadata, metadata as JSON, code."""
+    text = json.dumps(metadata, sort_keys=True).encode()
+    payload = len(text).to_bytes(4, "little") + text + code
+    return _MAGIC + _checksum(payload) + payload
+
+
+def decode(data: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """The inverse of `encode`; None for anything that `encode` did not make."""
+    payload = data[_HEADER_BYTES:]
+    if data[: len(_MAGIC)] != _MAGIC or data[len(_MAGIC) : _HEADER_BYTES] != _checksum(payload):
+        return None
+    length = int.from_bytes(payload[:4], "little")
+    return json.loads(payload[4 : 4 + length]), payload[4 + length :]
+
+
+class ObjectCache:
+    """Entries in a directory, by key (hexadecimal)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._memory: dict[str, bytes] = {}
+        self._writable = True
+        self._lock = threading.Lock()
+
+    def path(self, key: str) -> Path:
+        return self.directory / key[:2] / key[2:]
+
+    def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
+        """Metadata and code, or None."""
+        data = self._memory.get(key)
+        if data is None:
+            try:
+                data = self.path(key).read_bytes()
+            except OSError:
+                return None
+        return decode(data)
+
+    def store(self, key: str, metadata: Mapping[str, Any], code: bytes) -> None:
+        data = encode(metadata, code)
+        if self._writable:
+            try:
+                self._write(self.path(key), data)
+                return
+            except OSError as error:
+                self._give_up(error)
+        self._memory[key] = data
+
+    def _give_up(self, error: OSError) -> None:
+        with self._lock:
+            first, self._writable = self._writable, False
+        if first:
+            warnings.warn(
+                f"kernel cache: cannot write to {self.directory}: {error.strerror or error}. Compiled kernels "
+                "are kept for this process only. Set TRITORCH_CACHE_DIR to a directory with space.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _write(self, path: Path, data: bytes) -> None:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        self._remove_stale(path.parent)
+
+    def _remove_stale(self, directory: Path) -> None:
+        """Delete what writers that died an hour ago or more left behind."""
+        oldest = time.time() - _STALE_SECONDS
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(directory):
+                if entry.name.endswith(".tmp") and entry.stat().st_mtime < oldest:
+                    os.unlink(entry.path)
+
+
+_CACHES: dict[Path, ObjectCache] = {}
+
+
+def object_cache() -> ObjectCache | None:
+    """The cache that the settings ask for; None when it is off."""
+    if config.cache == "off":
+        return None
+    directory = config.cache_dir / "cpu"
+    found = _CACHES.get(directory)
+    if found is None:
+        found = _CACHES.setdefault(directory, ObjectCache(directory))
+    return found
+
+
+@cache
+def code_digest() -> str:
+    """A digest of this package's own source files, so that a developer never runs stale machine code."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(path.read_bytes())
+    digest.update((root.parent / "triton_api.py").read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> str:
+    from tritorch.triton_api import triton_version
+    from tritorch.triton_cpu.llvm import binding_version
+
+    return f"triton={triton_version()};llvmlite={binding_version()};code={code_digest()}"
+
+
+def _describe(value: object) -> str:
+    """A constant in words that tell 1, 1.0 and True apart."""
+    cache_key = getattr(value, "cache_key", None)
+    return f"{type(value).__name__}:{value!r}" if cache_key is None else f"function:{cache_key}"
+
+
+def entry_key(
+    digest: str,
+    signature: Mapping[str, str],
+    constants: Mapping[str, Any],
+    options: Mapping[str, Any],
+    fingerprint: str,
+) -> str:
+    """The key of a kernel: everything that its machine code depends on."""
+    parts = [
+        digest,
+        *(f"{name}:{kind}" for name, kind in signature.items()),
+        *(f"{name}={_describe(value)}" for name, value in sorted(constants.items())),
+        *(f"{name}~{_describe(value)}" for name, value in sorted(options.items())),
+        fingerprint,
+        config.codegen_key(),
+        _versions(),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""From a kernel's source to machine code for the CPU: frontend, parser, code generator, LLVM, cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tritorch import triton_api
+from tritorch.errors import CompileError
+from tritorch.kernel_source import KernelSource
+from tritorch.triton_cpu import cache, llvm
+from tritorch.triton_cpu.target import CPUTarget, host
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """Machine code of one kernel: `object_code` defines `void NAME(ptr args, i64 begin, i64 end)`.
+
+    `parameter_types` are the Triton types of the argument slots, in order.
+    """
+
+    name: str
+    object_code: bytes
+    parameter_types: tuple[str, ...]
+    from_cache: bool
+    compile_seconds: float
+
+
+def compile_kernel(
+    source: KernelSource | Any,
+    signature: Mapping[str, str],
+    constants: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    target: CPUTarget | None = None,
+) -> CompiledKernel:
+    """Compile a kernel for the CPU, or fetch it from the cache.
+
+    Args:
+        source: a KernelSource, or a function decorated with `@triton.jit`.
+        signature: parameter name -> Triton type of the parameters that are not constants, in order:
+            `"*fp32"`, `"i32"`, ...; `":16"` appended says that the value is divisible by 16.
+        constants: name -> value of the `tl.constexpr` parameters.
+        options: Triton's (`debug=True` keeps device_assert), and `pipeline`: `"none"` or `"mini"` LLVM passes.
+        target: the CPU to compile for; this machine by default.
+
+    Raises:
+        CompileError: the kernel is wrong; UnsupportedOperation: it has an operation that the target lacks.
+    """
+    start = time.perf_counter()
+    options = options or {}
+    target = target or host()
+    store = cache.object_cache()
+    key = ""
+    if store is not None:
+        digest = triton_api.source_digest(source)
+        key = cache.entry_key(digest, signature, constants, options, target.fingerprint)
+        found = store.load(key)
+        if found is not None:
+            metadata, code = found
+            return CompiledKernel(
+                name=metadata["name"],
+                object_code=code,
+                parameter_types=tuple(metadata["parameter_types"]),
+                from_cache=True,
+                compile_seconds=time.perf_counter() - start,
+            )
+    triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
+    text, parameter_types = _generate(triton_ir, signature, target)
+    code = llvm.compile_object(text, target, options.get("pipeline", "none"), triton_ir.name)
+    if store is not None:
+        metadata = {"name": triton_ir.name, "parameter_types": list(parameter_types)}
+        store.store(key, metadata, code)
+    return CompiledKernel(
+        name=triton_ir.name,
+        object_code=code,
+        parameter_types=parameter_types,
+        from_cache=False,
+        compile_seconds=time.perf_counter() - start,
+    )
+
+
+def stages(
+    source: KernelSource | Any,
+    signature: Mapping[str, str],
+    constants: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    target: CPUTarget | None = None,
+) -> dict[str, str]:
+    """Every form that a kernel takes on its way, as text to read: source, ttir, llir, asm."""
+    options = options or {}
+    target = target or host()
+    triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
+    text, _ = _generate(triton_ir, signature, target)
+    pipeline = options.get("pipeline", "none")
+    return {
+        "source": triton_api.source_text(source),
+        "ttir": triton_ir.pretty,
+        "llir": text,
+        "asm": llvm.compile_assembly(text, target, pipeline, triton_ir.name),
+    }
+
+
+def _generate(
+    triton_ir: triton_api.TritonIR, signature: Mapping[str, str], target: CPUTarget
+) -> tuple[str, tuple[str, ...]]:
+    """LLVM text, and the types of the argument slots."""
+    types, _ = triton_api.split_signature(signature)
+    try:
+        from tritorch.triton_cpu.codegen import generate
+    except ImportError:
+        from tritorch.triton_cpu._prototype_bridge import generate_from_text
+
+        return generate_from_text(triton_ir.text, triton_ir.name), tuple(types.values())
+    raise CompileError(f"{generate}")
