@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritorch import triton_api
-from tritorch.errors import CompileError
+from tritorch.errors import UnsupportedOperation
 from tritorch.kernel_source import KernelSource
 from tritorch.triton_cpu import cache, llvm
+from tritorch.triton_cpu.ir import Type
+from tritorch.triton_cpu.parser import parse_module
 from tritorch.triton_cpu.target import CPUTarget, host
 
 
@@ -106,11 +108,32 @@ def _generate(
     triton_ir: triton_api.TritonIR, signature: Mapping[str, str], target: CPUTarget
 ) -> tuple[str, tuple[str, ...]]:
     """LLVM text, and the types of the argument slots."""
+    functions = parse_module(triton_ir.text, triton_ir.name)
     types, _ = triton_api.split_signature(signature)
+    parameter_types = tuple(types.values())
+    if any(kind.startswith("tensordesc") for kind in parameter_types):
+        # A host descriptor has become a pointer, its shape, its strides, ...
+        arguments = functions[0].regions[0][0].arguments
+        parameter_types = tuple(_slot_type(argument.type) for argument in arguments)
     try:
         from tritorch.triton_cpu.codegen import generate
     except ImportError:
         from tritorch.triton_cpu._prototype_bridge import generate_from_text
 
-        return generate_from_text(triton_ir.text, triton_ir.name), tuple(types.values())
-    raise CompileError(f"{generate}")
+        return generate_from_text(triton_ir.text, triton_ir.name), parameter_types
+    try:
+        return generate(functions, target, triton_ir.name), parameter_types
+    except UnsupportedOperation as error:
+        if triton_ir.name in str(error):
+            raise
+        raise UnsupportedOperation(f"{triton_ir.name}: {error}") from error
+
+
+_FLOAT_TYPES = {"f16": "fp16", "f32": "fp32", "f64": "fp64"}
+
+
+def _slot_type(kind: Type) -> str:
+    """Triton's name of a parameter type in its IR."""
+    if kind.element == "ptr":
+        return "*" + _FLOAT_TYPES.get(kind.pointee or "", kind.pointee or "i8")
+    return _FLOAT_TYPES.get(kind.element, kind.element)
