@@ -1,0 +1,1 @@
+"""Helpers that programs are built from: `utils.data`."""
