@@ -73,6 +73,14 @@ def _setting(
     )
 
 
+_WATCHERS: dict[str, list[Callable[[], None]]] = {}
+
+
+def watch(name: str, callback: Callable[[], None]) -> None:
+    """Call `callback` after each change of the setting `name`, for rooms that act on it at once."""
+    _WATCHERS.setdefault(name, []).append(callback)
+
+
 @dataclass
 class Config:
     """The settings; an attribute each."""
@@ -122,6 +130,11 @@ class Config:
         finally:
             for name, value in saved.items():
                 setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        for callback in _WATCHERS.get(name, ()):
+            callback()
 
     def codegen_key(self) -> str:
         """The settings that change generated code, for cache keys."""
