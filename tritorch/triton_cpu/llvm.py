@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -85,6 +86,7 @@ def compile_assembly(
 _LOCK = threading.RLock()
 _SUPPLIED: dict[str, int] = {}
 _LOADED: list[Any] = []
+_LIBRARY_NUMBERS = itertools.count()
 
 
 def supply_symbols(symbols: Mapping[str, int]) -> None:
@@ -110,7 +112,7 @@ def load_object(object_code: bytes, names: Iterable[str]) -> dict[str, int]:
     llvm = binding()
     names = tuple(names)
     with _LOCK:
-        if b"tritorch_" in object_code:
+        if re.search(rb"\0(tritorch_|__trunc|__extend)", object_code):
             for name, address in support_symbols().items():
                 _SUPPLIED.setdefault(name, address)
         return _link(llvm, object_code, names, _SUPPLIED)
@@ -126,7 +128,7 @@ def _link(
         if name not in names and re.search(rb"\0" + name.encode() + rb"\0", object_code):
             builder.import_symbol(name, address)
     try:
-        library = builder.add_current_process().link(_jit(), f"tritorch{len(_LOADED)}")
+        library = builder.add_current_process().link(_jit(), f"tritorch{next(_LIBRARY_NUMBERS)}")
     except RuntimeError as error:
         raise CompileError(f"{names[0]}: the object does not link: {error}") from error
     _LOADED.append(library)

@@ -1,0 +1,13 @@
+"""Kernels that together use every operation of Triton's IR that we know, with NumPy references.
+
+`CASES` lists them; `check(case)` compiles and runs one.
+"""
+
+from __future__ import annotations
+
+from tests.triton_cpu import suite_pointwise
+from tests.triton_cpu.cases import Case, check
+
+__all__ = ["CASES", "Case", "check"]
+
+CASES: list[Case] = [*suite_pointwise.CASES]
