@@ -1,0 +1,232 @@
+"""`bind`: everything that does not change between two launches, packed for the machine code.
+
+The result is a C-level builtin whose `self` is a `bytes` object: the header, the template of the
+kernel's arguments and the description of the dynamic ones (see `launcher_ir`). Its `__module__` is
+the kernel, which keeps the machine code's name and counter alive as long as the launch is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import operator
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Protocol
+
+from tritorch.errors import DeviceAssertError
+from tritorch.runtime.cpu import launcher_ir
+from tritorch.runtime.cpu.launcher_ir import CHUNK_NS, PARALLEL_NS, SAMPLES, Header, Parameter
+from tritorch.runtime.cpu.native import symbols
+from tritorch.runtime.cpu.pool import pool
+from tritorch.runtime.cpu.pool_ir import MAX_PROGRAMS
+
+_METH_FASTCALL = 0x80
+_GRID_BYTES = 16
+_MAX_GRID = (1 << 31) - 1
+
+#: Triton's type -> bits of the integer and whether it is signed.
+_INTEGERS = {
+    **{f"i{bits}": (bits, True) for bits in (8, 16, 32, 64)},
+    **{f"u{bits}": (bits, False) for bits in (8, 16, 32, 64)},
+}
+_FLOATS = {
+    "fp64": launcher_ir.FLOAT64,
+    "fp32": launcher_ir.FLOAT32,
+    "fp16": launcher_ir.FLOAT16,
+    "bf16": launcher_ir.BFLOAT16,
+}
+_BOOLEANS = ("i1", "u1")
+
+
+class BoundKernel(Protocol):
+    """What `bind` needs to know of a kernel."""
+
+    name: str
+    parameter_types: Sequence[str]
+    entry: int
+    counter_address: int
+    name_bytes: Any  # a ctypes buffer: the name for errors, alive as long as the kernel
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+class _Launcher:
+    """The machine code's entry as a method definition, ready to make builtins from."""
+
+    def __init__(self) -> None:
+        names = symbols()
+        pool()
+        self._keep = (sys.intern("data_ptr"), DeviceAssertError)
+        for name, value in zip(("tritorch_data_ptr_name", "tritorch_assert_error"), self._keep):
+            ctypes.c_void_p.from_address(names[name]).value = id(value)
+        self._method = _MethodDef(
+            b"launch",
+            names["tritorch_launch"],
+            _METH_FASTCALL,
+            b"Launch a kernel with the values of its dynamic arguments, in order.",
+        )
+        new = ctypes.pythonapi.PyCFunction_NewEx
+        prototype = ctypes.PYFUNCTYPE(
+            ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
+        )
+        self._new = prototype(ctypes.cast(new, ctypes.c_void_p).value or 0)
+
+    def builtin(self, header: bytes, kernel: BoundKernel) -> Callable[..., None]:
+        return self._new(ctypes.addressof(self._method), header, kernel)
+
+
+@cache
+def _launcher() -> _Launcher:
+    return _Launcher()
+
+
+def bind(
+    kernel: BoundKernel,
+    grid: Sequence[int],
+    values: Sequence[Any],
+    *,
+    work: float | None = None,
+) -> Callable[..., None]:
+    """The launch of `kernel` on `grid`, as a builtin that takes the dynamic arguments' values.
+
+    Args:
+        kernel: what to launch.
+        grid: up to three counts of programs; a product of 0 launches nothing.
+        values: one for each entry of the kernel's signature: a number (fixed for all launches; an
+            address where the type is a pointer) or None (dynamic).
+        work: estimated nanoseconds of all programs on one thread. A launch of more than 40 us
+            (`PARALLEL_NS`) and more than one program runs on the pool, without the GIL; a shorter
+            one at once on the calling thread. None: the first three launches are timed (their
+            first programs, so that a long first launch is parallel all the same) and decide.
+
+    Raises:
+        ValueError: a grid or a number of values that does not fit.
+        TypeError: a value or a parameter type of a wrong kind.
+    """
+    programs, grid_bytes = _grid(kernel.name, grid)
+    types = tuple(kernel.parameter_types)
+    if len(values) != len(types):
+        raise ValueError(
+            f"bind: kernel {kernel.name} has {len(types)} parameters, got {len(values)} values. "
+            "Give one for each, None where it is dynamic."
+        )
+    template = bytearray(grid_bytes)
+    parameters = []
+    for type_name, value in zip(types, values):
+        if value is None:
+            parameters.append(_parameter(kernel.name, type_name, len(template)))
+            template += bytes(8)
+        else:
+            template += _slot(kernel.name, type_name, value)
+    template += bytes(-len(template) % 16)
+    header = Header(
+        entry=kernel.entry,
+        programs=programs,
+        grain=1,
+        counter=kernel.counter_address,
+        name=ctypes.addressof(kernel.name_bytes),
+        template_bytes=len(template),
+        dynamic=len(parameters),
+        mode=launcher_ir.MEASURE,
+        samples=SAMPLES,
+        least_ns=(1 << 63) - 1,
+    )
+    if work is not None:
+        _decide(header, work)
+    return _launcher().builtin(b"".join((header, template, *parameters)), kernel)
+
+
+def _decide(header: Header, work: float) -> None:
+    header.mode = launcher_ir.PARALLEL if work > PARALLEL_NS else launcher_ir.SERIAL
+    per_program = max(work / max(header.programs, 1), 1e-3)
+    header.grain = max(1, min(int(CHUNK_NS / per_program), MAX_PROGRAMS))
+
+
+def _grid(name: str, grid: Sequence[int]) -> tuple[int, bytes]:
+    """The number of programs, and the head of the arguments."""
+    sizes = [operator.index(size) for size in grid]
+    if not 1 <= len(sizes) <= 3 or any(not 0 <= size <= _MAX_GRID for size in sizes):
+        raise ValueError(
+            f"bind: kernel {name}: grid {tuple(grid)} must be "
+            f"one to three counts of 0..{_MAX_GRID}."
+        )
+    sizes += [1] * (3 - len(sizes))
+    programs = math.prod(sizes)
+    if programs > MAX_PROGRAMS:
+        raise ValueError(
+            f"bind: kernel {name}: grid {tuple(grid)} has {programs} programs, "
+            f"at most {MAX_PROGRAMS} can run. Let each program do more."
+        )
+    return programs, struct.pack("<4i", *sizes, 0)
+
+
+def _parameter(kernel: str, type_name: str, offset: int) -> bytes:
+    low = high = 0
+    if type_name.startswith("*"):
+        kind = launcher_ir.ADDRESS
+    elif type_name == "u64":
+        kind = launcher_ir.UNSIGNED64
+    elif type_name in _INTEGERS:
+        kind = launcher_ir.INTEGER
+        low, high = _range(type_name)
+    elif type_name in _BOOLEANS:
+        kind = launcher_ir.BOOLEAN
+    elif type_name in _FLOATS:
+        kind = _FLOATS[type_name]
+    else:
+        raise _unknown(kernel, type_name)
+    return bytes(Parameter(kind=kind, offset=offset, low=low, high=high))
+
+
+def _range(type_name: str) -> tuple[int, int]:
+    bits, signed = _INTEGERS[type_name]
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _slot(kernel: str, type_name: str, value: Any) -> bytes:
+    """A constant value as its 8 bytes."""
+    if type_name.startswith("*") or type_name in _INTEGERS:
+        number = operator.index(value)
+        low, high = (0, (1 << 64) - 1) if type_name.startswith("*") else _range(type_name)
+        if not low <= number <= high:
+            raise OverflowError(
+                f"bind: kernel {kernel}: {number} is not within {type_name} ({low}..{high})."
+            )
+        return (number & ((1 << 64) - 1)).to_bytes(8, "little")
+    if type_name in _BOOLEANS:
+        return int(bool(value)).to_bytes(8, "little")
+    number = float(value)
+    if type_name == "fp64":
+        return struct.pack("<d", number)
+    if type_name == "fp32":
+        return struct.pack("<f4x", _to_float32(number))
+    if type_name == "fp16":
+        return struct.pack("<e6x", number)
+    if type_name == "bf16":
+        (bits,) = struct.unpack("<I", struct.pack("<f", _to_float32(number)))
+        rounded = bits | 0x400000 if math.isnan(number) else bits + 0x7FFF + (bits >> 16 & 1)
+        return struct.pack("<H6x", rounded >> 16)
+    raise _unknown(kernel, type_name)
+
+
+def _to_float32(number: float) -> float:
+    """`number` as C converts it: beyond the range of float32 it is infinite, not an error."""
+    return ctypes.c_float(number).value
+
+
+def _unknown(kernel: str, type_name: str) -> TypeError:
+    accepted = ("*type", *_BOOLEANS, *_INTEGERS, *_FLOATS)
+    return TypeError(
+        f"bind: kernel {kernel}: unknown parameter type {type_name!r}. "
+        f"Use one of {', '.join(accepted)}."
+    )
