@@ -113,9 +113,7 @@ class Module:
                     args = changed if isinstance(changed, tuple) else (changed,)
         output = self.forward(*args, **kwargs)
         for hook, with_kwargs in list(self._forward_hooks.values()):
-            changed = (
-                hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
-            )
+            changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
             if changed is not None:
                 output = changed
         if self._backward_hooks and isinstance(output, Tensor) and output.requires_grad:
@@ -125,7 +123,11 @@ class Module:
     def _watch_gradients(self, args: tuple[Any, ...], output: Tensor) -> None:
         """Call the full backward hooks once the gradients of all inputs are known."""
         inputs = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
-        found: dict[str, Any] = {"output": None, "inputs": [None] * len(inputs), "left": len(inputs)}
+        found: dict[str, Any] = {
+            "output": None,
+            "inputs": [None] * len(inputs),
+            "left": len(inputs),
+        }
 
         def finish() -> None:
             for hook in list(self._backward_hooks.values()):
@@ -483,9 +485,7 @@ class Module:
                 result[prefix + name] = buffer if keep_vars else buffer.detach()
         for name, child in self._modules.items():
             if child is not None:
-                child.state_dict(
-                    destination=result, prefix=f"{prefix}{name}.", keep_vars=keep_vars
-                )
+                child.state_dict(destination=result, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         for hook in self._state_dict_hooks.values():
             changed = hook(self, result, prefix, {})
             if changed is not None:
@@ -518,9 +518,7 @@ class Module:
         places: dict[str, tuple[Module, str]] = {}
         for path, module in self.named_modules(remove_duplicate=False):
             prefix = f"{path}." if path else ""
-            for name, value in itertools.chain(
-                module._parameters.items(), module._buffers.items()
-            ):
+            for name, value in itertools.chain(module._parameters.items(), module._buffers.items()):
                 if value is not None and name not in module._non_persistent_buffers:
                     places[prefix + name] = (module, name)
         missing = [name for name in places if name not in state]
@@ -602,9 +600,7 @@ class Module:
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [
-            f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()
-        ]
+        children = [f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()]
         if not children and len(lines) <= 1:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join([*lines, *children]) + "\n)"

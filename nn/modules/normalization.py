@@ -44,9 +44,7 @@ class LayerNorm(Module):
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
             value = None
             if wanted:
-                value = Parameter(
-                    tritorch.empty(self.normalized_shape, device=device, dtype=dtype)
-                )
+                value = Parameter(tritorch.empty(self.normalized_shape, device=device, dtype=dtype))
             self.register_parameter(name, value)
         self.reset_parameters()
 
@@ -58,12 +56,9 @@ class LayerNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        return functional.layer_norm(
-            input, self.normalized_shape, self.weight, self.bias, self.eps
-        )
+        return functional.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return (
-            f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )
