@@ -38,7 +38,8 @@ class dtype:
         self.compute: dtype = self
 
     def __repr__(self) -> str:
-        return f"tritorch.{self.name}"
+        # As PyTorch prints it: programs say `import tritorch as torch`, and their output stays the same.
+        return f"torch.{self.name}"
 
     def __reduce__(self) -> str:
         return self.name
