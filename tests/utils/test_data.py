@@ -1,0 +1,126 @@
+"""Datasets, samplers, DataLoader."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tritorch as torch
+from tritorch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    random_split,
+)
+
+
+class Numbers(Dataset[int]):
+    """0 .. n-1."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def __len__(self) -> int:
+        return self.n
+
+
+def test_tensor_dataset_batches_are_rows() -> None:
+    x, y = torch.arange(10).reshape(5, 2), torch.arange(5)
+    data = TensorDataset(x, y)
+    assert [v.tolist() for v in data[3]] == [[6, 7], 3]
+    batches = [[v.tolist() for v in batch] for batch in DataLoader(data, batch_size=2)]
+    assert batches == [[[[0, 1], [2, 3]], [0, 1]], [[[4, 5], [6, 7]], [2, 3]], [[[8, 9]], [4]]]
+    with pytest.raises(ValueError, match="Size mismatch"):
+        TensorDataset(x, torch.ones(4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 9), st.booleans(), st.booleans())
+def test_every_item_comes_once(n: int, batch: int, drop_last: bool, shuffle: bool) -> None:
+    loader = DataLoader(Numbers(n), batch, shuffle=shuffle, drop_last=drop_last)
+    batches = [b.tolist() for b in loader]
+    seen = sorted(i for b in batches for i in b)
+    assert len(batches) == len(loader) == (n // batch if drop_last else -(-n // batch))
+    assert len(seen) == len(set(seen)) == (n - n % batch if drop_last else n)
+    if not shuffle:
+        assert seen == [i for b in batches for i in b]
+
+
+def test_shuffle_is_seeded_and_changes() -> None:
+    def order(seed: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        loader = DataLoader(Numbers(50), None, shuffle=True, generator=generator)
+        return list(loader)
+
+    assert order(1) == order(1) != order(2)
+    assert sorted(order(1)) == list(range(50))
+
+
+def test_samplers() -> None:
+    data = Numbers(6)
+    assert list(SequentialSampler(data)) == list(range(6))
+    assert len(list(RandomSampler(data, replacement=True, num_samples=20))) == 20
+    assert sorted(RandomSampler(data, num_samples=12)) == sorted([*range(6), *range(6)])
+    assert list(BatchSampler(SequentialSampler(data), 4, False)) == [[0, 1, 2, 3], [4, 5]]
+    drawn = list(WeightedRandomSampler([0.0, 1.0, 0.0, 3.0], 400))
+    assert set(drawn) == {1, 3} and 240 < drawn.count(3) < 360
+
+
+def test_collate_keeps_structure() -> None:
+    Pair = namedtuple("Pair", "a b")
+    batch: list[Any] = [
+        {"x": Pair(1, 2.0), "s": "u", "n": np.float32(1)},
+        {"x": Pair(3, 4.0), "s": "v", "n": np.float32(2)},
+    ]
+    result = default_collate(batch)
+    assert isinstance(result["x"], Pair) and result["x"].a.tolist() == [1, 3]
+    assert result["x"].b.dtype is torch.float64 and result["s"] == ["u", "v"]
+    assert result["n"].dtype is torch.float32
+    with pytest.raises(TypeError, match="Give the DataLoader a collate_fn"):
+        default_collate([object()])
+    with pytest.raises(RuntimeError, match="equal size"):
+        default_collate([[1], [1, 2]])
+
+
+def test_iterable_concat_subset_split() -> None:
+    class Stream(IterableDataset[int]):
+        def __iter__(self) -> Any:
+            return iter(range(5))
+
+    assert [b.tolist() for b in DataLoader(Stream(), batch_size=2)] == [[0, 1], [2, 3], [4]]
+    both = Numbers(3) + Numbers(2)
+    assert isinstance(both, ConcatDataset) and [both[i] for i in range(5)] == [0, 1, 2, 0, 1]
+    assert both[-1] == 1
+    with pytest.raises(IndexError, match="out of range"):
+        both[5]
+    assert Subset(Numbers(9), [4, 2])[1] == 2
+    parts = random_split(Numbers(10), [0.7, 0.3])
+    assert [len(p) for p in parts] == [7, 3]
+    assert sorted(i for p in parts for i in p.indices) == list(range(10))
+    with pytest.raises(ValueError, match="Sum of input lengths"):
+        random_split(Numbers(10), [3, 3])
+
+
+def test_loader_errors() -> None:
+    with pytest.raises(ValueError, match="num_workers=2 is not supported yet"):
+        DataLoader(Numbers(1), num_workers=2)
+    with pytest.raises(ValueError, match="mutually exclusive with shuffle"):
+        DataLoader(Numbers(1), shuffle=True, sampler=[0])
+    with pytest.raises(ValueError, match="batch_size should be a positive integer"):
+        DataLoader(Numbers(1), batch_size=0)
