@@ -1,0 +1,257 @@
+"""`@kernel`: a Python function in the Triton language becomes a `Template`, from which plans bind
+launches.
+
+The function is never called and never needs Triton: its text is what counts. Its module starts with
+`from __future__ import annotations` and imports `triton.language as tl` under TYPE_CHECKING only.
+
+Conventions for the parameters of a kernel:
+- pointers first (`*_ptr`), outputs before inputs: the launch takes the dynamic values in this
+  order;
+- then dynamic scalars (learning rates, scales), then what a plan fixes (sizes, strides);
+- a parameter with `stride` or `size` in its name that is 0 or 1 in a plan becomes a compile-time
+  constant, so that a step of 1 is seen as a contiguous access and an absent dimension costs
+  nothing;
+- `name: tl.constexpr` are compile-time constants, in capitals.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernel_source import KernelSource
+from tritorch.layout import Layout
+
+Choices = Mapping[str, Any]
+_INT32_MAX = 2**31 - 1
+
+
+class Helper:
+    """A function that kernels call; its text is added to theirs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *_args: Any, **_options: Any) -> Any:
+        raise TypeError(
+            f"{self.name}: a kernel helper exists inside kernels only; it has no host code."
+        )
+
+    @cached_property
+    def text(self) -> str:
+        return _jit_text(self.function)
+
+    @cached_property
+    def helpers(self) -> tuple[Helper, ...]:
+        """The helpers it names, those that they name included, each before its users."""
+        found: dict[str, Helper] = {}
+        for name in self.function.__code__.co_names:
+            value = self.function.__globals__.get(name)
+            if isinstance(value, Helper):
+                found.update({inner.name: inner for inner in value.helpers})
+                found[value.name] = value
+        return tuple(found.values())
+
+
+class Template(Helper):
+    """A hand-written kernel: its source, its declared constants, their defaults and tuning space.
+
+    Attributes:
+        parameters: all parameter names, in order.
+        constants: those annotated `tl.constexpr`.
+        space: constant (or launch option) -> the values a tuner may try.
+        key: names that a tuned choice depends on.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        space: Mapping[str, Sequence[Any]],
+        default: Callable[..., Choices] | Choices,
+        keep: Callable[..., bool],
+        key: Sequence[str],
+    ) -> None:
+        super().__init__(function)
+        self.parameters = tuple(inspect.signature(function).parameters)
+        notes = function.__annotations__
+        self.constants = tuple(n for n in self.parameters if notes.get(n) == "tl.constexpr")
+        self.space = MappingProxyType(dict(space))
+        self.keep = keep
+        self.key = tuple(key)
+        self._default = default
+        self._sources: dict[tuple[tuple[str, str], ...], KernelSource] = {}
+        unknown = [n for n in self.space if n not in self.constants and n not in _LAUNCH_OPTIONS]
+        if unknown:
+            raise TypeError(
+                f"{self.name}: space names {unknown}, which are no constants of the kernel."
+            )
+
+    def default(self, target: str, **facts: Any) -> dict[str, Any]:
+        """The choice without tuning, deterministic: `facts` are the sizes and dtypes the rule looks
+        at.
+        """
+        choice = self._default
+        return dict(choice(target=target, **facts) if callable(choice) else choice)
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Every kept combination of the tuning space, in declared order."""
+        combinations: list[dict[str, Any]] = [{}]
+        for name, values in self.space.items():
+            combinations = [{**c, name: v} for c in combinations for v in values]
+        return [c for c in combinations if self.keep(**c)]
+
+    @property
+    def source(self) -> KernelSource:
+        return self.specialised({})
+
+    def specialised(self, pasted: Mapping[str, str]) -> KernelSource:
+        """The source with the text of some helpers replaced: name -> a whole `def name(...)`.
+
+        This is how a pointwise epilogue gets into a kernel that calls its helper `epilogue`.
+        """
+        key = tuple(sorted(pasted.items()))
+        source = self._sources.get(key)
+        if source is None:
+            unknown = set(pasted) - {helper.name for helper in self.helpers}
+            if unknown:
+                raise TypeError(
+                    f"{self.name}: calls no helpers named {', '.join(sorted(unknown))}."
+                )
+            parts = [
+                _decorated(pasted[h.name]) if h.name in pasted else h.text for h in self.helpers
+            ]
+            source = KernelSource(self.name, "\n\n".join([*parts, self.text]))
+            self._sources[key] = source
+        return source
+
+    def bind(
+        self,
+        device: Device,
+        grid: Sequence[int],
+        operands: Mapping[str, Layout | Dtype | str],
+        values: Mapping[str, Any],
+        *,
+        scalars: Mapping[str, str] = MappingProxyType({}),
+        pasted: Mapping[str, str] = MappingProxyType({}),
+        work: int | None = None,
+    ) -> Callable[..., None]:
+        """Compile for these operands and bind everything that does not change between calls.
+
+        Args:
+            grid: up to three counts of programs.
+            operands: pointer parameter -> layout (or dtype, or Triton type) behind it; dynamic.
+            values: number of every other parameter, constants included. A pointer parameter given
+                here as an
+                int is an address that the plan owns (its type stands in `operands`).
+            scalars: parameter -> Triton type ("fp32", "i64") of the dynamic numbers.
+            pasted: helper name -> text that replaces it.
+            work: rough number of elements the launch touches, for the choice of threads.
+        Returns:
+            the launch: takes addresses and scalars in the kernel's order.
+        """
+        from tritorch.runtime import get_target
+
+        signature, constants, bound = self.arguments(operands, values, scalars)
+        target = get_target(device.type)
+        compiled = target.compile(self.specialised(pasted), signature, constants)
+        return target.bind(compiled, tuple(grid), bound, work=work)
+
+    def arguments(
+        self,
+        operands: Mapping[str, Layout | Dtype | str],
+        values: Mapping[str, Any],
+        scalars: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[dict[str, str], dict[str, Any], list[Any]]:
+        """Signature, constants and bound values (None: dynamic) for a compile and a bind."""
+        wide = any(isinstance(o, Layout) and o.extent > _INT32_MAX for o in operands.values())
+        signature: dict[str, str] = {}
+        constants: dict[str, Any] = {}
+        bound: list[Any] = []
+        for name in self.parameters:
+            if name in operands:
+                signature[name] = _pointer(operands[name])
+                bound.append(values.get(name))
+            elif name in scalars:
+                signature[name] = scalars[name]
+                bound.append(None)
+            elif name not in values:
+                raise TypeError(f"{self.name}: parameter {name!r} has no value. Give it in values.")
+            elif name in self.constants or _specialised(name, values[name]):
+                constants[name] = values[name]
+            else:
+                signature[name] = _number_type(values[name], wide)
+                bound.append(values[name])
+        unknown = (set(operands) | set(values) | set(scalars)) - set(self.parameters)
+        if unknown:
+            raise TypeError(f"{self.name}: has no parameters {', '.join(sorted(unknown))}.")
+        return signature, constants, bound
+
+
+_LAUNCH_OPTIONS = ("num_warps", "num_stages")
+
+
+def kernel(
+    *,
+    space: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    default: Callable[..., Choices] | Choices = MappingProxyType({}),
+    keep: Callable[..., bool] = lambda **_: True,
+    key: Iterable[str] = (),
+) -> Callable[[Callable[..., Any]], Template]:
+    """Declare a kernel; see `Template` for the arguments."""
+
+    def declare(function: Callable[..., Any]) -> Template:
+        return Template(function, space, default, keep, tuple(key))
+
+    return declare
+
+
+def helper(function: Callable[..., Any]) -> Helper:
+    """Declare a function that kernels may call."""
+    return Helper(function)
+
+
+def _specialised(name: str, value: Any) -> bool:
+    return value is None or (value in (0, 1) and ("stride" in name or "size" in name))
+
+
+def _pointer(operand: Layout | Dtype | str) -> str:
+    if isinstance(operand, str):
+        return operand
+    kind = operand.dtype if isinstance(operand, Layout) else operand
+    return f"*{kind.triton}"
+
+
+def _number_type(value: Any, wide: bool) -> str:
+    if isinstance(value, bool):
+        return "i1"
+    if isinstance(value, float):
+        return "fp32"
+    return "i64" if wide or not -_INT32_MAX - 1 <= value <= _INT32_MAX else "i32"
+
+
+def _jit_text(function: Callable[..., Any]) -> str:
+    return _decorated(textwrap.dedent(inspect.getsource(function)))
+
+
+def _decorated(text: str) -> str:
+    """The function's text from its `def` on, under `@triton.jit`; the docstring is not part of the
+    code.
+    """
+    tree = ast.parse(text).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    lines = text.splitlines()
+    head = lines[tree.lineno - 1 : tree.body[0].lineno - 1]
+    first = tree.body[0]
+    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    start = first.end_lineno if documented and first.end_lineno else first.lineno - 1
+    body = lines[start : tree.end_lineno]
+    return "\n".join(["@triton.jit", *head, *body]) + "\n"
