@@ -7,6 +7,7 @@ formatting; this class keeps that tidy. `lanes == 1` means a scalar, never a one
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ BITS = {
     "f8E5M2": 8,
     "f8E4M3FN": 8,
 }
+
+_FOLD = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
 
 _SUFFIX = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16", "ptr": "p0"}
 
@@ -96,6 +99,24 @@ class Builder:
         self.lines.append("")
         return len(self.lines) - 1
 
+    # ---- functions beside this one
+    def child(self) -> Builder:
+        """A builder for another function of the same module: declarations and helpers are shared."""
+        return Builder(declarations=self.declarations, helpers=self.helpers)
+
+    def function(
+        self, name: str, result: str, parameters: Iterable[tuple[str, str]], attributes: str = ""
+    ) -> str:
+        """The whole text of an internal function whose body is what this builder collected.
+
+        `parameters` are (type with its attributes, register).
+        """
+        signature = ", ".join(f"{kind} {register}" for kind, register in parameters)
+        head = (
+            f"define internal {result} @{name}({signature}) {attributes or 'nounwind'} {{\nentry:\n"
+        )
+        return head + "\n".join([*self.allocas, *self.lines, "}\n"])
+
     # ---- types and literals
     @staticmethod
     def type(element: str, lanes: int) -> str:
@@ -122,7 +143,9 @@ class Builder:
         )
 
     def widen(self, value: Vec, lanes: int) -> str:
-        return self.splat(value.register, value.element, lanes) if value.lanes == 1 else value.register
+        return (
+            self.splat(value.register, value.element, lanes) if value.lanes == 1 else value.register
+        )
 
     @staticmethod
     def constants(element: str, values: Iterable[object]) -> str:
@@ -133,10 +156,36 @@ class Builder:
     def lane_numbers(self, element: str, lanes: int) -> str:
         return self.constants(element, range(lanes))
 
+    # ---- scalar integers that may be known now
+    def integer(self, op: str, a: int | str, b: int | str, element: str = "i64") -> int | str:
+        """add, sub or mul of numbers or registers, folded where possible."""
+        if isinstance(a, int) and isinstance(b, int):
+            return _FOLD[op](a, b)
+        if b == 0 and op in ("add", "sub"):
+            return a
+        if a == 0 and op == "add":
+            return b
+        if op == "mul":
+            if a == 0 or b == 0:
+                return 0
+            if a == 1:
+                return b
+            if b == 1:
+                return a
+        return self.define(f"{op} {element} {a}, {b}")
+
+    def extend(self, value: int | str, source: str, target: str = "i64") -> int | str:
+        """Sign-extend (or cut) a scalar integer."""
+        if isinstance(value, int) or source == target:
+            return value
+        op = "sext" if BITS[source] < BITS[target] or source == "i1" else "trunc"
+        return self.define(f"{op} {source} {value} to {target}")
+
     # ---- instructions with a shape of their own
-    def call(self, name: str, result: str, *arguments: tuple[str, str], attributes: str = "") -> str:
-        """Call an external function or intrinsic, declaring it; `arguments` are (type, register).
-        """
+    def call(
+        self, name: str, result: str, *arguments: tuple[str, str], attributes: str = ""
+    ) -> str:
+        """Call an external function or intrinsic, declaring it; `arguments` are (type, register)."""
         self.declarations.add(
             f"declare {result} @{name}({', '.join(kind for kind, _ in arguments)})"
         )
