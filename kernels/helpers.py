@@ -1,0 +1,128 @@
+"""Device functions that the spellings of some primitives call; their text is put before the kernels that do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LIBDEVICE: Final = "from triton.language.extra import libdevice\n"
+
+HELPERS: Final[dict[str, str]] = {
+    # Division by 0, and of the lowest number by -1, trap on CPUs even in masked lanes: divide by 1 there instead.
+    "safe_divisor": """
+@triton.jit
+def safe_divisor(y, SIGNED: tl.constexpr):
+    one = tl.full((), 1, y.dtype)
+    if SIGNED:
+        return tl.where((y == 0) | (y + 1 == 0), one, y)
+    else:
+        return tl.where(y == 0, one, y)
+""",
+    "truncate_divide": """
+@triton.jit
+def truncate_divide(x, y, SIGNED: tl.constexpr):
+    quotient = x // safe_divisor(y, SIGNED)
+    if SIGNED:
+        quotient = tl.where(y + 1 == 0, -quotient, quotient)
+    return quotient
+""",
+    "truncate_remainder": """
+@triton.jit
+def truncate_remainder(x, y, SIGNED: tl.constexpr):
+    return x % safe_divisor(y, SIGNED)
+""",
+    "floor_remainder": """
+@triton.jit
+def floor_remainder(x, y, SIGNED: tl.constexpr):
+    rest = x % safe_divisor(y, SIGNED)
+    if SIGNED:
+        rest = tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+    return rest
+""",
+    "floor_divide": """
+@triton.jit
+def floor_divide(x, y, SIGNED: tl.constexpr):
+    divisor = safe_divisor(y, SIGNED)
+    quotient = x // divisor
+    if SIGNED:
+        rest = x - quotient * divisor
+        quotient = tl.where((rest != 0) & ((rest < 0) != (y < 0)), quotient - 1, quotient)
+        quotient = tl.where(y + 1 == 0, -x, quotient)
+    return quotient
+""",
+    "float_remainder": """
+@triton.jit
+def float_remainder(x, y):
+    rest = libdevice.fmod(x, y)
+    return tl.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+""",
+    # CPython's algorithm: exact where x / y would round up to the next whole number.
+    "float_floor_divide": """
+@triton.jit
+def float_floor_divide(x, y):
+    rest = libdevice.fmod(x, y)
+    quotient = (x - rest) / y
+    quotient = tl.where((rest != 0) & ((rest < 0) != (y < 0)), quotient - 1, quotient)
+    whole = tl.floor(quotient)
+    whole = tl.where(quotient - whole > 0.5, whole + 1, whole)
+    whole = tl.where(quotient == 0, libdevice.copysign(quotient * 0, x / y), whole)
+    return tl.where(y == 0, x / y, whole)
+""",
+    # By repeated squaring; a negative exponent leaves 0, but for a base of 1 or -1.
+    "integer_power": """
+@triton.jit
+def integer_power(x, y, SIGNED: tl.constexpr):
+    one = tl.full((), 1, x.dtype)
+    zero = tl.full((), 0, x.dtype)
+    exponent = y
+    if SIGNED:
+        exponent = tl.where(y < 0, -y, y)
+    base = x
+    result = tl.where((exponent & 1) != 0, base, one)
+    for _ in tl.static_range(31 if x.dtype.primitive_bitwidth > 16 else x.dtype.primitive_bitwidth - 1):
+        exponent = exponent >> 1
+        base = base * base
+        result = tl.where((exponent & 1) != 0, result * base, result)
+    if SIGNED:
+        kept = tl.where((x == 1) | (x + 1 == 0), result, zero)
+        result = tl.where(y < 0, kept, result)
+    return result
+""",
+    "wide_shift_left": """
+@triton.jit
+def wide_shift_left(x, y, BITS: tl.constexpr):
+    fits = (y >= 0) & (y < BITS)
+    zero = tl.full((), 0, x.dtype)
+    return tl.where(fits, x << tl.where(fits, y, zero), zero)
+""",
+    "wide_shift_right": """
+@triton.jit
+def wide_shift_right(x, y, BITS: tl.constexpr, SIGNED: tl.constexpr):
+    fits = (y >= 0) & (y < BITS)
+    most = tl.full((), BITS - 1, x.dtype)
+    shifted = x >> tl.where(fits, y, most)
+    if SIGNED:
+        return shifted
+    else:
+        return tl.where(fits, shifted, tl.full((), 0, x.dtype))
+""",
+}
+
+#: helpers that a helper calls
+NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "truncate_divide": ("safe_divisor",),
+    "truncate_remainder": ("safe_divisor",),
+    "floor_remainder": ("safe_divisor",),
+    "floor_divide": ("safe_divisor",),
+}
+
+
+def prelude(names: set[str], body: str) -> str:
+    """The text that goes before `body`: imports and the helpers of these names, in a fixed order."""
+    wanted = set(names)
+    for name in names:
+        wanted.update(NEEDS.get(name, ()))
+    functions = "".join(
+        text.lstrip("\n") + "\n\n" for name, text in HELPERS.items() if name in wanted
+    )
+    imports = _LIBDEVICE + "\n\n" if "libdevice." in functions + body else ""
+    return imports + functions

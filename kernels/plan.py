@@ -1,0 +1,77 @@
+"""`Plan`: what does not change between two calls of one kind, and how to launch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tritorch.layout import Layout
+
+Launch = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch of a plan of several: `arguments` are indices of the plan's arguments, or -1 - i for workspace i."""
+
+    launch: Launch
+    arguments: tuple[int, ...]
+
+
+class Plan:
+    """A bound computation.
+
+    Attributes:
+        outputs: layouts of the outputs; the caller allocates them.
+        launch: takes the outputs' addresses, the tensor inputs' addresses and the scalar operands' values,
+            each in operand order.
+        kernels: the target's compiled kernels, for `tritorch.kernels.source` and statistics.
+        steps, workspaces: the launches and the sizes (bytes) of the buffers between them, for `compile`.
+    """
+
+    __slots__ = ("kernels", "launch", "outputs", "steps", "workspaces")
+
+    def __init__(
+        self,
+        outputs: Sequence[Layout],
+        launch: Launch,
+        kernels: Sequence[Any] = (),
+        steps: Sequence[Step] = (),
+        workspaces: Sequence[int] = (),
+    ) -> None:
+        self.outputs = tuple(outputs)
+        self.launch = launch
+        self.kernels = tuple(kernels)
+        self.steps = tuple(steps)
+        self.workspaces = tuple(workspaces)
+
+    @classmethod
+    def of_steps(
+        cls,
+        outputs: Sequence[Layout],
+        target: Any,
+        steps: Sequence[Step],
+        workspaces: Sequence[int],
+        kernels: Sequence[Any],
+    ) -> Plan:
+        """A plan of several launches; workspaces live in the target's memory for the length of a call."""
+
+        def launch(*values: Any) -> None:
+            held = [target.allocate(nbytes) for nbytes in workspaces]
+            try:
+                for step in steps:
+                    step.launch(*(values[i] if i >= 0 else held[-1 - i] for i in step.arguments))
+            finally:
+                for address, nbytes in zip(held, workspaces):
+                    target.free(address, nbytes)
+
+        return cls(outputs, launch, kernels, steps, workspaces)
+
+    def __repr__(self) -> str:
+        names = ", ".join(getattr(k, "name", "?") for k in self.kernels)
+        return f"Plan({names or 'nothing to launch'} -> {', '.join(map(repr, self.outputs))})"
+
+
+def nothing(*_values: Any) -> None:
+    """The launch of a plan whose outputs are empty."""

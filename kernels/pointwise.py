@@ -1,0 +1,220 @@
+"""Pointwise kernels: expression trees become Triton kernels for any rank, broadcast and strides.
+
+For the operations' authors:
+
+    kernel = PointwiseKernel("axpy", ["x", "y", "alpha"], trace(lambda x, y, alpha: x + alpha * y, ["x", "y", "alpha"]))
+    plan = kernel.plan([x_layout, y_layout, float], computes=[float32] * 3, out_dtypes=[float32])
+    plan.outputs                                   # layouts to allocate
+    plan.launch(out_address, x_address, y_address, 2.0)
+
+- `operands`: a Layout for a tensor; the Python type (bool, int, float) of a scalar operand, which is a run-time
+  argument: no new kernel for a new number.
+- `computes[i]`: the dtype to which operand i is converted on load (arithmetic is in its `.compute`), usually the
+  promoted dtype of the operation. `out_dtypes[i]`: what output i is converted to on store.
+- Output layouts follow PyTorch: dense, in the order of the operands' strides. For in-place and `out=` give
+  `out_layouts` (all outputs have the broadcast shape). Without tensor operands give `out_shape` (contiguous on
+  `device`) or `out_layouts`.
+- `plan.launch(*outputs, *tensor inputs, *scalars)`, each in operand order.
+
+A kernel is specialised on the collapsed rank, on each operand's innermost strides being 0, 1 or a run-time number,
+and on the dtypes. Sizes and strides are run-time arguments: a new shape never compiles. Blocks are fixed: flat
+kernels take `FLAT_BLOCK` elements a program; tiles of rows x columns hold as many (`_tile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tritorch import devices
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernel_source import KernelSource
+from tritorch.kernels.expression import Expr, input_names, substitute, topological, variable
+from tritorch.kernels.plan import Plan, nothing
+from tritorch.kernels.pointwise_source import Operand, SourceKey, free_name, pointwise_source
+from tritorch.kernels.strides import dense_like, needs_int64, stride_class
+from tritorch.kernels.triton_printer import scalar_type
+from tritorch.layout import (
+    Layout,
+    Shape,
+    broadcast_shapes,
+    broadcast_strides,
+    collapse,
+    contiguous_strides,
+)
+
+#: elements of a flat block per device type
+FLAT_BLOCK = {"cpu": 4096, "cuda": 1024}
+#: columns of a tile, by the size of the inner dimension
+_COLUMNS = (16, 64, 256, 1024)
+
+
+class PointwiseKernel:
+    """A family of kernels that compute the same trees.
+
+    Args:
+        name: of the operation; part of the kernels' names.
+        inputs: names of the operands, in order.
+        outputs: a tree each.
+    """
+
+    def __init__(self, name: str, inputs: Sequence[str], outputs: Sequence[Expr]) -> None:
+        self.name = name
+        unknown = set(input_names(outputs)) - set(inputs)
+        if unknown:
+            raise TypeError(
+                f"{name}: the trees read {', '.join(sorted(unknown))}, which are no inputs."
+            )
+        self.inputs = tuple(map(free_name, inputs))
+        self.outputs = substitute(
+            outputs, {old: variable(new) for old, new in zip(inputs, self.inputs) if old != new}
+        )
+        self.reads_index = any(node.op == "index" for node in topological(self.outputs))
+        self._sources: dict[SourceKey, KernelSource] = {}
+        self._compiled: dict[tuple[SourceKey, int, int, Device], Any] = {}
+
+    def __repr__(self) -> str:
+        return f"PointwiseKernel({self.name!r}, {list(self.inputs)}, {list(self.outputs)})"
+
+    def plan(
+        self,
+        operands: Sequence[Layout | type],
+        computes: Sequence[Dtype],
+        out_dtypes: Sequence[Dtype],
+        out_layouts: Sequence[Layout] | None = None,
+        out_shape: Shape | None = None,
+        device: Device | None = None,
+    ) -> Plan:
+        """A launch for these operands; see the module's text."""
+        tensors = [o for o in operands if isinstance(o, Layout)]
+        if device is None:
+            device = (
+                tensors[0].device
+                if tensors
+                else out_layouts[0].device
+                if out_layouts
+                else devices.cpu
+            )
+        shape = self._shape(tensors, out_layouts, out_shape)
+        strides = [
+            t.strides if t.shape == shape else broadcast_strides(t.shape, t.strides, shape)
+            for t in tensors
+        ]
+        if out_layouts is None:
+            first = strides[0] if strides else None
+            if first is None:
+                outputs = [Layout.contiguous(d, shape, device) for d in out_dtypes]
+            elif (
+                tensors[0].is_dense
+                and all(s == first for s in strides)
+                and tensors[0].shape == shape
+            ):
+                outputs = [Layout.of(d, shape, first, device) for d in out_dtypes]
+            else:
+                outputs = [dense_like(d, shape, strides, device) for d in out_dtypes]
+        else:
+            outputs = list(out_layouts)
+        if outputs[0].numel == 0:
+            return Plan(outputs, nothing)
+        return self._bind(operands, computes, outputs, strides, shape, device)
+
+    def _shape(
+        self,
+        tensors: Sequence[Layout],
+        out_layouts: Sequence[Layout] | None,
+        out_shape: Shape | None,
+    ) -> Shape:
+        shapes = [t.shape for t in tensors]
+        if out_layouts is not None:
+            shapes.append(out_layouts[0].shape)
+        if out_shape is not None:
+            shapes.append(tuple(out_shape))
+        return broadcast_shapes(self.name, *shapes) if shapes else ()
+
+    def _bind(
+        self,
+        operands: Sequence[Layout | type],
+        computes: Sequence[Dtype],
+        outputs: Sequence[Layout],
+        strides: Sequence[Shape],
+        shape: Shape,
+        device: Device,
+    ) -> Plan:
+        walked = [o.strides for o in outputs] + list(strides)
+        if self.reads_index:
+            walked.append(contiguous_strides(shape))
+        # the output's order: its smallest stride innermost
+        first = walked[0]
+        if not outputs[0].is_contiguous:
+            order = sorted(range(len(shape)), key=lambda d: (-first[d], d))
+            shape = tuple(shape[d] for d in order)
+            walked = [tuple(s[d] for d in order) for s in walked]
+        sizes, walked = collapse(shape, walked)
+        rank = max(len(sizes), 1)
+        if not sizes:
+            sizes, walked = (1,), [(1,)] * len(walked)
+        numel = outputs[0].numel
+        tensors = [o for o in operands if isinstance(o, Layout)]
+        extents = [numel, *(o.extent for o in outputs), *(t.extent for t in tensors)]
+        wide = needs_int64(extents)
+        classes = tuple("".join(map(stride_class, s[-2:])) for s in walked)
+        position = iter(range(len(outputs), len(walked)))
+        key = SourceKey(
+            rank=rank,
+            wide=wide,
+            outputs=tuple(
+                Operand(f"out{i}" if len(outputs) > 1 else "out", o.dtype, o.dtype, classes[i])
+                for i, o in enumerate(outputs)
+            ),
+            inputs=tuple(
+                Operand(name, o.dtype, compute, classes[next(position)])
+                if isinstance(o, Layout)
+                else Operand(name, None, compute, scalar_type(compute))
+                for name, o, compute in zip(self.inputs, operands, computes, strict=True)
+            ),
+            index=classes[-1] if self.reads_index else None,
+        )
+        columns, rows = _tile(sizes, device, classes)
+        kernel, target = self._kernel(key, columns, rows, device)
+        grid = -(-sizes[-1] // columns)
+        values: list[int | None] = [None] * (len(outputs) + len(operands))
+        if rank > 1:
+            grid *= -(-sizes[-2] // rows)
+            for size in sizes[:-2]:
+                grid *= size
+        values += sizes
+        for s in walked:
+            values += s[:-2]
+            values += [step for step in s[-2:] if step > 1 or step < 0]
+        launch = target.bind(kernel, (grid,), values, work=numel)
+        return Plan(outputs, launch, (kernel,))
+
+    def _kernel(self, key: SourceKey, columns: int, rows: int, device: Device) -> tuple[Any, Any]:
+        from tritorch.runtime import get_target
+
+        target = get_target(device.type)
+        found = self._compiled.get((key, columns, rows, device))
+        if found is None:
+            constants = {"BLOCK": columns} if key.rank == 1 else {"ROWS": rows, "COLUMNS": columns}
+            found = target.compile(self.source(key), key.signature(), constants)
+            self._compiled[key, columns, rows, device] = found
+        return found, target
+
+    def source(self, key: SourceKey) -> KernelSource:
+        """The generated text of one specialisation."""
+        found = self._sources.get(key)
+        if found is None:
+            found = self._sources[key] = pointwise_source(self.name, key, self.outputs)
+        return found
+
+
+def _tile(sizes: Shape, device: Device, classes: Sequence[str]) -> tuple[int, int]:
+    """(columns, rows) of a program's block; fixed by the sizes, so results and caches are reproducible."""
+    block = FLAT_BLOCK[device.type]
+    if len(sizes) == 1:
+        return block, 1
+    if any(c[0] == "1" for c in classes):  # an operand walks the other way: square tiles
+        return 64, 64 if device.type == "cpu" else 16
+    columns = next((c for c in _COLUMNS if c >= sizes[-1]), _COLUMNS[-1])
+    return columns, max(block // columns, 1)

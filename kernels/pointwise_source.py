@@ -1,0 +1,216 @@
+"""The Triton text of pointwise kernels."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tritorch import dtypes
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernel_source import KernelSource
+from tritorch.kernels.expression import Expr
+from tritorch.kernels.helpers import prelude
+from tritorch.kernels.triton_printer import Printer, Value, converted, scalar_dtype
+
+
+class Operand(NamedTuple):
+    """An operand of a specialisation: `memory` is its dtype there, None for a scalar argument.
+
+    `strides`: the classes of its last two collapsed strides ("0", "1" or "s" each; one if the rank is 1); the
+    Triton type of a scalar argument.
+    """
+
+    name: str
+    memory: Dtype | None
+    compute: Dtype
+    strides: str
+
+
+class SourceKey(NamedTuple):
+    """What a pointwise kernel's text depends on, apart from its trees."""
+
+    rank: int
+    wide: bool
+    outputs: tuple[Operand, ...]
+    inputs: tuple[Operand, ...]
+    index: str | None
+
+    @property
+    def walked(self) -> list[tuple[str, str]]:
+        """(name, stride classes) of everything that is addressed, in argument order."""
+        named = [(o.name, o.strides) for o in (*self.outputs, *self.inputs) if o.memory is not None]
+        return named if self.index is None else [*named, ("index", self.index)]
+
+    def signature(self) -> dict[str, str]:
+        """Parameter name -> Triton type, in the kernel's order: pointers, scalars, sizes, strides."""
+        number = "i64" if self.wide else "i32"
+        result = {f"{o.name}_ptr": f"*{o.memory.triton}" for o in self.outputs if o.memory}
+        result |= {f"{o.name}_ptr": f"*{o.memory.triton}" for o in self.inputs if o.memory}
+        result |= {o.name: o.strides for o in self.inputs if o.memory is None}
+        result |= dict.fromkeys(_size_names(self.rank), number)
+        for name, classes in self.walked:
+            result |= dict.fromkeys(_stride_names(name, self.rank, classes), number)
+        return result
+
+
+_RESERVED = re.compile(
+    r"(t|i|size_)\d+|n|n_rows|n_columns|index|offsets|mask|rows|columns|row_mask|column_mask|program|row_tiles|"
+    r"column_tiles|out\d*|tl|triton|libdevice|\w+_ptr|\w+_stride(_\d+)?"
+)
+
+
+def free_name(name: str) -> str:
+    """The operand's name, changed where the generated text uses it for something else."""
+    return f"{name}_" if keyword.iskeyword(name) or _RESERVED.fullmatch(name) else name
+
+
+_SHORT = {"float": "f", "int": "i", "uint": "u", "bfloat": "bf"}
+
+
+def short_name(dtype: Dtype) -> str:
+    """f32 for float32, and so on."""
+    kind = dtype.name.rstrip("0123456789") if "_" not in dtype.name else ""
+    return (
+        _SHORT[kind] + dtype.name[len(kind) :]
+        if kind in _SHORT
+        else dtype.name.replace("float", "f")
+    )
+
+
+def _size_names(rank: int) -> list[str]:
+    if rank == 1:
+        return ["n"]
+    return [f"size_{d}" for d in range(rank - 2)] + ["n_rows", "n_columns"]
+
+
+def _stride_names(name: str, rank: int, classes: str) -> list[str]:
+    last = ["stride"] if rank == 1 else ["row_stride", "column_stride"]
+    names = [f"{name}_stride_{d}" for d in range(rank - 2)]
+    return names + [f"{name}_{part}" for part, c in zip(last, classes) if c == "s"]
+
+
+def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> KernelSource:
+    """The kernel for one specialisation; it computes `outputs` of the inputs in `key`."""
+    function = _function_name(name, key)
+    body = _flat_offsets(key) if key.rank == 1 else _tile_offsets(key)
+    inputs: dict[str, Value] = {}
+    for operand in key.inputs:
+        text, dtype = operand.name, operand.memory or scalar_dtype(operand.compute)
+        if operand.memory is not None:
+            body.append(f"{operand.name} = {_access(operand, key, 'load')}")
+        inputs[operand.name] = converted(Value(text, dtype), operand.compute)
+    index = None
+    if key.index is not None:
+        text = _offset("index", key.index, key.rank)
+        index = Value(
+            text if text.isidentifier() else f"({text})", dtypes.int64 if key.wide else dtypes.int32
+        )
+    printer = Printer(inputs, index)
+    values = printer.print(outputs)
+    body += printer.statements
+    for operand, value in zip(key.outputs, values):
+        if value.dtype is not operand.compute:
+            value = _stored(value, operand.compute)
+        body.append(_access(operand, key, "store", value.text))
+    blocks = ["BLOCK"] if key.rank == 1 else ["ROWS", "COLUMNS"]
+    parameters = [*key.signature(), *(f"{b}: tl.constexpr" for b in blocks)]
+    lines = "\n".join(f"    {line}" for line in body)
+    text = f"@triton.jit\ndef {function}({', '.join(parameters)}):\n{lines}\n"
+    return KernelSource(function, prelude(printer.helpers, text) + text)
+
+
+def _stored(value: Value, dtype: Dtype) -> Value:
+    """The value in the dtype of memory."""
+    from tritorch.kernels.triton_printer import triton_name
+
+    if value.dtype.is_floating_point and dtype.category == 1 and not dtype.is_signed:
+        return Value(f"{value.atom}.to(tl.int64).to({triton_name(dtype)})", dtype)
+    return Value(f"{value.atom}.to({triton_name(dtype)})", dtype)
+
+
+def _function_name(name: str, key: SourceKey) -> str:
+    parts = [name, *(short_name(o.memory) if o.memory else "scalar" for o in key.inputs)]
+    results = [short_name(o.compute) for o in key.outputs]
+    if (
+        any(o.memory is None or o.memory is not key.outputs[0].compute for o in key.inputs)
+        or not key.inputs
+    ):
+        parts += ["to", *results]
+    parts.append(f"{key.rank}d" + ("_wide" if key.wide else ""))
+    plain = "1" if key.rank == 1 else "s1"
+    classes = [c for _, c in key.walked]
+    if any(c != plain for c in classes):
+        parts.append("_".join(classes))
+    return "_".join(parts)
+
+
+def _program(wide: bool) -> str:
+    return "tl.program_id(0).to(tl.int64)" if wide else "tl.program_id(0)"
+
+
+def _flat_offsets(key: SourceKey) -> list[str]:
+    return [
+        f"offsets = {_program(key.wide)} * BLOCK + tl.arange(0, BLOCK)",
+        "mask = offsets < n",
+    ]
+
+
+def _tile_offsets(key: SourceKey) -> list[str]:
+    lines = [
+        f"program = {_program(key.wide)}",
+        "column_tiles = tl.cdiv(n_columns, COLUMNS)",
+        "columns = (program % column_tiles) * COLUMNS + tl.arange(0, COLUMNS)[None, :]",
+        "program = program // column_tiles",
+    ]
+    if key.rank == 2:
+        lines.append("rows = program * ROWS + tl.arange(0, ROWS)[:, None]")
+    else:
+        lines += [
+            "row_tiles = tl.cdiv(n_rows, ROWS)",
+            "rows = (program % row_tiles) * ROWS + tl.arange(0, ROWS)[:, None]",
+            "program = program // row_tiles",
+        ]
+    outer = range(key.rank - 3, -1, -1)
+    for d in outer:
+        lines.append(f"i{d} = program % size_{d}" if d else f"i{d} = program")
+        if d:
+            lines.append(f"program = program // size_{d}")
+    lines += ["row_mask = rows < n_rows", "column_mask = columns < n_columns"]
+    lines.append("mask = row_mask & column_mask")
+    for o in (*key.outputs, *key.inputs):
+        if o.memory is not None and key.rank > 2:
+            steps = "".join(f" + i{d} * {o.name}_stride_{d}" for d in range(key.rank - 2))
+            lines.append(f"{o.name}_ptr = {o.name}_ptr{steps}")
+    return lines
+
+
+def _offset(name: str, classes: str, rank: int) -> str:
+    """Text of the offsets of an operand within its tile; "" where it is one element."""
+    if rank == 1:
+        return {"0": "", "1": "offsets", "s": f"offsets * {name}_stride"}[classes]
+    row = {"0": "", "1": "rows", "s": f"rows * {name}_row_stride"}[classes[0]]
+    column = {"0": "", "1": "columns", "s": f"columns * {name}_column_stride"}[classes[1]]
+    text = " + ".join(part for part in (row, column) if part)
+    if name == "index" and rank > 2:
+        return " + ".join([*(f"i{d} * index_stride_{d}" for d in range(rank - 2)), text])
+    return text
+
+
+def _mask(classes: str, rank: int) -> str:
+    if rank == 1:
+        return "" if classes == "0" else "mask"
+    return {(True, True): "", (False, True): "row_mask", (True, False): "column_mask"}.get(
+        (classes[0] == "0", classes[1] == "0"), "mask"
+    )
+
+
+def _access(operand: Operand, key: SourceKey, verb: str, value: str = "") -> str:
+    offset = _offset(operand.name, operand.strides, key.rank)
+    pointer = f"{operand.name}_ptr" + (f" + {offset}" if offset else "")
+    mask = _mask(operand.strides, key.rank)
+    if verb == "load":
+        return f"tl.load({pointer}, mask={mask})" if mask else f"tl.load({pointer})"
+    # An output's stride may be 0 only where its size is 1; then every lane stores the same.
+    return f"tl.store({pointer}, {value}, mask={mask})" if mask else f"tl.store({pointer}, {value})"
