@@ -145,7 +145,8 @@ def draw(result: Result, path: Path) -> None:
     axes.plot(result.losses, color="#9aa5b1", linewidth=0.8, label="batch")
     window = max(len(result.losses) // 40, 1)
     smooth = [
-        sum(result.losses[max(0, i - window) : i + 1]) / len(result.losses[max(0, i - window) : i + 1])
+        sum(result.losses[max(0, i - window) : i + 1])
+        / len(result.losses[max(0, i - window) : i + 1])
         for i in range(len(result.losses))
     ]
     axes.plot(smooth, color="#1f6feb", linewidth=1.8, label=f"mean of {window + 1}")
@@ -208,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
         (
             "kernels",
             f"{stats.generated} generated, {stats.loaded} loaded from the cache, "
-            f"{stats.launched:,} launches",
+            f"{stats.launches:,} launches",
         ),
         ("compile time", f"{stats.compile_seconds:.2f} s"),
         ("kernel cache", str(torch.config.cache_dir)),

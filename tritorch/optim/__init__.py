@@ -1,0 +1,7 @@
+"""Optimizers with torch.optim's names; a step over all parameters of a dtype is one launch."""
+
+from tritorch.optim.adam import Adam, AdamW
+from tritorch.optim.optimizer import Optimizer
+from tritorch.optim.sgd import SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
