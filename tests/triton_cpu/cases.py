@@ -1,7 +1,7 @@
 """What a case of the kernel suite is, and how one is checked.
 
-A case knows its arguments (made afresh from a seed), grid, constants, the expected contents of the arrays it
-writes, and how far off they may be. `check(case)` compiles and runs it.
+A case knows its arguments (made afresh from a seed), grid, constants, the expected contents of the
+arrays it writes, and how far off they may be. `check(case)` compiles and runs it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TRITON_TYPES = {
     **{f"uint{bits}": f"u{bits}" for bits in (8, 16, 32, 64)},
 }
 
-#: |got - expected| <= tolerance * (1 + |expected|), by the dtype of the array, unless the case says otherwise
+#: |got - expected| <= tolerance * (1 + |expected|), by dtype, unless the case says otherwise
 TOLERANCES = {"float64": 1e-14, "float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
@@ -107,8 +107,8 @@ def compare(name: str, got: Any, want: np.ndarray, tolerance: float | None) -> N
     )
 
 
-def case(cases: list[Case], name: str, kernel: Any, grid: tuple[int, ...], arguments: Any, reference: Any,
-         types: Mapping[str, str] | None = None, tolerance: float | None = None,
+def case(cases: list[Case], name: str, kernel: Any, grid: tuple[int, ...], arguments: Any,
+         reference: Any, types: Mapping[str, str] | None = None, tolerance: float | None = None,
          options: Mapping[str, Any] | None = None, **constants: Any) -> None:  # fmt: skip
     """Add a case to a list; keyword arguments are the kernel's constants."""
     cases.append(

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from tests.triton_cpu import suite_pointwise
+from tests.triton_cpu import suite_pointwise, suite_tensors
 from tests.triton_cpu.cases import Case, check
 
 __all__ = ["CASES", "Case", "check"]
 
-CASES: list[Case] = [*suite_pointwise.CASES]
+CASES: list[Case] = [*suite_pointwise.CASES, *suite_tensors.CASES]

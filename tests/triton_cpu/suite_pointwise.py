@@ -1,5 +1,6 @@
 """Pointwise kernels of the suite: arithmetic, math functions, casts."""
 
+# ruff: noqa: B008, C408 - dict(name=...) reads like the kernel's parameters
 from __future__ import annotations
 
 import math
@@ -295,8 +296,8 @@ def _integers_reference(x_ptr, y_ptr, o_ptr):
         quotient = np.trunc(x.astype(np.float64) / y).astype(x.dtype)
         return dict(
             o_ptr=np.stack([
-                quotient, x - quotient * y, (x << 3) ^ (y >> 1), (x & y) | (-x), x * y - x.dtype.type(7),
-                np.where(x > y, np.minimum(x, y), np.maximum(x, x.dtype.type(5))), ~x + np.abs(y),
+                quotient, x - quotient * y, (x << 3) ^ (y >> 1), (x & y) | (-x), x * y - 7,
+                np.where(x > y, np.minimum(x, y), np.maximum(x, 5)), ~x + np.abs(y),
             ])
         )  # fmt: skip
 
