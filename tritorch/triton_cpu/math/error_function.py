@@ -5,6 +5,7 @@ from __future__ import annotations
 from tritorch.triton_cpu.math.coefficients import POLYNOMIALS
 from tritorch.triton_cpu.math.exponential import exponential
 from tritorch.triton_cpu.math.lanes import Lanes, Number
+from tritorch.triton_cpu.math.libm import per_lane
 from tritorch.triton_cpu.math.registry import function
 
 _SPLIT = 0.927734375
@@ -12,6 +13,8 @@ _SPLIT = 0.927734375
 
 @function("erf", inline=True)
 def erf(m: Lanes, x: Number) -> Number:
+    if x.element == "f64":
+        return per_lane(m, "erf", x)
     size = abs(x)
     square = x * x
     near = m.fma(m.polynomial(square, POLYNOMIALS["ERF"]["f32"]), x, x)
