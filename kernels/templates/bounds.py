@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tritorch.devices import device as Device
 from tritorch.kernels.templates.template import helper
@@ -32,26 +32,25 @@ class IndexCell:
     """Where a plan's kernels leave a wrong index; `checked` makes a launch raise for it.
 
     Args:
-        name: the operation, for the message.
-        size: indices run from 0 to size - 1 (also from -size, where the operation wraps them).
-        dim: the indexed dimension, for the message.
+        message: of the IndexError; `{index}` stands for the wrong index.
     """
 
-    def __init__(self, name: str, size: int, device: Device, dim: int = 0) -> None:
-        self.name, self.size, self.dim, self.device = name, size, dim, device
+    def __init__(self, message: str, device: Device) -> None:
+        self.message = message
+        self.on_host = device.type == "cpu"
         self.values = array("q", [_NO_ERROR])
         self.address = self.values.buffer_info()[0]
-        if device.type != "cpu":
+        if not self.on_host:
             from tritorch.runtime import get_target
 
             self.address = get_target(device.type).allocate(8)
 
     def checked(self, launch: Callable[..., None]) -> Callable[..., None]:
-        if self.device.type != "cpu":
-            return launch  # to read the cell would synchronise: an index is checked on the CPU only
+        if not self.on_host:
+            return launch  # reading the cell would synchronise with the device
         values = self.values
 
-        def checked(*arguments: int) -> None:
+        def checked(*arguments: Any) -> None:
             launch(*arguments)
             if values[0] != _NO_ERROR:
                 self.fail()
@@ -61,7 +60,9 @@ class IndexCell:
     def fail(self) -> None:
         index = self.values[0]
         self.values[0] = _NO_ERROR
-        raise IndexError(
-            f"{self.name}: index {index} is out of bounds for dimension {self.dim} with size "
-            f"{self.size}"
-        )
+        raise IndexError(self.message.format(index=index))
+
+
+def out_of_bounds(name: str, dim: int, size: int) -> str:
+    """The message of PyTorch, for `IndexCell`."""
+    return f"{name}: index {{index}} is out of bounds for dimension {dim} with size {size}"

@@ -12,13 +12,12 @@ written for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
 from tritorch.errors import DtypeError
-from tritorch.kernels.plan import Plan, nothing
-from tritorch.kernels.templates.bounds import IndexCell, report_index
+from tritorch.kernels.plan import Launch, Plan, nothing
+from tritorch.kernels.templates.bounds import IndexCell, out_of_bounds, report_index
 from tritorch.kernels.templates.rows import (
     Rows,
     ceil_divide,
@@ -162,7 +161,7 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
     choice = embedding_rows.default(w.device.type, n_columns=n_columns)
     n_blocks = ceil_divide(n_columns, choice["BLOCK_COLUMNS"])
     rows = levels(name, index.shape, [index.strides])
-    cell = IndexCell(name, n_rows, w.device)
+    cell = IndexCell(out_of_bounds(name, 0, n_rows), w.device)
     values = {
         "cell_ptr": cell.address, "n_index": index.numel, "n_rows": n_rows, "n_columns": n_columns,
         "n_blocks": n_blocks, "y_row_stride": n_columns, "w_row_stride": w.strides[0],
@@ -170,8 +169,8 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
     }  # fmt: skip
     operands = {"y_ptr": y, "w_ptr": w, "index_ptr": index, "cell_ptr": dtypes.int64}
     grid = (ceil_divide(index.numel, choice["BLOCK_ROWS"]) * n_blocks,)
-    launch = embedding_rows.bind(w.device, grid, operands, values, work=y.numel)
-    return Plan((y,), cell.checked(launch))
+    launch, compiled = embedding_rows.bind(w.device, grid, operands, values, work=y.numel)
+    return Plan((y,), cell.checked(launch), [compiled])
 
 
 def plan_backward(
@@ -197,14 +196,14 @@ def plan_backward(
     if dw.numel == 0:
         return Plan((dw,), nothing)
     rows = levels(name, index.shape, [index.strides, g.strides[:-1]])
-    cell = IndexCell(name, n_rows, g.device)
+    cell = IndexCell(out_of_bounds(name, 0, n_rows), g.device)
     values = {
         "cell_ptr": cell.address, "n_rows": n_rows, "n_columns": n_columns, "skipped": padding_idx,
         "g_column_stride": g.strides[-1], "dw_row_stride": n_columns, **rows.values("index", "g"),
     }  # fmt: skip
     operands = {"dw_ptr": dw, "g_ptr": g, "index_ptr": index, "cell_ptr": dtypes.int64}
-    launch = _backward_launch(dw, g, index, rows, values, operands)
-    return Plan((dw,), cell.checked(launch))
+    launch, kernels = _backward_launch(dw, g, index, rows, values, operands)
+    return Plan((dw,), cell.checked(launch), kernels)
 
 
 def _backward_launch(
@@ -214,21 +213,25 @@ def _backward_launch(
     rows: Rows,
     values: dict[str, Any],
     operands: dict[str, Any],
-) -> Callable[..., None]:
+) -> tuple[Launch, list[Any]]:
     n_columns = dw.shape[1]
     if g.device.type == "cpu":
         choice = embedding_backward_columns.default("cpu", n_columns=n_columns)
         values |= {"n_index": index.numel, **choice}
         grid = (ceil_divide(n_columns, choice["BLOCK"]),)
         work = g.numel + dw.numel
-        return embedding_backward_columns.bind(g.device, grid, operands, values, work=work)
+        launch, compiled = embedding_backward_columns.bind(
+            g.device, grid, operands, values, work=work
+        )
+        return launch, [compiled]
     choice = embedding_backward_atomic.default(g.device.type, n_columns=n_columns)
     n_blocks = ceil_divide(n_columns, choice["BLOCK"])
     values |= {"n_blocks": n_blocks, **choice}
-    fill = plan_zero(dw).launch
+    zero = plan_zero(dw)
+    fill = zero.launch
     if rows.count == 0:
-        return lambda dw_address, *_: fill(dw_address)
-    add = embedding_backward_atomic.bind(
+        return (lambda dw_address, *_: fill(dw_address)), list(zero.kernels)
+    add, compiled = embedding_backward_atomic.bind(
         g.device, (rows.count * n_blocks,), operands, values, work=g.numel
     )
 
@@ -236,7 +239,7 @@ def _backward_launch(
         fill(dw_address)
         add(dw_address, *rest)
 
-    return launch
+    return launch, [*zero.kernels, compiled]
 
 
 @kernel(space={"BLOCK": [1024, 4096, 16_384]}, default={"BLOCK": 4096})
@@ -255,4 +258,5 @@ def plan_zero(x: Layout) -> Plan:
     choice = fill_zero.default(x.device.type)
     values = {"numel": x.numel, **choice}
     grid = (ceil_divide(x.numel, choice["BLOCK"]),)
-    return Plan((x,), fill_zero.bind(x.device, grid, {"x_ptr": x}, values, work=x.numel))
+    launch, compiled = fill_zero.bind(x.device, grid, {"x_ptr": x}, values, work=x.numel)
+    return Plan((x,), launch, [compiled])

@@ -17,12 +17,11 @@ Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
-from tritorch.kernels.plan import Plan, nothing
+from tritorch.kernels.plan import Launch, Plan, nothing
 from tritorch.kernels.templates.rows import (
     Rows,
     ceil_divide,
@@ -323,7 +322,8 @@ def plan(
     product = _Product(a, b, bias, out or a.dtype)
     if product.c.numel == 0:
         return Plan((product.c,), nothing)
-    return Plan((product.c,), product.launch(scaled, pasted_epilogue))
+    launch, compiled = product.launch(scaled, pasted_epilogue)
+    return Plan((product.c,), launch, [compiled])
 
 
 class _Product:
@@ -386,7 +386,7 @@ class _Product:
 
     swapped = False
 
-    def launch(self, scaled: bool, pasted: str | None) -> Callable[..., None]:
+    def launch(self, scaled: bool, pasted: str | None) -> tuple[Launch, Any]:
         floating = self.a.dtype.is_floating_point
         if floating and self.m == 1 and self.n > 1:
             self._transpose()
@@ -435,7 +435,7 @@ class _Product:
         else:
             values |= {"alpha": None, "beta": None}
         values = {name: value for name, value in values.items() if name in template.parameters}
-        bound = template.bind(
+        bound, compiled = template.bind(
             self.c.device,
             (tiles * rows.count,),
             operands,
@@ -445,12 +445,12 @@ class _Product:
             work=m * n * k * rows.count,
         )
         if not self.swapped:
-            return bound
+            return bound, compiled
 
         def launch(c: int, a: int, b: int, *rest: Any) -> None:
             bound(c, b, a, *rest)
 
-        return launch
+        return launch, compiled
 
     def _batches(self) -> Rows:
         return levels("matmul", self.batch, [_lead(s) for s in self.strides.values()])

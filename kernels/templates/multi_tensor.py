@@ -191,7 +191,8 @@ class Update(Helper):
         constants = {**{flag: flags[flag] for flag in self.flags}, "CHUNK": CHUNK, "BLOCK": BLOCK}
         compiled = target.compile(self.source(kinds), signature, constants)
         dynamic: list[Any] = [None] * len(signature)
-        return Plan((), target.bind(compiled, (tensors.n_chunks,), dynamic, work=tensors.numel))
+        launch = target.bind(compiled, (tensors.n_chunks,), dynamic, work=tensors.numel)
+        return Plan((), launch, [compiled])
 
 
 _TRITON_NAMES = {
@@ -395,7 +396,10 @@ def plan_partial_norms(tensors: TensorTable, column: int, kind: Dtype, norm_type
         "typed_ptr": kind,
     }  # fmt: skip
     grid = (tensors.n_chunks,)
-    return Plan((), partial_norms.bind(tensors.device, grid, operands, values, work=tensors.numel))
+    launch, compiled = partial_norms.bind(
+        tensors.device, grid, operands, values, work=tensors.numel
+    )
+    return Plan((), launch, [compiled])
 
 
 def plan_clip_factor(n_partials: int, kind: Dtype, norm_type: float, device: Device) -> Plan:
@@ -409,10 +413,11 @@ def plan_clip_factor(n_partials: int, kind: Dtype, norm_type: float, device: Dev
         "power": float(norm_type), "n_partials": n_partials, "ORDER": _order(norm_type),
         "BLOCK": min(1024, 1 << max(n_partials - 1, 0).bit_length()),
     }  # fmt: skip
-    scalars = {"max_norm": kind.triton}
-    return Plan(
-        (), finish_norm.bind(device, (1,), operands, values, scalars=scalars, work=n_partials)
+    scalars = {"max_norm": kind.triton, "power": kind.triton}
+    launch, compiled = finish_norm.bind(
+        device, (1,), operands, values, scalars=scalars, work=n_partials
     )
+    return Plan((), launch, [compiled])
 
 
 def n_chunks(counts: Sequence[int]) -> int:

@@ -27,6 +27,7 @@ from typing import Any
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
+from tritorch.kernels.plan import Launch
 from tritorch.layout import Layout
 
 Choices = Mapping[str, Any]
@@ -143,7 +144,7 @@ class Template(Helper):
         scalars: Mapping[str, str] = MappingProxyType({}),
         pasted: Mapping[str, str] = MappingProxyType({}),
         work: int | None = None,
-    ) -> Callable[..., None]:
+    ) -> tuple[Launch, Any]:
         """Compile for these operands and bind everything that does not change between calls.
 
         Args:
@@ -152,18 +153,21 @@ class Template(Helper):
             values: number of every other parameter, constants included. A pointer parameter given
                 here as an
                 int is an address that the plan owns (its type stands in `operands`).
-            scalars: parameter -> Triton type ("fp32", "i64") of the dynamic numbers.
+            scalars: parameter -> Triton type ("fp32", "i64") of numbers that are dynamic (those not
+                in
+                values) or need this very type.
             pasted: helper name -> text that replaces it.
             work: rough number of elements the launch touches, for the choice of threads.
         Returns:
-            the launch: takes addresses and scalars in the kernel's order.
+            the launch, which takes addresses and scalars in the kernel's order, and the compiled
+            kernel.
         """
         from tritorch.runtime import get_target
 
         signature, constants, bound = self.arguments(operands, values, scalars)
         target = get_target(device.type)
         compiled = target.compile(self.specialised(pasted), signature, constants)
-        return target.bind(compiled, tuple(grid), bound, work=work)
+        return target.bind(compiled, tuple(grid), bound, work=work), compiled
 
     def arguments(
         self,
@@ -182,7 +186,7 @@ class Template(Helper):
                 bound.append(values.get(name))
             elif name in scalars:
                 signature[name] = scalars[name]
-                bound.append(None)
+                bound.append(values.get(name))
             elif name not in values:
                 raise TypeError(f"{self.name}: parameter {name!r} has no value. Give it in values.")
             elif name in self.constants or _specialised(name, values[name]):
