@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from tests.triton_cpu import suite_pointwise, suite_tensors
+from tests.triton_cpu import suite_pointwise, suite_programs, suite_tensors
 from tests.triton_cpu.cases import Case, check
 
 __all__ = ["CASES", "Case", "check"]
 
-CASES: list[Case] = [*suite_pointwise.CASES, *suite_tensors.CASES]
+CASES: list[Case] = [*suite_pointwise.CASES, *suite_tensors.CASES, *suite_programs.CASES]
