@@ -1,0 +1,59 @@
+"""Targets: where kernels run and tensors live. `get_target("cpu")` is the way in."""
+
+from __future__ import annotations
+
+import threading
+
+from tritorch.errors import DeviceError
+from tritorch.runtime import statistics
+from tritorch.runtime.storage import Storage
+from tritorch.runtime.target import Kernel, Launch, Target
+
+__all__ = [
+    "Kernel",
+    "Launch",
+    "Storage",
+    "Target",
+    "get_num_threads",
+    "get_target",
+    "set_num_threads",
+    "statistics",
+]
+
+_targets: dict[str, Target] = {}
+_lock = threading.Lock()
+
+
+def get_target(device_type: str) -> Target:
+    """The target for a device type (`"cpu"`); one object for each.
+
+    Raises:
+        DeviceError: there is no such device here.
+    """
+    found = _targets.get(device_type)
+    if found is not None:
+        return found
+    if device_type == "cpu":
+        from tritorch.runtime.cpu.target import CPUTarget
+
+        with _lock:
+            if "cpu" not in _targets:
+                _targets["cpu"] = CPUTarget()
+            return _targets["cpu"]
+    if device_type == "cuda":
+        raise DeviceError("cuda: this build of tritorch has no CUDA target yet. Use device='cpu'.")
+    raise DeviceError(f"{device_type}: no such device type. Use 'cpu'.")
+
+
+def set_num_threads(count: int) -> None:
+    """Run CPU kernels on `count` threads from now on, the launching one included."""
+    from tritorch.runtime.cpu.pool import set_num_threads
+
+    set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """How many threads run one CPU kernel, the launching one included."""
+    from tritorch.runtime.cpu.pool import get_num_threads
+
+    return get_num_threads()

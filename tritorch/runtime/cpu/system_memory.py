@@ -1,0 +1,71 @@
+"""Pages from the operating system: mmap and munmap through ctypes, for the allocator's slow path."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+PAGE = mmap.PAGESIZE
+#: Transparent huge pages are this large on x86-64 and on aarch64 with 4 KiB pages.
+HUGE_PAGE = 2 << 20
+
+_MADV_HUGEPAGE = 14
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def round_up(number: int, unit: int) -> int:
+    """The least multiple of `unit` that is not below `number`."""
+    return -(-number // unit) * unit
+
+
+def map_pages(nbytes: int) -> int | None:
+    """The address of `nbytes` (a multiple of PAGE) of zeroed memory, or None where there is none.
+
+    From HUGE_PAGE on, the address is a multiple of it and the system is asked for huge pages: a
+    first touch then costs one page fault for 2 MiB instead of 512.
+    """
+    if nbytes < HUGE_PAGE:
+        return _map(nbytes)
+    start = _map(nbytes + HUGE_PAGE)
+    if start is None:
+        return None
+    address = round_up(start, HUGE_PAGE)
+    end = address + nbytes
+    if address > start:
+        unmap_pages(start, address - start)
+    if start + nbytes + HUGE_PAGE > end:
+        unmap_pages(end, start + nbytes + HUGE_PAGE - end)
+    _libc.madvise(address, nbytes, _MADV_HUGEPAGE)  # advice: without it pages are small
+    return address
+
+
+def unmap_pages(address: int, nbytes: int) -> None:
+    """Give pages back."""
+    _libc.munmap(address, nbytes)
+
+
+def _map(nbytes: int) -> int | None:
+    if nbytes >= 1 << 62:
+        return None
+    address = _libc.mmap(
+        None,
+        nbytes,
+        mmap.PROT_READ | mmap.PROT_WRITE,
+        mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+        -1,
+        0,
+    )
+    return None if address == _MAP_FAILED else address
