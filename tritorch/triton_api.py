@@ -199,6 +199,16 @@ def _garbage_collection_paused() -> Iterator[None]:
             gc.enable()
 
 
+def _reason(error: BaseException) -> str:
+    """The messages of an error and its causes, the first cause last: Triton nests one for every call."""
+    messages = []
+    cause: BaseException | None = error
+    while cause is not None:
+        messages.append(str(cause).strip() or type(cause).__name__)
+        cause = cause.__cause__
+    return "\n".join(dict.fromkeys(messages))
+
+
 def split_signature(
     signature: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, int]]:
@@ -304,7 +314,7 @@ def lower_to_triton_ir(
             raise
         except Exception as error:
             raise CompileError(
-                f"{function.__name__}: Triton's frontend refuses the kernel: {error}"
+                f"{function.__name__}: Triton's frontend refuses the kernel: {_reason(error)}"
             ) from error
         pretty = str(module.str_nodebug())
         return TritonIR(function.__name__, generic_text(module), pretty)
@@ -365,6 +375,6 @@ def compile_gpu(
                 assembly[stage] = module if isinstance(module, (str, bytes)) else str(module)
         except Exception as error:
             raise CompileError(
-                f"{function.__name__}: does not compile for {target[0]} {target[1]}: {error}"
+                f"{function.__name__}: does not compile for {target[0]} {target[1]}: {_reason(error)}"
             ) from error
         return GPUCode(function.__name__, assembly, metadata)

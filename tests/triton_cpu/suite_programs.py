@@ -171,15 +171,15 @@ def _collatz(n):
 
 
 @triton.jit
-def noinline_call(x_ptr, o_ptr, factor, BLOCK: tl.constexpr):
+def noinline_call(x_ptr, o_ptr, factor, start, BLOCK: tl.constexpr):
     offsets = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + offsets)
     a, b = _scaled(tl.sum(x, 0), factor)
     c, d = _scaled(a, b)
-    tl.store(o_ptr + offsets, x * c + d + _collatz(27))
+    tl.store(o_ptr + offsets, x * c + d + _collatz(start))
 
 
-def _noinline_reference(x_ptr, o_ptr, factor):
+def _noinline_reference(x_ptr, o_ptr, factor, start):
     total = wide(x_ptr).sum()
     a, b = total * factor + 1, total - factor
     return dict(o_ptr=wide(x_ptr) * (a * b + 1) + (a - b) + 111)
@@ -187,7 +187,7 @@ def _noinline_reference(x_ptr, o_ptr, factor):
 
 case(
     "noinline_call", noinline_call, (1,),
-    lambda rng: dict(x_ptr=floats(rng, 64), o_ptr=zeros(64), factor=0.5),
+    lambda rng: dict(x_ptr=floats(rng, 64), o_ptr=zeros(64), factor=0.5, start=27),
     _noinline_reference, tolerance=1e-5, BLOCK=64,
 )  # fmt: skip
 
@@ -230,7 +230,7 @@ case(
 def fibonacci(x_ptr, o_ptr, n, BLOCK: tl.constexpr):
     offsets = tl.arange(0, BLOCK)
     a = tl.load(x_ptr + offsets)
-    b = tl.flip(a)
+    b = tl.flip(a, 0)
     for _ in range(n):
         a, b = b, a + b
     tl.store(o_ptr + offsets, a)
@@ -755,7 +755,8 @@ for _dtype, _n, _causal in _FLASH:
 
 @triton.jit
 def flash_backward(q_ptr, k_ptr, v_ptr, do_ptr, dk_ptr, dv_ptr, l_ptr, delta_ptr,
-                   scale, head, row, n, BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr):  # fmt: skip
+                   scale, head, row, n,
+                   BM: tl.constexpr, BN: tl.constexpr, D: tl.constexpr):  # fmt: skip
     start = tl.program_id(0)
     offset = tl.program_id(1) * head
     columns = start * BN + tl.arange(0, BN)

@@ -3,6 +3,7 @@
 # ruff: noqa: C408 - dict(name=...) reads like the kernel's parameters
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -324,22 +325,56 @@ def join_split(x_ptr, y_ptr, o_ptr, BLOCK: tl.constexpr):
     tl.store(o_ptr + BLOCK + half, even * 3.0)
     tl.store(o_ptr + BLOCK + BLOCK // 2 + half, odd)
     tl.store(o_ptr + 2 * BLOCK + tl.arange(0, 2 * BLOCK), tl.interleave(x, y))
-    tl.store(o_ptr + 4 * BLOCK + tl.arange(0, 2 * BLOCK), tl.cat(x, y, dim=0))
 
 
 def _join_split_reference(x_ptr, y_ptr, o_ptr):
     x, y = wide(x_ptr), wide(y_ptr)
-    return dict(
-        o_ptr=np.concatenate(
-            [2 * (x - y), x[::2] * 3, x[1::2], np.stack([x, y], 1).ravel(), np.concatenate([x, y])]
-        )
-    )
+    interleaved = np.stack([x, y], 1).ravel()
+    return dict(o_ptr=np.concatenate([2 * (x - y), x[::2] * 3, x[1::2], interleaved]))
 
 
 case(
     "join_split", join_split, (1,),
-    lambda rng: dict(x_ptr=floats(rng, 128), y_ptr=floats(rng, 128), o_ptr=zeros(6 * 128)),
+    lambda rng: dict(x_ptr=floats(rng, 128), y_ptr=floats(rng, 128), o_ptr=zeros(4 * 128)),
     _join_split_reference, BLOCK=128,
+)  # fmt: skip
+
+
+@triton.jit
+def concatenate(x_ptr, y_ptr, o_ptr, ORDERED: tl.constexpr, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+    y = tl.load(y_ptr + tl.arange(0, BLOCK))
+    if ORDERED:
+        z = tl.cat(x, y, dim=0)
+    else:  # the order of the elements is not specified
+        z = tl.sort(tl.cat(x, y, can_reorder=True))
+    tl.store(o_ptr + tl.arange(0, 2 * BLOCK), z)
+
+
+# Triton 3.6 only has the form without order, which 3.9 deprecates.
+_ORDERED = "dim" in inspect.signature(tl.cat).parameters
+case(
+    "concatenate", concatenate, (1,),
+    lambda rng: dict(x_ptr=floats(rng, 128), y_ptr=floats(rng, 128), o_ptr=zeros(256)),
+    lambda x_ptr, y_ptr, o_ptr: dict(
+        o_ptr=np.concatenate([x_ptr, y_ptr]) if _ORDERED
+        else np.sort(np.concatenate([x_ptr, y_ptr]))),
+    tolerance=0.0, ORDERED=_ORDERED, BLOCK=128,
+)  # fmt: skip
+
+
+@triton.jit
+def pointers(x_ptr, o_ptr, BLOCK: tl.constexpr):
+    """Addresses as integers: a table of pointers is loaded and followed."""
+    offsets = tl.arange(0, BLOCK)
+    base = x_ptr.to(tl.int64)
+    far = (base + 4 * offsets.to(tl.int64)).to(tl.pointer_type(tl.float32))
+    tl.store(o_ptr + offsets, tl.load(far) * 2.0)
+
+
+case(
+    "pointers", pointers, (1,), lambda rng: dict(x_ptr=floats(rng, 64), o_ptr=zeros(64)),
+    lambda x_ptr, o_ptr: dict(o_ptr=wide(x_ptr) * 2), BLOCK=64,
 )  # fmt: skip
 
 
@@ -369,7 +404,7 @@ for _axis, _shape in ((1, (8, 64)), (0, (64, 16))):
 @triton.jit
 def flip(x_ptr, o_ptr, BLOCK: tl.constexpr):
     offsets = tl.arange(0, BLOCK)
-    tl.store(o_ptr + offsets, tl.flip(tl.load(x_ptr + offsets)) + 1.0)
+    tl.store(o_ptr + offsets, tl.flip(tl.load(x_ptr + offsets), 0) + 1.0)
 
 
 case(
