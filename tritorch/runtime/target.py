@@ -79,7 +79,7 @@ class Kernel:
 
 
 class Target(Protocol):
-    """A device that runs kernels. Addresses are ints; `free_lists` and `free_list` are for Storage."""
+    """A device that runs kernels. Addresses are ints; the free lists are what Storage uses."""
 
     name: str
     free_lists: Mapping[int, FreeList]

@@ -18,25 +18,17 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
 
 from tritorch.config import config
 from tritorch.errors import OutOfMemoryError
 from tritorch.runtime.cpu.system_memory import PAGE, map_pages, round_up, unmap_pages
+from tritorch.runtime.storage import FreeList
 
 ALIGNMENT = 64
 LARGE = 1 << 20
 _SLAB = 256 << 10
 #: So many different sizes are remembered; more are looked up the slow way.
 _MAX_KNOWN_SIZES = 1 << 14
-
-
-class FreeList(Protocol):
-    """Free blocks of one class: `pop()` raises IndexError when there is none."""
-
-    def pop(self) -> int: ...
-
-    def append(self, address: int, /) -> None: ...
 
 
 def size_class(nbytes: int) -> int:
@@ -150,13 +142,13 @@ class CachingAllocator:
         """Give the free memory back to the system: large blocks, and slabs without a used block."""
         with self.lock:
             self._release_large(0)
-            for size, free in self._small.items():
+            for size, free in list(self._small.items()):
                 self._release_slabs(size, free)
 
     def statistics(self) -> MemoryStatistics:
         with self.lock:
             cached = self._large_cached + sum(
-                size * len(free) for size, free in self._small.items()
+                size * len(free) for size, free in list(self._small.items())
             )
             return MemoryStatistics(
                 self._reserved - cached, cached, self._reserved, self._peak_reserved, self._mappings

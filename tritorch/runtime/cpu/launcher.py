@@ -12,9 +12,9 @@ import math
 import operator
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from tritorch.errors import DeviceAssertError
 from tritorch.runtime.cpu import launcher_ir
@@ -22,6 +22,7 @@ from tritorch.runtime.cpu.launcher_ir import CHUNK_NS, PARALLEL_NS, SAMPLES, Hea
 from tritorch.runtime.cpu.native import symbols
 from tritorch.runtime.cpu.pool import pool
 from tritorch.runtime.cpu.pool_ir import MAX_PROGRAMS
+from tritorch.runtime.target import Kernel, Launch
 
 _METH_FASTCALL = 0x80
 _GRID_BYTES = 16
@@ -39,16 +40,6 @@ _FLOATS = {
     "bf16": launcher_ir.BFLOAT16,
 }
 _BOOLEANS = ("i1", "u1")
-
-
-class BoundKernel(Protocol):
-    """What `bind` needs to know of a kernel."""
-
-    name: str
-    parameter_types: Sequence[str]
-    entry: int
-    counter_address: int
-    name_bytes: Any  # a ctypes buffer: the name for errors, alive as long as the kernel
 
 
 class _MethodDef(ctypes.Structure):
@@ -81,7 +72,7 @@ class _Launcher:
         )
         self._new = prototype(ctypes.cast(new, ctypes.c_void_p).value or 0)
 
-    def builtin(self, header: bytes, kernel: BoundKernel) -> Callable[..., None]:
+    def builtin(self, header: bytes, kernel: Kernel) -> Launch:
         return self._new(ctypes.addressof(self._method), header, kernel)
 
 
@@ -91,12 +82,12 @@ def _launcher() -> _Launcher:
 
 
 def bind(
-    kernel: BoundKernel,
+    kernel: Kernel,
     grid: Sequence[int],
     values: Sequence[Any],
     *,
     work: float | None = None,
-) -> Callable[..., None]:
+) -> Launch:
     """The launch of `kernel` on `grid`, as a builtin that takes the dynamic arguments' values.
 
     Args:
@@ -205,16 +196,16 @@ def _slot(kernel: str, type_name: str, value: Any) -> bytes:
         return (number & ((1 << 64) - 1)).to_bytes(8, "little")
     if type_name in _BOOLEANS:
         return int(bool(value)).to_bytes(8, "little")
-    number = float(value)
+    real = float(value)
     if type_name == "fp64":
-        return struct.pack("<d", number)
+        return struct.pack("<d", real)
     if type_name == "fp32":
-        return struct.pack("<f4x", _to_float32(number))
+        return struct.pack("<f4x", _to_float32(real))
     if type_name == "fp16":
-        return struct.pack("<e6x", number)
+        return struct.pack("<e6x", real)
     if type_name == "bf16":
-        (bits,) = struct.unpack("<I", struct.pack("<f", _to_float32(number)))
-        rounded = bits | 0x400000 if math.isnan(number) else bits + 0x7FFF + (bits >> 16 & 1)
+        (bits,) = struct.unpack("<I", struct.pack("<f", _to_float32(real)))
+        rounded = bits | 0x400000 if math.isnan(real) else bits + 0x7FFF + (bits >> 16 & 1)
         return struct.pack("<H6x", rounded >> 16)
     raise _unknown(kernel, type_name)
 

@@ -1,4 +1,4 @@
-"""Pages from the operating system: mmap and munmap through ctypes, for the allocator's slow path."""
+"""Pages from the operating system: mmap and munmap through ctypes, for the allocator."""
 
 from __future__ import annotations
 
