@@ -12,7 +12,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr
 from tritorch.kernels.helpers import prelude
-from tritorch.kernels.triton_printer import Printer, Value, converted, scalar_dtype
+from tritorch.kernels.triton_printer import Printer, Value, converted, scalar_dtype, triton_name
 
 
 class Operand(NamedTuple):
@@ -111,9 +111,7 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
     values = printer.print(outputs)
     body += printer.statements
     for operand, value in zip(key.outputs, values):
-        if value.dtype is not operand.compute:
-            value = _stored(value, operand.compute)
-        body.append(_access(operand, key, "store", value.text))
+        body.append(_access(operand, key, "store", stored(value, operand.compute).text))
     blocks = ["BLOCK"] if key.rank == 1 else ["ROWS", "COLUMNS"]
     parameters = [*key.signature(), *(f"{b}: tl.constexpr" for b in blocks)]
     lines = "\n".join(f"    {line}" for line in body)
@@ -121,13 +119,14 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
     return KernelSource(function, prelude(printer.helpers, text) + text)
 
 
-def _stored(value: Value, dtype: Dtype) -> Value:
+def stored(value: Value, dtype: Dtype) -> Value:
     """The value in the dtype of memory."""
-    from tritorch.kernels.triton_printer import triton_name
-
+    if value.dtype is dtype:
+        return value
+    text = value.atom
     if value.dtype.is_floating_point and dtype.category == 1 and not dtype.is_signed:
-        return Value(f"{value.atom}.to(tl.int64).to({triton_name(dtype)})", dtype)
-    return Value(f"{value.atom}.to({triton_name(dtype)})", dtype)
+        text += ".to(tl.int64)"  # negative floats wrap, as they do in PyTorch
+    return Value(f"{text}.to({triton_name(dtype)})", dtype)
 
 
 def _function_name(name: str, key: SourceKey) -> str:

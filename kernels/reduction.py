@@ -1,0 +1,371 @@
+"""Reductions from a declaration: map -> combine -> finish, over any dimensions of any strides.
+
+For the operations' authors:
+
+    total = ReductionKernel("sum", ["x"], map=lambda x: x, identity=0, combine=lambda a, b: a + b)
+    mean = ReductionKernel("mean", ["x"], lambda x: x, 0, lambda a, b: a + b, finish=lambda a, n: a / n)
+    plan = total.plan([x_layout], dims=(1,), keepdim=False, computes=[float32], out_dtypes=[float32])
+    plan.launch(out_address, x_address)
+
+- `map(*inputs, *scalars)` (trailing parameters may be left out) gives the accumulators' values for one element; `index()` is the element's row-major
+  position among the reduced ones.
+- `identity`: a number per accumulator, or "lowest" / "highest" of its dtype (-inf / inf for floats).
+- `combine`: for one accumulator `(a, b) -> expression`; for several `(a: tuple, b: tuple) -> tuple`. It must be
+  associative and commutative: the order is fixed (results are reproducible) but not from left to right.
+- `finish(*accumulators, n, *scalars)` gives the outputs; n is the number of reduced elements. By default the
+  outputs are the accumulators.
+- `scalars`: names of host numbers, floats, that `plan(..., correction=1.0)` fixes (arguments, not source text).
+- `computes[i]`: the dtype to which input i is converted on load. Accumulators have the dtype that `map` gives,
+  float32 or wider, int32 or wider. Sums of integers are int64 in PyTorch: pass computes=[int64].
+- Output shapes: the kept dimensions (reduced ones are 1 with `keepdim`), contiguous. Empty `dims` means all.
+
+Forms (chosen from the strides of the input with the most elements): "row" walks the reduced dimension in blocks,
+one kept element a program; "column" keeps a strip of kept elements in vectors and walks the reduced ones. Where
+that makes too few programs, the reduced range is cut in parts, whose accumulators a second launch combines. Blocks
+are summed by lanes and trees and the parts again by blocks, so rounding grows with the logarithm of n in effect.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernel_source import KernelSource
+from tritorch.kernels.expression import Expr, lift, topological, variable
+from tritorch.kernels.plan import Plan, Step, nothing
+from tritorch.kernels.pointwise_source import free_name
+from tritorch.kernels.reduction_source import (
+    ReductionInput,
+    ReductionKey,
+    accumulator_dtypes,
+    reduction_source,
+)
+from tritorch.kernels.strides import needs_int64, stride_class
+from tritorch.layout import (
+    Layout,
+    Shape,
+    broadcast_shapes,
+    broadcast_strides,
+    collapse,
+    contiguous_strides,
+    numel,
+)
+
+#: elements of a row form's block
+_BLOCK = {"cpu": 4096, "cuda": 2048}
+#: reduced elements of a column form's tile; kept ones by the size of the dimension
+_ROWS = 32
+_COLUMNS = (16, 64, 256)
+#: programs that a launch should have before the reduced range is left whole, and elements that a part must have
+_PROGRAMS = {"cpu": 32, "cuda": 512}
+_PART = 32768
+#: up to so many reduced elements, kept elements go into the vector lanes even if their stride is not the smallest
+_SHORT = 32
+
+Identity = bool | int | float | str
+
+
+class ReductionKernel:
+    """A family of kernels of one reduction; see the module's text for the arguments."""
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[str],
+        map: Callable[..., Any],
+        identity: Identity | Sequence[Identity],
+        combine: Callable[..., Any],
+        finish: Callable[..., Any] | None = None,
+        scalars: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.inputs = tuple(free_name(i) for i in inputs)
+        self.scalars = tuple(scalars)
+        fixed = [variable(s) for s in self.scalars]
+        self.map = _call(map, [*(variable(i) for i in self.inputs), *fixed])
+        several = isinstance(identity, (tuple, list))
+        self.identity: tuple[Identity, ...] = tuple(identity) if several else (identity,)  # type: ignore[arg-type]
+        if len(self.identity) != len(self.map):
+            raise TypeError(
+                f"{name}: map gives {len(self.map)} accumulators, identity has {len(self.identity)}."
+            )
+        left = tuple(variable(f"a{i}") for i in range(len(self.map)))
+        right = tuple(variable(f"b{i}") for i in range(len(self.map)))
+        self.combine = _trees(combine(left, right) if several else combine(left[0], right[0]))
+        total = tuple(variable(f"acc{i}") for i in range(len(self.map)))
+        self.finish = total if finish is None else _call(finish, [*total, variable("n"), *fixed])
+        self.reads_index = any(node.op == "index" for node in topological(self.map))
+        self._second: ReductionKernel | None = None
+        self._sources: dict[ReductionKey, KernelSource] = {}
+        self._compiled: dict[tuple[Any, ...], Any] = {}
+
+    def plan(
+        self,
+        operands: Sequence[Layout],
+        dims: Sequence[int],
+        keepdim: bool,
+        computes: Sequence[Dtype],
+        out_dtypes: Sequence[Dtype],
+        **scalars: float,
+    ) -> Plan:
+        """A launch (or two) that reduces `dims` (normalised; none means all) of the broadcast operands."""
+        if set(scalars) != set(self.scalars):
+            raise TypeError(
+                f"{self.name}: expected the numbers {self.scalars}, got {tuple(scalars)}."
+            )
+        shape = broadcast_shapes(self.name, *(o.shape for o in operands))
+        reduced = sorted(dims) if len(dims) else list(range(len(shape)))
+        kept = [d for d in range(len(shape)) if d not in reduced]
+        out_shape = tuple(1 if d in reduced else shape[d] for d in range(len(shape)))
+        if not keepdim:
+            out_shape = tuple(shape[d] for d in kept)
+        device = operands[0].device
+        outputs = [Layout.contiguous(d, out_shape, device) for d in out_dtypes]
+        if outputs[0].numel == 0:
+            return Plan(outputs, nothing)
+        strides = [
+            o.strides if o.shape == shape else broadcast_strides(o.shape, o.strides, shape)
+            for o in operands
+        ]
+        work = _Work(operands, shape, kept, reduced, strides, self.reads_index)
+        count = numel(shape[d] for d in reduced)
+        return self._bind(work, computes, outputs, count, scalars, device)
+
+    def _bind(
+        self,
+        work: _Work,
+        computes: Sequence[Dtype],
+        outputs: Sequence[Layout],
+        count: int,
+        scalars: dict[str, float],
+        device: Device,
+        whole: bool = False,
+    ) -> Plan:
+        from tritorch.runtime import get_target
+
+        target = get_target(device.type)
+        parts, steps_per_part = (1, work.steps(device)) if whole else work.parts(device)
+        inputs = tuple(
+            ReductionInput(name, o.dtype, compute, *classes)
+            for name, o, compute, classes in zip(
+                self.inputs, work.operands, computes, work.classes(), strict=True
+            )
+        )
+        wide = needs_int64((count, *(o.extent for o in work.operands)))
+        accumulators = accumulator_dtypes(self, inputs, wide)
+        key = ReductionKey(
+            form=work.form,
+            kept_rank=len(work.kept_sizes),
+            reduced_rank=len(work.reduced_sizes),
+            wide=wide,
+            partial=parts > 1,
+            unit_output=work.form == "row" or work.out_strides[-1] == 1,
+            inputs=inputs,
+            outputs=accumulators if parts > 1 else tuple(o.dtype for o in outputs),
+        )
+        constants = work.blocks(device)
+        compiled = self._compiled.get((key, *constants.items(), device))
+        if compiled is None:
+            compiled = target.compile(self._source(key), key.signature(self.scalars), constants)
+            self._compiled[(key, *constants.items(), device)] = compiled
+        values: list[Any] = [None] * (len(key.outputs) + len(inputs))
+        values += [float(scalars[s]) for s in self.scalars]
+        values += work.arguments(count, parts, steps_per_part, device, key)
+        grid = (work.programs(device) * parts,)
+        launch = target.bind(compiled, grid, values, work=work.numel)
+        if parts == 1:
+            return Plan(outputs, launch, (compiled,))
+        return self._combine_parts(
+            work, accumulators, parts, launch, compiled, outputs, count, scalars, device
+        )
+
+    def _combine_parts(
+        self,
+        work: _Work,
+        accumulators: Sequence[Dtype],
+        parts: int,
+        launch: Callable[..., None],
+        compiled: Any,
+        outputs: Sequence[Layout],
+        count: int,
+        scalars: dict[str, float],
+        device: Device,
+    ) -> Plan:
+        """The plan of two launches: the parts' accumulators go through workspaces."""
+        from tritorch.runtime import get_target
+
+        kept = outputs[0].numel
+        row = work.form == "row"
+        partials = [
+            Layout.contiguous(d, (kept, parts) if row else (parts, kept), device)
+            for d in accumulators
+        ]
+        second = _Work(
+            partials, partials[0].shape, [0 if row else 1], [1 if row else 0],
+            [p.strides for p in partials], False,
+        )  # fmt: skip
+        plan = self._second_kernel()._bind(
+            second, accumulators, outputs, count, scalars, device, whole=True
+        )
+        n_out, n_in, n_acc = len(outputs), len(work.operands), len(accumulators)
+        held = tuple(-1 - i for i in range(n_acc))
+        steps = (
+            Step(launch, held + tuple(range(n_out, n_out + n_in))),
+            Step(plan.launch, tuple(range(n_out)) + held),
+        )
+        return Plan.of_steps(
+            outputs, get_target(device.type), steps, [p.nbytes for p in partials],
+            (compiled, *plan.kernels),
+        )  # fmt: skip
+
+    def _second_kernel(self) -> ReductionKernel:
+        if self._second is None:
+            second = object.__new__(ReductionKernel)
+            second.__dict__.update(self.__dict__)
+            names = tuple(f"partial{i}" for i in range(len(self.map)))
+            second.name = f"{self.name}_parts"
+            second.inputs = names
+            second.map = tuple(map(variable, names))
+            second.reads_index = False
+            second._sources, second._compiled = {}, {}
+            self._second = second
+        return self._second
+
+    def _source(self, key: ReductionKey) -> KernelSource:
+        found = self._sources.get(key)
+        if found is None:
+            found = self._sources[key] = reduction_source(self, key)
+        return found
+
+
+class _Work:
+    """The iteration space of a reduction: collapsed kept and reduced dimensions, the form, the blocks."""
+
+    def __init__(
+        self,
+        operands: Sequence[Layout],
+        shape: Shape,
+        kept: Sequence[int],
+        reduced: Sequence[int],
+        strides: Sequence[Shape],
+        ordered: bool,
+    ) -> None:
+        self.operands = operands
+        main = max(range(len(operands)), key=lambda i: operands[i].numel)
+        if not ordered:
+            reduced = sorted(reduced, key=lambda d: (-strides[main][d], d))
+        out_strides = contiguous_strides([shape[d] for d in kept])
+        kept_sizes, walked = collapse(
+            tuple(shape[d] for d in kept),
+            [out_strides, *(tuple(s[d] for d in kept) for s in strides)],
+        )
+        self.reduced_sizes, self.reduced_strides = collapse(
+            tuple(shape[d] for d in reduced), [tuple(s[d] for d in reduced) for s in strides]
+        )
+        if not self.reduced_sizes:
+            self.reduced_sizes = (1,)
+            self.reduced_strides = [(1,)] * len(operands)
+        self.numel = numel(shape)
+        self.kept_count = numel(kept_sizes)
+        lanes = _lane_dimension(kept_sizes, walked[1 + main])
+        self.form = "row"
+        if lanes is not None:
+            nearest = self.reduced_strides[main][-1]
+            short = numel(self.reduced_sizes) <= _SHORT and kept_sizes[lanes] >= 2 * _SHORT
+            if walked[1 + main][lanes] < nearest or short:
+                self.form = "column"
+        if self.form == "column" and lanes is not None:  # the lanes' dimension goes last
+            order = [d for d in range(len(kept_sizes)) if d != lanes] + [lanes]
+            kept_sizes = tuple(kept_sizes[d] for d in order)
+            walked = [tuple(s[d] for d in order) for s in walked]
+        self.kept_sizes = kept_sizes
+        self.out_strides, self.kept_strides = walked[0], walked[1:]
+
+    def classes(self) -> list[tuple[str, str]]:
+        """Per operand the classes of its stride along the reduced block and along the lanes."""
+        lanes = self.form == "column"
+        return [
+            (stride_class(r[-1]), stride_class(k[-1]) if lanes else "")
+            for r, k in zip(self.reduced_strides, self.kept_strides)
+        ]
+
+    def blocks(self, device: Device) -> dict[str, int]:
+        if self.form == "row":
+            return {"BLOCK": _BLOCK[device.type]}
+        size = self.kept_sizes[-1]
+        return {"BLOCK": _ROWS, "COLUMNS": next((c for c in _COLUMNS if c >= size), _COLUMNS[-1])}
+
+    def steps(self, device: Device) -> int:
+        """Blocks along the reduced range."""
+        chunks = -(-self.reduced_sizes[-1] // self.blocks(device)["BLOCK"])
+        return chunks * numel(self.reduced_sizes[:-1])
+
+    def programs(self, device: Device) -> int:
+        """Programs without parts."""
+        if self.form == "row":
+            return self.kept_count
+        return -(-self.kept_sizes[-1] // self.blocks(device)["COLUMNS"]) * numel(
+            self.kept_sizes[:-1]
+        )
+
+    def parts(self, device: Device) -> tuple[int, int]:
+        """(parts of the reduced range, steps of each); from sizes alone, so results are reproducible."""
+        steps = self.steps(device)
+        programs = self.programs(device)
+        wanted = min(-(-_PROGRAMS[device.type] // programs), self.numel // (programs * _PART))
+        if wanted <= 1 or programs >= _PROGRAMS[device.type] // 2:
+            return 1, steps
+        each = -(-steps // wanted)
+        return -(-steps // each), each
+
+    def arguments(
+        self, count: int, parts: int, steps_per_part: int, device: Device, key: ReductionKey
+    ) -> list[int]:
+        """Values of the sizes and strides, in the order of `ReductionKey.signature`."""
+        block = self.blocks(device)["BLOCK"]
+        values = [count, self.steps(device)]
+        if key.partial:
+            values += [parts, steps_per_part]
+        if key.reduced_rank > 1:
+            values.append(-(-self.reduced_sizes[-1] // block))
+        values += [*self.reduced_sizes, *self.kept_sizes]
+        scale = 1
+        if key.partial:
+            scale = parts if self.form == "row" else 1
+            values.append(1 if self.form == "row" else self.kept_count)
+        out = [s * scale for s in self.out_strides]
+        values += out if self.form == "row" else out[:-1]
+        if self.form == "column" and not key.unit_output:
+            values.append(out[-1])
+        for reduced, kept, entry in zip(self.reduced_strides, self.kept_strides, key.inputs):
+            values += reduced[:-1]
+            values += kept if self.form == "row" else kept[:-1]
+            if entry.reduced_class == "s":
+                values.append(reduced[-1])
+            if entry.kept_class == "s":
+                values.append(kept[-1])
+        return values
+
+
+def _lane_dimension(sizes: Shape, strides: Shape) -> int | None:
+    """The kept dimension that the vector lanes should walk: the smallest stride, a tiny one only if alone."""
+    candidates = [d for d in range(len(sizes)) if strides[d]]
+    if not candidates:
+        return max(range(len(sizes)), key=lambda d: sizes[d]) if sizes else None
+    large = [d for d in candidates if sizes[d] >= 8] or candidates
+    return min(large, key=lambda d: strides[d])
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The trees of a function that takes the arguments, or leaves out some of the last."""
+    parameters = inspect.signature(function).parameters.values()
+    if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        arguments = arguments[: len(parameters)]
+    return _trees(function(*arguments))
+
+
+def _trees(result: Any) -> tuple[Expr, ...]:
+    return tuple(map(lift, result if isinstance(result, (tuple, list)) else (result,)))

@@ -1,0 +1,288 @@
+"""The Triton text of reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from tritorch import dtypes
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernel_source import KernelSource
+from tritorch.kernels.expression import Expr
+from tritorch.kernels.helpers import prelude
+from tritorch.kernels.pointwise_source import short_name, stored
+from tritorch.kernels.triton_printer import Printer, Value, converted, literal
+
+
+class ReductionInput(NamedTuple):
+    """An input: its dtype in memory and in arithmetic, and the classes of its innermost strides."""
+
+    name: str
+    memory: Dtype
+    compute: Dtype
+    reduced_class: str
+    kept_class: str
+
+
+class ReductionKey(NamedTuple):
+    """What a reduction's text depends on, apart from its declaration.
+
+    `outputs` are the dtypes that are stored: the accumulators' if `partial`.
+    """
+
+    form: str
+    kept_rank: int
+    reduced_rank: int
+    wide: bool
+    partial: bool
+    unit_output: bool
+    inputs: tuple[ReductionInput, ...]
+    outputs: tuple[Dtype, ...]
+
+    @property
+    def outer_kept(self) -> int:
+        return self.kept_rank if self.form == "row" else self.kept_rank - 1
+
+    def signature(self, scalars: Sequence[str]) -> dict[str, str]:
+        """Parameter name -> Triton type, in the kernel's order."""
+        number = "i64" if self.wide else "i32"
+        names = {f"out{i}_ptr": f"*{d.triton}" for i, d in enumerate(self.outputs)}
+        names |= {f"{i.name}_ptr": f"*{i.memory.triton}" for i in self.inputs}
+        names |= dict.fromkeys(scalars, "fp64" if self.double else "fp32")
+        numbers = ["n", "n_steps"]
+        if self.partial:
+            numbers += ["n_parts", "steps_per_part"]
+        if self.reduced_rank > 1:
+            numbers.append("n_chunks")
+        numbers += [f"reduced_{d}" for d in range(self.reduced_rank)]
+        numbers += [f"kept_{d}" for d in range(self.kept_rank)]
+        if self.partial:
+            numbers.append("part_stride")
+        numbers += [f"out_stride_{d}" for d in range(self.outer_kept)]
+        if self.form == "column" and not self.unit_output:
+            numbers.append("out_stride")
+        for i in self.inputs:
+            numbers += [f"{i.name}_reduced_stride_{d}" for d in range(self.reduced_rank - 1)]
+            numbers += [f"{i.name}_kept_stride_{d}" for d in range(self.outer_kept)]
+            numbers += [f"{i.name}_reduced_stride"] if i.reduced_class == "s" else []
+            numbers += [f"{i.name}_kept_stride"] if i.kept_class == "s" else []
+        return names | dict.fromkeys(numbers, number)
+
+    @property
+    def double(self) -> bool:
+        return any(i.compute is dtypes.float64 for i in self.inputs)
+
+
+class Declaration(Protocol):
+    """What the printer reads of a ReductionKernel."""
+
+    name: str
+    scalars: tuple[str, ...]
+    map: tuple[Expr, ...]
+    identity: tuple[bool | int | float | str, ...]
+    combine: tuple[Expr, ...]
+    finish: tuple[Expr, ...]
+
+
+def accumulator_dtypes(
+    reduction: Declaration, inputs: Sequence[ReductionInput], wide: bool
+) -> tuple[Dtype, ...]:
+    """The dtypes of the accumulators: what map gives, at least 32 bits wide; constants take the first's."""
+    values = _mapped(reduction, inputs, wide)[1]
+    found = [
+        None if tree.op == "constant" else _widened(value.dtype)
+        for tree, value in zip(reduction.map, values)
+    ]
+    first = next((d for d in found if d is not None), dtypes.int64)
+    return tuple(d or first for d in found)
+
+
+def _widened(dtype: Dtype) -> Dtype:
+    return dtypes.int32 if dtype.category < 2 and dtype.itemsize < 4 else dtype
+
+
+def _mapped(
+    reduction: Declaration, inputs: Sequence[ReductionInput], wide: bool
+) -> tuple[Printer, list[Value]]:
+    double = any(i.compute is dtypes.float64 for i in inputs)
+    scalar = dtypes.float64 if double else dtypes.float32
+    known = {i.name: converted(Value(i.name, i.memory), i.compute) for i in inputs}
+    known |= {s: Value(s, scalar) for s in reduction.scalars}
+    printer = Printer(known, Value("at", dtypes.int64 if wide else dtypes.int32))
+    return printer, printer.print(reduction.map)
+
+
+def reduction_source(reduction: Declaration, key: ReductionKey) -> KernelSource:
+    """The kernel of one specialisation."""
+    accumulators = accumulator_dtypes(reduction, key.inputs, key.wide)
+    names = [f"acc{i}" for i in range(len(accumulators))]
+    identities = [literal(identity_of(i, d), d) for i, d in zip(reduction.identity, accumulators)]
+    combine_name = f"{reduction.name}_combine"
+    combine_text, helpers = combine_function(combine_name, reduction.combine, accumulators)
+    printer, mapped = _mapped(reduction, key.inputs, key.wide)
+    helpers |= printer.helpers
+
+    body = _positions(key)
+    shape = "()" if key.form == "row" else "(COLUMNS,)"
+    for name, identity, dtype in zip(names, identities, accumulators):
+        start = (
+            identity
+            if key.form == "row"
+            else f"tl.full({shape}, {_bare(identity)}, tl.{dtype.name})"
+        )
+        body.append(f"{name} = {start}")
+    if key.partial:
+        body.append("last = tl.minimum(part * steps_per_part + steps_per_part, n_steps)")
+        body.append("for step in range(part * steps_per_part, last):")
+    else:
+        body.append("for step in range(0, n_steps):")
+    loop = _block(key) + printer.statements
+    blocks = [f"m{i}" for i in range(len(names))]
+    for name, tree, value, identity, dtype in zip(
+        blocks, reduction.map, mapped, identities, accumulators
+    ):
+        text = literal(tree.value, dtype) if tree.op == "constant" else converted(value, dtype).text
+        loop.append(f"{name} = tl.where(mask, {text}, {identity})")
+    operand = blocks[0] if len(blocks) == 1 else f"({', '.join(blocks)})"
+    loop.append(f"{', '.join(blocks)} = tl.reduce({operand}, 0, {combine_name})")
+    loop.append(f"{', '.join(names)} = {combine_name}({', '.join(names + blocks)})")
+    body += ["    " + line for line in loop]
+
+    values = [Value(name, dtype) for name, dtype in zip(names, accumulators)]
+    if not key.partial:
+        scalar = dtypes.float64 if key.double else dtypes.float32
+        known = dict(zip(names, values)) | {s: Value(s, scalar) for s in reduction.scalars}
+        known["n"] = Value("n", dtypes.int64 if key.wide else dtypes.int32)
+        last = Printer(known, prefix="f")
+        values = last.print(reduction.finish)
+        body += last.statements
+        helpers |= last.helpers
+    body += _stores(key, values)
+
+    function = _function_name(reduction.name, key)
+    blocks_text = ["BLOCK: tl.constexpr"] + ["COLUMNS: tl.constexpr"] * (key.form == "column")
+    parameters = ", ".join([*key.signature(reduction.scalars), *blocks_text])
+    lines = "\n".join(f"    {line}" for line in body)
+    text = f"{combine_text}\n\n@triton.jit\ndef {function}({parameters}):\n{lines}\n"
+    return KernelSource(function, prelude(helpers, text) + text)
+
+
+def combine_function(
+    name: str, trees: Sequence[Expr], accumulators: Sequence[Dtype]
+) -> tuple[str, set[str]]:
+    """The text of the device function that combines two sets of accumulators, and the helpers it calls."""
+    parameters = [f"{side}{i}" for side in "ab" for i in range(len(accumulators))]
+    known = {p: Value(p, accumulators[int(p[1:])]) for p in parameters}
+    printer = Printer(known)
+    results = [converted(v, d).text for v, d in zip(printer.print(trees), accumulators)]
+    lines = [*printer.statements, f"return {', '.join(results)}"]
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"@triton.jit\ndef {name}({', '.join(parameters)}):\n{body}\n", printer.helpers
+
+
+def identity_of(identity: bool | int | float | str, dtype: Dtype) -> bool | int | float:
+    """The number that an identity stands for in a dtype."""
+    if not isinstance(identity, str):
+        return identity
+    sign = {"lowest": -1, "highest": 1}[identity]
+    if dtype.is_floating_point:
+        return sign * float("inf")
+    limits = dtypes.iinfo(dtype)
+    return limits.max if sign > 0 else limits.min
+
+
+def _bare(text: str) -> str:
+    """The number inside tl.full((), number, dtype)."""
+    return text[len("tl.full((), ") :].rsplit(", ", 1)[0]
+
+
+def _function_name(name: str, key: ReductionKey) -> str:
+    parts = [name, *(short_name(i.memory) for i in key.inputs)]
+    if tuple(i.memory for i in key.inputs) != key.outputs:
+        parts += ["to", *(short_name(d) for d in key.outputs)]
+    parts.append(f"{key.form}{key.kept_rank}{key.reduced_rank}")
+    parts += ["part"] * key.partial + ["wide"] * key.wide
+    classes = [i.reduced_class + i.kept_class for i in key.inputs]
+    if any(c != ("1" if key.form == "row" else "s1") for c in classes):
+        parts.append("_".join(classes))
+    return "_".join(parts)
+
+
+def _positions(key: ReductionKey) -> list[str]:
+    """Which part, which kept elements; the pointers moved there."""
+    lines = ["program = tl.program_id(0)" + (".to(tl.int64)" if key.wide else "")]
+    if key.partial:
+        lines += ["part = program % n_parts", "program = program // n_parts"]
+    if key.form == "column":
+        size = f"kept_{key.kept_rank - 1}"
+        lines += [
+            f"tiles = tl.cdiv({size}, COLUMNS)",
+            "columns = (program % tiles) * COLUMNS + tl.arange(0, COLUMNS)",
+            f"column_mask = columns < {size}",
+            "program = program // tiles",
+        ]
+    for d in range(key.outer_kept - 1, -1, -1):
+        lines.append(f"i{d} = program % kept_{d}" if d else f"i{d} = program")
+        if d:
+            lines.append(f"program = program // kept_{d}")
+    if key.outer_kept:
+        for i in key.inputs:
+            steps = "".join(f" + i{d} * {i.name}_kept_stride_{d}" for d in range(key.outer_kept))
+            lines.append(f"{i.name}_ptr = {i.name}_ptr{steps}")
+    return lines
+
+
+def _block(key: ReductionKey) -> list[str]:
+    """Positions along the reduced dimensions and the loads of one block."""
+    lines = []
+    chunk = "step"
+    if key.reduced_rank > 1:
+        lines += ["chunk = step % n_chunks", "outer = step // n_chunks"]
+        chunk = "chunk"
+        for d in range(key.reduced_rank - 2, -1, -1):
+            lines.append(f"r{d} = outer % reduced_{d}" if d else f"r{d} = outer")
+            if d:
+                lines.append(f"outer = outer // reduced_{d}")
+    inner = f"reduced_{key.reduced_rank - 1}"
+    column = key.form == "column"
+    lanes = "tl.arange(0, BLOCK)" + ("[:, None]" if column else "")
+    lines.append(f"rows = {chunk} * BLOCK + {lanes}")
+    lines.append(f"row_mask = rows < {inner}")
+    lines.append("mask = row_mask & column_mask[None, :]" if column else "mask = row_mask")
+    if key.reduced_rank > 1:
+        lines.append(f"at = (step // n_chunks) * {inner} + rows")
+    else:
+        lines.append("at = rows")
+    for i in key.inputs:
+        terms = [f"r{d} * {i.name}_reduced_stride_{d}" for d in range(key.reduced_rank - 1)]
+        terms += {"0": [], "1": ["rows"], "s": [f"rows * {i.name}_reduced_stride"]}[i.reduced_class]
+        terms += {
+            "": [],
+            "0": [],
+            "1": ["columns[None, :]"],
+            "s": [f"columns[None, :] * {i.name}_kept_stride"],
+        }[i.kept_class]
+        masked = ["row_mask"] * (i.reduced_class != "0")
+        masked += ["column_mask[None, :]"] * (i.kept_class not in ("", "0"))
+        mask = "mask" if len(masked) == 2 else masked[0] if masked else ""
+        pointer = " + ".join([f"{i.name}_ptr", *terms])
+        lines.append(
+            f"{i.name} = tl.load({pointer}, mask={mask})"
+            if mask
+            else f"{i.name} = tl.load({pointer})"
+        )
+    return lines
+
+
+def _stores(key: ReductionKey, values: Sequence[Value]) -> list[str]:
+    terms = ["part * part_stride"] * key.partial
+    terms += [f"i{d} * out_stride_{d}" for d in range(key.outer_kept)]
+    mask = ""
+    if key.form == "column":
+        terms.append("columns" if key.unit_output else "columns * out_stride")
+        mask = ", mask=column_mask"
+    lines = []
+    for i, (value, dtype) in enumerate(zip(values, key.outputs)):
+        pointer = " + ".join([f"out{i}_ptr", *terms])
+        lines.append(f"tl.store({pointer}, {stored(value, dtype).text}{mask})")
+    return lines
