@@ -112,7 +112,8 @@ def load_object(object_code: bytes, names: Iterable[str]) -> dict[str, int]:
     llvm = binding()
     names = tuple(names)
     with _LOCK:
-        if re.search(rb"\0(tritorch_|__trunc|__extend)", object_code):
+        mentioned = re.findall(rb"\0((?:tritorch_|__trunc|__extend)\w+)(?=\0)", object_code)
+        if {name.decode() for name in mentioned} - _SUPPLIED.keys() - set(names):
             for name, address in support_symbols().items():
                 _SUPPLIED.setdefault(name, address)
         return _link(llvm, object_code, names, _SUPPLIED)
