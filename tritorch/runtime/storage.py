@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 
@@ -17,7 +16,7 @@ class FreeList(Protocol):
 class Memory(Protocol):
     """Whoever memory comes from; a Target is one."""
 
-    free_lists: Mapping[int, FreeList]
+    free_lists: dict[int, FreeList]
 
     def allocate(self, nbytes: int) -> int: ...
 

@@ -82,7 +82,7 @@ class Target(Protocol):
     """A device that runs kernels. Addresses are ints; the free lists are what Storage uses."""
 
     name: str
-    free_lists: Mapping[int, FreeList]
+    free_lists: dict[int, FreeList]
 
     def allocate(self, nbytes: int) -> int:
         """The address of `nbytes` of memory, 64-byte aligned, contents arbitrary."""
