@@ -55,10 +55,10 @@ from tritorch.layout import (
 )
 
 #: elements of a row form's block
-_BLOCK = {"cpu": 4096, "cuda": 2048}
+ROW_BLOCK = {"cpu": 4096, "cuda": 2048}
 #: reduced elements of a column form's tile; kept ones by the size of the dimension
-_ROWS = 32
-_COLUMNS = (16, 64, 256)
+TILE_ROWS = 32
+TILE_COLUMNS = (16, 64, 256)
 #: programs that a launch should have before the reduced range is left whole, and elements that a part must have
 _PROGRAMS = {"cpu": 32, "cuda": 512}
 _PART = 32768
@@ -85,7 +85,7 @@ class ReductionKernel:
         self.inputs = tuple(free_name(i) for i in inputs)
         self.scalars = tuple(scalars)
         fixed = [variable(s) for s in self.scalars]
-        self.map = _call(map, [*(variable(i) for i in self.inputs), *fixed])
+        self.map = call_with(map, [*(variable(i) for i in self.inputs), *fixed])
         several = isinstance(identity, (tuple, list))
         self.identity: tuple[Identity, ...] = tuple(identity) if several else (identity,)  # type: ignore[arg-type]
         if len(self.identity) != len(self.map):
@@ -94,13 +94,16 @@ class ReductionKernel:
             )
         left = tuple(variable(f"a{i}") for i in range(len(self.map)))
         right = tuple(variable(f"b{i}") for i in range(len(self.map)))
-        self.combine = _trees(combine(left, right) if several else combine(left[0], right[0]))
+        self.combine = trees_of(combine(left, right) if several else combine(left[0], right[0]))
         total = tuple(variable(f"acc{i}") for i in range(len(self.map)))
-        self.finish = total if finish is None else _call(finish, [*total, variable("n"), *fixed])
+        self.finish = (
+            total if finish is None else call_with(finish, [*total, variable("n"), *fixed])
+        )
         self.reads_index = any(node.op == "index" for node in topological(self.map))
         self._second: ReductionKernel | None = None
         self._sources: dict[ReductionKey, KernelSource] = {}
         self._compiled: dict[tuple[Any, ...], Any] = {}
+        self._accumulators: dict[tuple[Any, ...], tuple[Dtype, ...]] = {}
 
     def plan(
         self,
@@ -130,13 +133,13 @@ class ReductionKernel:
             o.strides if o.shape == shape else broadcast_strides(o.shape, o.strides, shape)
             for o in operands
         ]
-        work = _Work(operands, shape, kept, reduced, strides, self.reads_index)
+        work = ReductionWork(operands, shape, kept, reduced, strides, self.reads_index)
         count = numel(shape[d] for d in reduced)
         return self._bind(work, computes, outputs, count, scalars, device)
 
     def _bind(
         self,
-        work: _Work,
+        work: ReductionWork,
         computes: Sequence[Dtype],
         outputs: Sequence[Layout],
         count: int,
@@ -155,7 +158,10 @@ class ReductionKernel:
             )
         )
         wide = needs_int64((count, *(o.extent for o in work.operands)))
-        accumulators = accumulator_dtypes(self, inputs, wide)
+        accumulators = self._accumulators.get((inputs, wide))
+        if accumulators is None:
+            accumulators = accumulator_dtypes(self, inputs, wide)
+            self._accumulators[inputs, wide] = accumulators
         key = ReductionKey(
             form=work.form,
             kept_rank=len(work.kept_sizes),
@@ -163,6 +169,7 @@ class ReductionKernel:
             wide=wide,
             partial=parts > 1,
             unit_output=work.form == "row" or work.out_strides[-1] == 1,
+            reads_index=self.reads_index,
             inputs=inputs,
             outputs=accumulators if parts > 1 else tuple(o.dtype for o in outputs),
         )
@@ -184,7 +191,7 @@ class ReductionKernel:
 
     def _combine_parts(
         self,
-        work: _Work,
+        work: ReductionWork,
         accumulators: Sequence[Dtype],
         parts: int,
         launch: Callable[..., None],
@@ -203,7 +210,7 @@ class ReductionKernel:
             Layout.contiguous(d, (kept, parts) if row else (parts, kept), device)
             for d in accumulators
         ]
-        second = _Work(
+        second = ReductionWork(
             partials, partials[0].shape, [0 if row else 1], [1 if row else 0],
             [p.strides for p in partials], False,
         )  # fmt: skip
@@ -230,7 +237,7 @@ class ReductionKernel:
             second.inputs = names
             second.map = tuple(map(variable, names))
             second.reads_index = False
-            second._sources, second._compiled = {}, {}
+            second._sources, second._compiled, second._accumulators = {}, {}, {}
             self._second = second
         return self._second
 
@@ -241,7 +248,7 @@ class ReductionKernel:
         return found
 
 
-class _Work:
+class ReductionWork:
     """The iteration space of a reduction: collapsed kept and reduced dimensions, the form, the blocks."""
 
     def __init__(
@@ -270,7 +277,7 @@ class _Work:
             self.reduced_strides = [(1,)] * len(operands)
         self.numel = numel(shape)
         self.kept_count = numel(kept_sizes)
-        lanes = _lane_dimension(kept_sizes, walked[1 + main])
+        lanes = lane_dimension(kept_sizes, walked[1 + main])
         self.form = "row"
         if lanes is not None:
             nearest = self.reduced_strides[main][-1]
@@ -294,9 +301,12 @@ class _Work:
 
     def blocks(self, device: Device) -> dict[str, int]:
         if self.form == "row":
-            return {"BLOCK": _BLOCK[device.type]}
+            return {"BLOCK": ROW_BLOCK[device.type]}
         size = self.kept_sizes[-1]
-        return {"BLOCK": _ROWS, "COLUMNS": next((c for c in _COLUMNS if c >= size), _COLUMNS[-1])}
+        return {
+            "BLOCK": TILE_ROWS,
+            "COLUMNS": next((c for c in TILE_COLUMNS if c >= size), TILE_COLUMNS[-1]),
+        }
 
     def steps(self, device: Device) -> int:
         """Blocks along the reduced range."""
@@ -350,7 +360,7 @@ class _Work:
         return values
 
 
-def _lane_dimension(sizes: Shape, strides: Shape) -> int | None:
+def lane_dimension(sizes: Shape, strides: Shape) -> int | None:
     """The kept dimension that the vector lanes should walk: the smallest stride, a tiny one only if alone."""
     candidates = [d for d in range(len(sizes)) if strides[d]]
     if not candidates:
@@ -359,13 +369,13 @@ def _lane_dimension(sizes: Shape, strides: Shape) -> int | None:
     return min(large, key=lambda d: strides[d])
 
 
-def _call(function: Callable[..., Any], arguments: Sequence[Expr]) -> tuple[Expr, ...]:
+def call_with(function: Callable[..., Any], arguments: Sequence[Expr]) -> tuple[Expr, ...]:
     """The trees of a function that takes the arguments, or leaves out some of the last."""
     parameters = inspect.signature(function).parameters.values()
     if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
         arguments = arguments[: len(parameters)]
-    return _trees(function(*arguments))
+    return trees_of(function(*arguments))
 
 
-def _trees(result: Any) -> tuple[Expr, ...]:
+def trees_of(result: Any) -> tuple[Expr, ...]:
     return tuple(map(lift, result if isinstance(result, (tuple, list)) else (result,)))

@@ -36,6 +36,7 @@ class ReductionKey(NamedTuple):
     wide: bool
     partial: bool
     unit_output: bool
+    reads_index: bool
     inputs: tuple[ReductionInput, ...]
     outputs: tuple[Dtype, ...]
 
@@ -104,67 +105,92 @@ def _widened(dtype: Dtype) -> Dtype:
 def _mapped(
     reduction: Declaration, inputs: Sequence[ReductionInput], wide: bool
 ) -> tuple[Printer, list[Value]]:
-    double = any(i.compute is dtypes.float64 for i in inputs)
-    scalar = dtypes.float64 if double else dtypes.float32
     known = {i.name: converted(Value(i.name, i.memory), i.compute) for i in inputs}
-    known |= {s: Value(s, scalar) for s in reduction.scalars}
-    printer = Printer(known, Value("at", dtypes.int64 if wide else dtypes.int32))
+    known |= _scalar_values(reduction, inputs)
+    printer = Printer(known, Value("at", _number_dtype(wide)))
     return printer, printer.print(reduction.map)
+
+
+def _scalar_values(reduction: Declaration, inputs: Sequence[ReductionInput]) -> dict[str, Value]:
+    double = any(i.compute is dtypes.float64 for i in inputs)
+    return {s: Value(s, dtypes.float64 if double else dtypes.float32) for s in reduction.scalars}
+
+
+def _number_dtype(wide: bool) -> Dtype:
+    return dtypes.int64 if wide else dtypes.int32
 
 
 def reduction_source(reduction: Declaration, key: ReductionKey) -> KernelSource:
     """The kernel of one specialisation."""
     accumulators = accumulator_dtypes(reduction, key.inputs, key.wide)
-    names = [f"acc{i}" for i in range(len(accumulators))]
-    identities = [literal(identity_of(i, d), d) for i, d in zip(reduction.identity, accumulators)]
-    combine_name = f"{reduction.name}_combine"
-    combine_text, helpers = combine_function(combine_name, reduction.combine, accumulators)
-    printer, mapped = _mapped(reduction, key.inputs, key.wide)
-    helpers |= printer.helpers
-
-    body = _positions(key)
-    shape = "()" if key.form == "row" else "(COLUMNS,)"
-    for name, identity, dtype in zip(names, identities, accumulators):
-        start = (
-            identity
-            if key.form == "row"
-            else f"tl.full({shape}, {_bare(identity)}, tl.{dtype.name})"
-        )
-        body.append(f"{name} = {start}")
+    combine = f"{reduction.name}_combine"
+    combine_text, helpers = combine_function(combine, reduction.combine, accumulators)
+    body = positions(key) + accumulator_start(reduction, key, accumulators)
     if key.partial:
         body.append("last = tl.minimum(part * steps_per_part + steps_per_part, n_steps)")
         body.append("for step in range(part * steps_per_part, last):")
     else:
         body.append("for step in range(0, n_steps):")
-    loop = _block(key) + printer.statements
-    blocks = [f"m{i}" for i in range(len(names))]
-    for name, tree, value, identity, dtype in zip(
-        blocks, reduction.map, mapped, identities, accumulators
-    ):
-        text = literal(tree.value, dtype) if tree.op == "constant" else converted(value, dtype).text
-        loop.append(f"{name} = tl.where(mask, {text}, {identity})")
-    operand = blocks[0] if len(blocks) == 1 else f"({', '.join(blocks)})"
-    loop.append(f"{', '.join(blocks)} = tl.reduce({operand}, 0, {combine_name})")
-    loop.append(f"{', '.join(names)} = {combine_name}({', '.join(names + blocks)})")
+    statements, more = block_values(reduction, key, accumulators)
+    helpers |= more
+    names = [f"acc{i}" for i in range(len(accumulators))]
+    blocks = ", ".join(f"m{i}" for i in range(len(accumulators)))
+    operand = blocks if len(names) == 1 else f"({blocks})"
+    loop = block_loads(key) + statements
+    loop.append(f"{blocks} = tl.reduce({operand}, 0, {combine})")
+    loop.append(f"{', '.join(names)} = {combine}({', '.join(names)}, {blocks})")
     body += ["    " + line for line in loop]
-
-    values = [Value(name, dtype) for name, dtype in zip(names, accumulators)]
-    if not key.partial:
-        scalar = dtypes.float64 if key.double else dtypes.float32
-        known = dict(zip(names, values)) | {s: Value(s, scalar) for s in reduction.scalars}
-        known["n"] = Value("n", dtypes.int64 if key.wide else dtypes.int32)
-        last = Printer(known, prefix="f")
-        values = last.print(reduction.finish)
-        body += last.statements
-        helpers |= last.helpers
+    if key.partial:
+        values = [stored(Value(n, d), o) for n, d, o in zip(names, accumulators, key.outputs)]
+    else:
+        statements, values, more = finished(reduction, key, names, accumulators)
+        helpers |= more
+        body += statements
     body += _stores(key, values)
-
-    function = _function_name(reduction.name, key)
+    function = function_name(reduction.name, key)
     blocks_text = ["BLOCK: tl.constexpr"] + ["COLUMNS: tl.constexpr"] * (key.form == "column")
     parameters = ", ".join([*key.signature(reduction.scalars), *blocks_text])
     lines = "\n".join(f"    {line}" for line in body)
     text = f"{combine_text}\n\n@triton.jit\ndef {function}({parameters}):\n{lines}\n"
     return KernelSource(function, prelude(helpers, text) + text)
+
+
+def accumulator_start(
+    reduction: Declaration, key: ReductionKey, accumulators: Sequence[Dtype]
+) -> list[str]:
+    """acc0, acc1, ... set to the identities: scalars in the row form, a strip in the column form."""
+    shape = "()" if key.form == "row" else "(COLUMNS,)"
+    return [
+        f"acc{i} = {literal(identity_of(identity, dtype), dtype, shape=shape)}"
+        for i, (identity, dtype) in enumerate(zip(reduction.identity, accumulators))
+    ]
+
+
+def block_values(
+    reduction: Declaration, key: ReductionKey, accumulators: Sequence[Dtype]
+) -> tuple[list[str], set[str]]:
+    """m0, m1, ...: the mapped block, identities where it is masked; and the helpers that this calls."""
+    printer, values = _mapped(reduction, key.inputs, key.wide)
+    lines = list(printer.statements)
+    for i, (tree, value, identity, dtype) in enumerate(
+        zip(reduction.map, values, reduction.identity, accumulators)
+    ):
+        text = literal(tree.value, dtype) if tree.op == "constant" else converted(value, dtype).text
+        masked = literal(identity_of(identity, dtype), dtype)
+        lines.append(f"m{i} = tl.where(mask, {text}, {masked})")
+    return lines, printer.helpers
+
+
+def finished(
+    reduction: Declaration, key: ReductionKey, names: Sequence[str], accumulators: Sequence[Dtype]
+) -> tuple[list[str], list[Value], set[str]]:
+    """Statements, the outputs' values in their dtypes, and the helpers called, from accumulators so named."""
+    known = {f"acc{i}": Value(n, d) for i, (n, d) in enumerate(zip(names, accumulators))}
+    known |= _scalar_values(reduction, key.inputs)
+    known["n"] = Value("n", _number_dtype(key.wide))
+    printer = Printer(known, prefix="f")
+    values = [stored(v, d) for v, d in zip(printer.print(reduction.finish), key.outputs)]
+    return printer.statements, values, printer.helpers
 
 
 def combine_function(
@@ -191,12 +217,7 @@ def identity_of(identity: bool | int | float | str, dtype: Dtype) -> bool | int 
     return limits.max if sign > 0 else limits.min
 
 
-def _bare(text: str) -> str:
-    """The number inside tl.full((), number, dtype)."""
-    return text[len("tl.full((), ") :].rsplit(", ", 1)[0]
-
-
-def _function_name(name: str, key: ReductionKey) -> str:
+def function_name(name: str, key: ReductionKey) -> str:
     parts = [name, *(short_name(i.memory) for i in key.inputs)]
     if tuple(i.memory for i in key.inputs) != key.outputs:
         parts += ["to", *(short_name(d) for d in key.outputs)]
@@ -208,7 +229,7 @@ def _function_name(name: str, key: ReductionKey) -> str:
     return "_".join(parts)
 
 
-def _positions(key: ReductionKey) -> list[str]:
+def positions(key: ReductionKey) -> list[str]:
     """Which part, which kept elements; the pointers moved there."""
     lines = ["program = tl.program_id(0)" + (".to(tl.int64)" if key.wide else "")]
     if key.partial:
@@ -232,7 +253,7 @@ def _positions(key: ReductionKey) -> list[str]:
     return lines
 
 
-def _block(key: ReductionKey) -> list[str]:
+def block_loads(key: ReductionKey) -> list[str]:
     """Positions along the reduced dimensions and the loads of one block."""
     lines = []
     chunk = "step"
@@ -249,10 +270,10 @@ def _block(key: ReductionKey) -> list[str]:
     lines.append(f"rows = {chunk} * BLOCK + {lanes}")
     lines.append(f"row_mask = rows < {inner}")
     lines.append("mask = row_mask & column_mask[None, :]" if column else "mask = row_mask")
-    if key.reduced_rank > 1:
-        lines.append(f"at = (step // n_chunks) * {inner} + rows")
-    else:
-        lines.append("at = rows")
+    if key.reads_index:
+        lines.append(
+            f"at = (step // n_chunks) * {inner} + rows" if key.reduced_rank > 1 else "at = rows"
+        )
     for i in key.inputs:
         terms = [f"r{d} * {i.name}_reduced_stride_{d}" for d in range(key.reduced_rank - 1)]
         terms += {"0": [], "1": ["rows"], "s": [f"rows * {i.name}_reduced_stride"]}[i.reduced_class]
@@ -282,7 +303,7 @@ def _stores(key: ReductionKey, values: Sequence[Value]) -> list[str]:
         terms.append("columns" if key.unit_output else "columns * out_stride")
         mask = ", mask=column_mask"
     lines = []
-    for i, (value, dtype) in enumerate(zip(values, key.outputs)):
+    for i, value in enumerate(values):
         pointer = " + ".join([f"out{i}_ptr", *terms])
-        lines.append(f"tl.store({pointer}, {stored(value, dtype).text}{mask})")
+        lines.append(f"tl.store({pointer}, {value.text}{mask})")
     return lines

@@ -63,7 +63,9 @@ class Value(NamedTuple):
         return f"({self.text})" if self.compound else self.text
 
 
-def literal(value: bool | int | float, dtype: Dtype, place: str = "typed") -> str:
+def literal(
+    value: bool | int | float, dtype: Dtype, place: str = "typed", shape: str = "()"
+) -> str:
     """A Python number as Triton text of a dtype.
 
     `place`: "infix" beside an operator, "call" among the operands of a Triton function (there Triton infers
@@ -84,7 +86,7 @@ def literal(value: bool | int | float, dtype: Dtype, place: str = "typed") -> st
         plain = (place == "infix" or dtype is dtypes.int32) and abs(int(value)) < 2**31
     if plain and place != "typed":
         return f"({text})" if text[0] == "-" and place == "infix" else text
-    return f"tl.full((), {text}, {triton_name(dtype)})"
+    return f"tl.full({shape}, {text}, {triton_name(dtype)})"
 
 
 def _is_float32(number: float) -> bool:
