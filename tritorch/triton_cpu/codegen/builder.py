@@ -187,7 +187,7 @@ class Builder:
     ) -> str:
         """Call an external function or intrinsic, declaring it; `arguments` are (type, register)."""
         self.declarations.add(
-            f"declare {result} @{name}({', '.join(kind for kind, _ in arguments)})"
+            f"declare {result} @{name}({', '.join(k.partition(' align ')[0] for k, _ in arguments)})"
         )
         text = f"call {result} @{name}({', '.join(f'{k} {r}' for k, r in arguments)}){attributes}"
         if result == "void":
@@ -201,6 +201,19 @@ class Builder:
         return self.call(
             f"llvm.{name}.{self.suffix(element, lanes)}", kind, *[(kind, r) for r in registers]
         )
+
+    def table(self, kind: str, values: Iterable[object]) -> str:
+        """A private constant array; returns its address. Equal tables are one."""
+        items = [f"{kind} {value}" for value in values]
+        text = (
+            f"private unnamed_addr constant [{len(items)} x {kind}] [{', '.join(items)}], align 64"
+        )
+        for name, known in self.helpers.items():
+            if known == f"{name} = {text}":
+                return name
+        name = f"@table{len(self.helpers)}"
+        self.helpers[name] = f"{name} = {text}"
+        return name
 
     def shuffle(self, a: str, b: str | None, element: str, lanes: int, order: Iterable[int]) -> str:
         kind = self.type(element, lanes)

@@ -1,0 +1,315 @@
+"""The elements of a virtual tensor at an index, emitted on demand inside a strip (this is what fuses operations)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tritorch.triton_cpu.analysis.affine import Affine
+from tritorch.triton_cpu.analysis.masks import Constraint
+from tritorch.triton_cpu.analysis.reshape import reshape_groups, squeeze_map
+from tritorch.triton_cpu.analysis.shapes import row_major
+from tritorch.triton_cpu.codegen import memory
+from tritorch.triton_cpu.codegen.builder import Vec
+from tritorch.triton_cpu.codegen.constants import literal
+from tritorch.triton_cpu.codegen.context import (
+    Base,
+    Index,
+    Lanes,
+    Loop,
+    lane_count,
+    lanes_of,
+    linear_lanes,
+)
+from tritorch.triton_cpu.codegen.elementwise import emit_elementwise
+from tritorch.triton_cpu.ir import Operation, Value
+
+if TYPE_CHECKING:
+    from tritorch.triton_cpu.codegen.generator import Generator
+
+
+def value_at(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
+    """The value's elements at `index`: one lane if they all agree, else as many as the index has."""
+    shape = value.type.shape
+    if shape is None:
+        return Vec(g.scalars[value], 1, value.type.element)
+    key = (value, index)
+    found = loop.lookup(key)
+    if found is None:
+        found = _evaluate(g, value, index, loop)
+        loop.memo[key] = found
+        if value in loop.spills and index == loop.index:
+            memory.write_buffer(g, g.pending_buffer(value), index, found)
+    return found
+
+
+def _evaluate(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
+    buffer = g.buffers.get(value)
+    if buffer is not None:
+        return memory.read_buffer(g, buffer, index)
+    element = value.type.element
+    form = g.affine.get(value)
+    if form is not None and element != "ptr":
+        return affine_value(g, form, element, index)
+    if element == "i1":
+        constraints = g.masks.get(value)
+        if constraints is not None:
+            if loop.true_masks is not None and value in loop.true_masks:
+                return Vec("true", 1, "i1")
+            return mask_value(g, constraints, index)
+    operation = value.operation
+    assert operation is not None, f"{value} is neither virtual nor stored"
+    special = _SPECIAL.get(operation.name)
+    if special is not None:
+        return special(g, operation, value, index, loop)
+    if element == "ptr" and operation.name == "tt.addptr":
+        return memory.pointer_vector(g, memory.address(g, value, index, loop), index)
+    arguments = [value_at(g, operand, index, loop) for operand in operation.operands]
+    lanes = max([argument.lanes for argument in arguments], default=1)
+    registers = [g.builder.widen(argument, lanes) for argument in arguments]
+    return Vec(emit_elementwise(g, operation, registers, lanes, element), lanes, element)
+
+
+# ---- affine integers and masks
+
+
+def affine_value(g: Generator, form: Affine, element: str, index: Index) -> Vec:
+    builder, kind = g.builder, form.element
+    base = form.base
+    for stride, (position, _) in zip(form.strides, index):
+        if stride != 0 and position != 0:
+            narrow = builder.extend(position, "i64", kind)
+            base = builder.integer("add", base, builder.integer("mul", narrow, stride, kind), kind)
+    lanes = lane_count(index)
+    vector = lane_offsets(g, form.strides, index, kind)
+    if vector is None:
+        return Vec(str(base), 1, element)
+    if base == 0:
+        return Vec(vector, lanes, element)
+    splat = builder.splat(str(base), element, lanes)
+    return Vec(builder.define(f"add {builder.type(kind, lanes)} {splat}, {vector}"), lanes, element)
+
+
+def lane_offsets(g: Generator, strides: tuple[Base, ...], index: Index, element: str) -> str | None:
+    """The sum of stride x lane offset as a vector register or literal; None when all lanes agree."""
+    builder = g.builder
+    known = tuple(stride if isinstance(stride, int) else 0 for stride in strides)
+    constant = linear_lanes(known, index)
+    vector = builder.constants(element, constant) if constant is not None else None
+    for stride, (_, lanes) in zip(strides, index):
+        if lanes is None or isinstance(stride, int):
+            continue
+        count = len(lanes.offsets)
+        kind = builder.type(element, count)
+        offsets = builder.constants(element, lanes.offsets)
+        term = builder.define(f"mul {kind} {offsets}, {builder.splat(stride, element, count)}")
+        vector = term if vector is None else builder.define(f"add {kind} {vector}, {term}")
+    return vector
+
+
+def mask_value(g: Generator, constraints: tuple[Constraint, ...], index: Index) -> Vec:
+    builder = g.builder
+    result: Vec | None = None
+    for constraint in constraints:
+        current = _constraint_value(g, constraint, index)
+        if result is None:
+            result = current
+            continue
+        lanes = max(result.lanes, current.lanes)
+        a, b = builder.widen(result, lanes), builder.widen(current, lanes)
+        both = builder.define(f"and {builder.type('i1', lanes)} {a}, {b}")
+        result = Vec(both, lanes, "i1")
+    return result or Vec("true", 1, "i1")
+
+
+def _constraint_value(g: Generator, constraint: Constraint, index: Index) -> Vec:
+    """`base + sum < 0`: lanes compare their constant offset with a clamped scalar."""
+    builder = g.builder
+    total = constraint.base
+    for coefficient, (position, _) in zip(constraint.coefficients, index):
+        total = builder.integer("add", total, builder.integer("mul", position, coefficient))
+    offsets = linear_lanes(constraint.coefficients, index)
+    if offsets is None:
+        if isinstance(total, int):
+            return Vec("true" if total < 0 else "false", 1, "i1")
+        return Vec(builder.define(f"icmp slt i64 {total}, 0"), 1, "i1")
+    lanes = len(offsets)
+    low, high = min(offsets), max(offsets) + 1
+    limit = builder.integer("sub", 0, total)
+    if isinstance(limit, int):
+        return Vec(builder.constants("i1", [str(o < limit).lower() for o in offsets]), lanes, "i1")
+    limit = builder.intrinsic("smin", "i64", 1, str(limit), str(high))
+    limit = builder.intrinsic("smax", "i64", 1, limit, str(low))
+    short = builder.define(f"trunc i64 {limit} to i32")
+    numbers = builder.constants("i32", offsets)
+    compared = builder.define(
+        f"icmp slt <{lanes} x i32> {numbers}, {builder.splat(short, 'i32', lanes)}"
+    )
+    return Vec(compared, lanes, "i1")
+
+
+# ---- operations that move indices
+
+
+def operand_index(g: Generator, operation: Operation, index: Index) -> Index:
+    """Where the (only) operand of an index-moving operation is read for this index of its result."""
+    name = operation.name
+    if name == "tt.expand_dims":
+        axis = operation.attributes["axis"]
+        return index[:axis] + index[axis + 1 :]
+    if name == "tt.broadcast":
+        shape = operation.operands[0].type.shape or ()
+        return tuple(position if size > 1 else (0, None) for position, size in zip(index, shape))
+    if name == "tt.trans":
+        order = operation.attributes["order"]
+        moved: list[tuple[Base, Lanes | None]] = [(0, None)] * len(order)
+        for position, dimension in enumerate(order):
+            moved[dimension] = index[position]
+        return tuple(moved)
+    assert name == "tt.reshape", name
+    source = operation.operands[0].type.shape or ()
+    target = operation.results[0].type.shape or ()
+    return reshape_index(g, source, target, index)
+
+
+def reshape_index(
+    g: Generator, source: tuple[int, ...], target: tuple[int, ...], index: Index
+) -> Index:
+    """An index of a tensor of shape `target` as one of the tensor of shape `source` it was reshaped from."""
+    mapping = squeeze_map(target, source)
+    if mapping is not None:
+        return tuple((0, None) if d is None else index[d] for d in mapping)
+    key = (source, target, index)
+    found = g.reshaped.get(key)
+    if found is not None:
+        return found
+    builder = g.builder
+    result: list[tuple[Base, Lanes | None]] = [(0, None)] * len(source)
+    for before, after in reshape_groups(source, target):
+        if len(before) == 1 and len(after) == 1:
+            result[before[0]] = index[after[0]]
+            continue
+        part = tuple(index[d] for d in after)
+        strides = row_major(tuple(target[d] for d in after))
+        linear: Base = 0
+        for stride, (position, _) in zip(strides, part):
+            linear = builder.integer("add", linear, builder.integer("mul", position, stride))
+        offsets = linear_lanes(strides, part)
+        sizes = tuple(source[d] for d in before)
+        for dimension, size, stride in zip(before, sizes, row_major(sizes)):
+            if size == 1:
+                continue
+            result[dimension] = _digit(g, linear, offsets, size, stride, before)
+    moved = g.reshaped[key] = tuple(result)
+    return moved
+
+
+def _digit(
+    g: Generator,
+    linear: Base,
+    offsets: tuple[int, ...] | None,
+    size: int,
+    stride: int,
+    dimensions: tuple[int, ...],
+) -> tuple[Base, Lanes | None]:
+    """One dimension of a linear index: sizes are powers of two, so division is a shift."""
+    builder = g.builder
+    base: Base
+    if isinstance(linear, int):
+        base = linear // stride % size
+    else:
+        shift = stride.bit_length() - 1
+        shifted = linear if shift == 0 else builder.define(f"lshr i64 {linear}, {shift}")
+        base = builder.define(f"and i64 {shifted}, {size - 1}")
+    lanes = None
+    if offsets is not None:
+        lanes = lanes_of(tuple(offset // stride % size for offset in offsets))
+    return base, lanes
+
+
+def _moved(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    return value_at(g, operation.operands[0], operand_index(g, operation, index), loop)
+
+
+def _constant(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    element, data = value.type.element, operation.attributes["value"]
+    if not isinstance(data, list):
+        return Vec(literal(data, element), 1, element)
+    return memory.read_table(g, operation, data, index)
+
+
+def _splat(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    return Vec(g.scalars[operation.operands[0]], 1, value.type.element)
+
+
+def _load(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    return memory.load(g, operation, index, loop)
+
+
+def _join(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    """The last dimension chooses the operand."""
+    return _choose(g, operation, index[-1], index[:-1], index[:-1], loop)
+
+
+def _cat(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    """The first operand below its size along dimension 0, the second above."""
+    size = (operation.operands[0].type.shape or (1,))[0]
+    base, lanes = index[0]
+    bit = _digit(g, base, lanes.offsets if lanes else None, 2, size, ())
+    inside = (
+        _digit(g, base, lanes.offsets if lanes else None, size, 1, ()) if size > 1 else (0, None)
+    )
+    moved = (inside, *index[1:])
+    return _choose(g, operation, bit, moved, moved, loop)
+
+
+def _choose(
+    g: Generator,
+    operation: Operation,
+    bit: tuple[Base, Lanes | None],
+    first: Index,
+    second: Index,
+    loop: Loop,
+) -> Vec:
+    """Operand 0 where the bit is 0, operand 1 where it is 1."""
+    builder = g.builder
+    base, lanes = bit
+    element = operation.results[0].type.element
+    if lanes is None and isinstance(base, int):
+        return value_at(g, operation.operands[base], second if base else first, loop)
+    a = value_at(g, operation.operands[0], first, loop)
+    b = value_at(g, operation.operands[1], second, loop)
+    if lanes is None:
+        count = max(a.lanes, b.lanes)
+        condition = builder.define(f"icmp ne i64 {base}, 0")
+        kind = builder.type(element, count)
+        chosen = builder.define(
+            f"select i1 {condition}, {kind} {builder.widen(b, count)}, {kind} {builder.widen(a, count)}"
+        )
+        return Vec(chosen, count, element)
+    count = len(lanes.offsets)
+    wide_a, wide_b = builder.widen(a, count), builder.widen(b, count)
+    order = [lane + (count if offset else 0) for lane, offset in enumerate(lanes.offsets)]
+    return Vec(builder.shuffle(wide_a, wide_b, element, count, order), count, element)
+
+
+def _split(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    return value_at(g, operation.operands[0], (*index, (value.index, None)), loop)
+
+
+_Special = Callable[["Generator", Operation, Value, Index, Loop], Vec]
+_SPECIAL: dict[str, _Special] = {
+    "arith.constant": _constant,
+    "tt.broadcast": _moved,
+    "tt.cat": _cat,
+    "tt.expand_dims": _moved,
+    "tt.join": _join,
+    "tt.load": _load,
+    "tt.reshape": _moved,
+    "tt.splat": _splat,
+    "tt.split": _split,
+    "tt.trans": _moved,
+}
+
+#: Virtual operations that are not element by element.
+INDEX_OPERATIONS = frozenset(_SPECIAL) - {"tt.load", "arith.constant", "tt.splat"}

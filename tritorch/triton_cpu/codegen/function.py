@@ -1,0 +1,139 @@
+"""The module around the emitted bodies: the kernel's entry with its loop over programs, functions it calls, helpers."""
+
+from __future__ import annotations
+
+from tritorch.errors import CompileError
+from tritorch.triton_cpu.analysis.shapes import is_tensor
+from tritorch.triton_cpu.codegen import (
+    control,  # noqa: F401  (each of these registers its lowerings)
+    scalars,  # noqa: F401
+)
+from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
+from tritorch.triton_cpu.codegen.generator import Generator, lowers
+from tritorch.triton_cpu.codegen.scratch import STACK_BYTES
+from tritorch.triton_cpu.ir import Operation
+from tritorch.triton_cpu.target import CPUTarget
+
+#: Bytes before the first argument slot: grid x, y, z and padding.
+HEADER_BYTES = 16
+
+_GRID = """\
+  %grid_y = getelementptr i8, ptr %args, i64 4
+  %grid_z = getelementptr i8, ptr %args, i64 8
+  %programs0 = load i32, ptr %args, align 4
+  %programs1 = load i32, ptr %grid_y, align 4
+  %programs2 = load i32, ptr %grid_z, align 4
+  %size_x = zext i32 %programs0 to i64
+  %size_y = zext i32 %programs1 to i64"""
+
+_PROGRAM = """\
+program:
+  %linear = phi i64 [%begin, %start], [%linear_next, %return]
+  %place_x = urem i64 %linear, %size_x
+  %rest = udiv i64 %linear, %size_x
+  %place_y = urem i64 %rest, %size_y
+  %place_z = udiv i64 %rest, %size_y
+  %program0 = trunc i64 %place_x to i32
+  %program1 = trunc i64 %place_y to i32
+  %program2 = trunc i64 %place_z to i32
+  br label %body"""
+
+_NEXT = """\
+return:
+  %linear_next = add nuw nsw i64 %linear, 1
+  %more = icmp ult i64 %linear_next, %end
+  br i1 %more, label %program, label %finish"""
+
+
+class Module:
+    """What the functions of one LLVM module share."""
+
+    def __init__(self, functions: list[Operation], target: CPUTarget, name: str) -> None:
+        self.target = target
+        self.name = name
+        self.helpers: dict[str, str] = {}
+        self.declarations: set[str] = set()
+        self.functions = {str(f.attributes["sym_name"]): f for f in functions}
+
+    def text(self) -> str:
+        """The whole module as LLVM assembly text."""
+        entry = next(iter(self.functions.values()))
+        body = self._kernel(entry)
+        width = self.target.vector_bytes * 8
+        attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{width}" "prefer-vector-width"="{width}" }}'
+        parts = [body, *(self.helpers[key] for key in sorted(self.helpers))]
+        parts += [*sorted(self.declarations), attributes]
+        return "\n".join(parts) + "\n"
+
+    def _kernel(self, entry: Operation) -> str:
+        g = Generator(self, entry, self.name)
+        blocks = entry.regions[0]
+        loads = []
+        for number, argument in enumerate(blocks[0].arguments):
+            offset = HEADER_BYTES + 8 * number
+            loads.append(f"  %slot{number} = getelementptr i8, ptr %args, i64 {offset}")
+            kind = LLVM_TYPE.get(argument.type.element)
+            if kind is None:
+                raise CompileError(
+                    f"{self.name}: argument {number} has type {argument.type!r}, which the CPU target cannot pass."
+                )
+            if kind == "i1":
+                loads.append(f"  %byte{number} = load i8, ptr %slot{number}, align 8")
+                loads.append(f"  %argument{number} = trunc i8 %byte{number} to i1")
+            else:
+                loads.append(f"  %argument{number} = load {kind}, ptr %slot{number}, align 8")
+            g.scalars[argument] = f"%argument{number}"
+        lower_function(g, blocks)
+        size, buffers = g.scratch.place()
+        acquire: list[str] = []
+        release: list[str] = []
+        if size > STACK_BYTES:
+            self.declarations.add("declare ptr @tritorch_scratch_acquire(i64)")
+            self.declarations.add("declare void @tritorch_scratch_release(ptr)")
+            acquire = [f"  %scratch = call ptr @tritorch_scratch_acquire(i64 {size})"]
+            release = ["  call void @tritorch_scratch_release(ptr %scratch)"]
+        elif size:
+            acquire = [f"  %scratch = alloca [{size} x i8], align 64"]
+        lines = [
+            f"define void @{self.name}(ptr noalias readonly %args, i64 %begin, i64 %end) #0 {{",
+            "entry:",
+            "  %any = icmp ult i64 %begin, %end",
+            "  br i1 %any, label %start, label %done",
+            "start:",
+            *acquire,
+            *buffers,
+            *loads,
+            _GRID,
+            "  br label %program",
+            _PROGRAM,
+            *g.builder.lines,
+            _NEXT,
+            "finish:",
+            *release,
+            "  br label %done",
+            "done:",
+            "  ret void",
+            "}",
+        ]
+        return "\n".join(lines)
+
+
+def lower_function(g: Generator, blocks: list) -> None:  # type: ignore[type-arg]
+    """Lower the blocks of a function in order; each starts with the phis of its arguments."""
+    g.labels = {
+        block.label or "": f"block_{number}" for number, block in enumerate(blocks) if number
+    }
+    for number, block in enumerate(blocks):
+        g.builder.start("body" if number == 0 else f"block_{number}")
+        if number:
+            g.begin_block(block)
+        g.lower_block(block)
+    g.fill_block_arguments()
+
+
+@lowers("tt.return")
+def return_(g: Generator, operation: Operation) -> None:
+    g.return_values(operation.operands)
+
+
+__all__ = ["Module", "is_tensor", "lower_function"]

@@ -1,0 +1,303 @@
+"""Sinks that share one loop nest: stores, reductions, and values written to scratch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tritorch.triton_cpu.analysis.masks import Constraint
+from tritorch.triton_cpu.analysis.shapes import is_tensor
+from tritorch.triton_cpu.analysis.sinks import EXPENSIVE, is_virtual
+from tritorch.triton_cpu.codegen import evaluate, memory, order, reduce
+from tritorch.triton_cpu.codegen.builder import BITS
+from tritorch.triton_cpu.codegen.context import Loop, Walk, plan_walk
+from tritorch.triton_cpu.codegen.loops import Accumulation, Nest, reach
+from tritorch.triton_cpu.ir import Operation, Value
+
+if TYPE_CHECKING:
+    from tritorch.triton_cpu.codegen.generator import Generator
+
+
+def is_groupable(operation: Operation) -> bool:
+    """Whether the operation is a sink whose loop can be shared."""
+    if operation.name == "tt.store":
+        return is_tensor(operation.operands[0])
+    return operation.name == "tt.reduce"
+
+
+def _shape(operation: Operation) -> tuple[int, ...]:
+    return operation.operands[0].type.shape or ()
+
+
+def can_join(g: Generator, operation: Operation) -> bool:
+    """Whether the sink can be emitted in the loop of those collected."""
+    group = g.group
+    if not group or not is_groupable(operation) or _shape(operation) != _shape(group[0]):
+        return False
+    axes = {m.attributes["axis"] for m in (*group, operation) if m.name == "tt.reduce"}
+    if len(axes) > 1:
+        return False
+    results = {result for member in group for result in member.results}
+    mine = order.closure(g, operation.operands)
+    if mine & results:
+        return False
+    for value in mine:
+        loaded = value.operation
+        if loaded is None or loaded.name != "tt.load":
+            continue
+        if any(m.name == "tt.store" and order.conflicts(loaded, m) for m in group):
+            return False
+    if operation.name == "tt.store":
+        theirs = order.closure(g, [operand for member in group for operand in member.operands])
+        for value in theirs:
+            loaded = value.operation
+            if loaded is not None and loaded.name == "tt.load":
+                if order.conflicts(loaded, operation):
+                    return False
+        for member in group:
+            if member.name == "tt.store" and order.conflicts(member, operation):
+                return False
+    return True
+
+
+def emit_group(g: Generator, sinks: list[Operation]) -> None:
+    """Emit one loop nest for sinks of one shape."""
+    shape = _shape(sinks[0])
+    if any(sink.name == "tt.store" for sink in sinks):
+        order.protect_loads(g, sinks)
+    roots = [operand for sink in sinks for operand in sink.operands if is_tensor(operand)]
+    last = max(g.plan.position[sink] for sink in sinks)
+    prepare(g, roots, shape, last)
+    reduces = [sink for sink in sinks if sink.name == "tt.reduce"]
+    axis = reduces[0].attributes["axis"] if reduces else None
+    walk = choose_walk(g, roots, shape, axis)
+    spills = spills_of(g, roots, shape, last)
+    reductions = [reduce.Reduction(g, sink, walk) for sink in reduces]
+    loads = early_loads(g, sinks) if len(sinks) > 1 else []
+
+    def body(loop: Loop, carried: list[str] | None) -> list[str]:
+        for value in loads:
+            evaluate.value_at(g, value, loop.index, loop)
+        results: list[str] = []
+        at = 0
+        for sink in sinks:
+            if sink.name == "tt.store":
+                memory.store(g, sink, loop.index, loop)
+                continue
+            reduction = next(r for r in reductions if r.operation is sink)
+            count = len(reduction.kinds)
+            mine = None if carried is None else carried[at : at + count]
+            results += reduction.strip(loop, mine)
+            at += count
+        return results
+
+    nest = Nest(
+        g,
+        walk,
+        roots,
+        body,
+        accumulation=_accumulation(reductions, walk),
+        clip=[] if reduces or spills else common_clip(g, sinks, shape),
+        spills=spills,
+    )
+    nest.emit()
+    g.publish(spills)
+    for reduction in reductions:
+        reduction.publish()
+
+
+def _accumulation(reductions: list[reduce.Reduction], walk: Walk) -> Accumulation | None:
+    if not reductions or not reductions[0].is_carried:
+        return None
+    initial: list[str] | None = []
+    kinds: list[str] = []
+    for reduction in reductions:
+        kinds += reduction.kinds
+        own = reduction.identity
+        initial = None if own is None or initial is None else initial + own
+
+    def finish(carried: list[str], index: object) -> None:
+        at = 0
+        for reduction in reductions:
+            count = len(reduction.kinds)
+            reduction.finish(carried[at : at + count], index)
+            at += count
+
+    return Accumulation(initial, kinds, finish)
+
+
+def emit_materialise(g: Generator, value: Value) -> None:
+    """Store one virtual tensor in scratch."""
+    shape = value.type.shape or ()
+    last = g.plan.position[value.operation] if value.operation is not None else 0
+    prepare(g, [value], shape, last, skip=value)
+    spills = spills_of(g, [value], shape, last) | {value}
+    walk = choose_walk(g, [value], shape, None)
+
+    def body(loop: Loop, carried: list[str] | None) -> list[str]:
+        evaluate.value_at(g, value, loop.index, loop)
+        return []
+
+    Nest(g, walk, [value], body, spills=frozenset(spills)).emit()
+    g.publish(frozenset(spills))
+
+
+def write_tensors(g: Generator, pairs: list[tuple[Value, object]]) -> None:
+    """Evaluate values of one shape and write each to its buffer; all are read before any is written."""
+    from tritorch.triton_cpu.codegen.scratch import Buffer
+
+    values = [value for value, _ in pairs]
+    shape = values[0].type.shape or ()
+    last = 1 << 60
+    prepare(g, values, shape, last)
+    walk = choose_walk(g, values, shape, None)
+
+    def body(loop: Loop, carried: list[str] | None) -> list[str]:
+        found = [evaluate.value_at(g, value, loop.index, loop) for value in values]
+        for (_, buffer), vec in zip(pairs, found):
+            assert isinstance(buffer, Buffer)
+            memory.write_buffer(g, buffer, loop.index, vec)
+        return []
+
+    Nest(g, walk, values, body).emit()
+
+
+# ---- what a nest needs before it starts
+
+
+def prepare(
+    g: Generator, roots: list[Value], shape: tuple[int, ...], last: int, skip: Value | None = None
+) -> None:
+    """Store beforehand what this nest would compute more often than once per element."""
+    count = 1
+    for size in shape:
+        count *= size
+    for value in in_order(g, order.closure(g, roots)):
+        if value in g.buffers or value is skip or value.operation is None:
+            continue
+        if not is_virtual(value.operation) or g.affine.get(value) or g.masks.get(value) is not None:
+            continue
+        kind = value.type
+        if kind.shape == shape:
+            if value in g.plan.spilled and _needed_after(g, value, last):
+                reached = reach(g, roots, len(shape))
+                if value in reached.maps and not reached.is_direct(value):
+                    g.materialise(value)
+            continue
+        if value in g.plan.spilled and _needed_after(g, value, last):
+            g.materialise(value)
+        elif kind.numel < count and kind.numel > 1 and not _is_index_move(value):
+            cost = g.plan.cost(value, lambda v: v in g.buffers)
+            gathered = value.operation.name == "tt.load" and not g.affine.get(
+                value.operation.operands[0]
+            )
+            if cost >= EXPENSIVE or gathered:
+                g.materialise(value)
+
+
+def _is_index_move(value: Value) -> bool:
+    return value.operation is not None and value.operation.name in evaluate.INDEX_OPERATIONS
+
+
+def _needed_after(g: Generator, value: Value, last: int) -> bool:
+    return any(g.plan.position[need] > last for need in g.plan.needs.get(value, ()))
+
+
+def spills_of(
+    g: Generator, roots: list[Value], shape: tuple[int, ...], last: int
+) -> frozenset[Value]:
+    """Values that this nest computes and later ones want to read."""
+    reached = reach(g, roots, len(shape))
+    return frozenset(
+        value
+        for value in reached.maps
+        if value in g.plan.spilled
+        and value not in g.buffers
+        and value.type.shape == shape
+        and g.affine.get(value) is None
+        and g.masks.get(value) is None
+        and reached.is_direct(value)
+        and _needed_after(g, value, last)
+    )
+
+
+def in_order(g: Generator, values: set[Value]) -> list[Value]:
+    """In program order, so that the emitted text does not depend on hashes."""
+    return sorted(
+        (v for v in values if v.operation is not None),
+        key=lambda v: (g.plan.position.get(v.operation, -1), v.index),  # type: ignore[arg-type]
+    )
+
+
+def early_loads(g: Generator, sinks: list[Operation]) -> list[Value]:
+    """Loads that come before the group's first store in the program and must not be read after it."""
+    shape = _shape(sinks[0])
+    if not any(sink.name == "tt.store" for sink in sinks[:-1]):
+        return []
+    roots = [operand for sink in sinks for operand in sink.operands if is_tensor(operand)]
+    reached = reach(g, roots, len(shape))
+    return [
+        value
+        for value in in_order(g, set(reached.maps))
+        if value.operation is not None
+        and value.operation.name == "tt.load"
+        and value not in g.buffers
+        and value.type.shape == shape
+        and reached.is_direct(value)
+    ]
+
+
+def common_clip(g: Generator, sinks: list[Operation], shape: tuple[int, ...]) -> list[Constraint]:
+    """Constraints that every store of the group has: outside them nothing happens."""
+    common: list[Constraint] | None = None
+    for sink in sinks:
+        mask = sink.operands[2] if len(sink.operands) > 2 else None
+        found = list(g.masks.get(mask) or ()) if mask is not None else []
+        common = found if common is None else [c for c in common if c in found]
+    return common or []
+
+
+# ---- how the nest walks
+
+
+def choose_walk(g: Generator, roots: list[Value], shape: tuple[int, ...], axis: int | None) -> Walk:
+    """Strips along the dimension that memory is contiguous in."""
+    lanes = strip_lanes(g, roots)
+    best = _contiguous_dimension(g, roots, shape)
+    dimensions = [d for d in range(len(shape)) if d != best]
+    dims = (*dimensions, best) if best is not None else None
+    return plan_walk(shape, lanes, dims, axis)
+
+
+def strip_lanes(g: Generator, roots: list[Value]) -> int:
+    """Elements per strip: the widest element computed with fills the virtual vector."""
+    width = 16
+    for value in order.closure(g, roots) | {r for r in roots if is_tensor(r)}:
+        element = value.type.element
+        if element in ("i1", "ptr") or g.affine.get(value) is not None:
+            continue
+        width = max(width, BITS[element])
+    return max(1, g.target.strip_bytes * 8 // width)
+
+
+def _contiguous_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> int | None:
+    """The dimension in which most addresses go in steps of one, if it is not the last anyway."""
+    wide = [d for d, size in enumerate(shape) if size > 1]
+    if len(wide) < 2:
+        return None
+    votes = dict.fromkeys(wide, 0)
+    reached = reach(g, roots, len(shape))
+    for value, mappings in reached.maps.items():
+        if value in g.buffers:
+            votes[wide[-1]] += 1 if value.type.shape == shape else 0
+            continue
+        form = g.affine.get(value)
+        if value.type.element != "ptr" or form is None:
+            continue
+        if value.operation is None or value.operation.name in ("tt.splat", "tt.broadcast"):
+            continue
+        for mapping in mappings:
+            for stride, dimension in zip(form.strides, mapping):
+                if stride == 1 and dimension in votes:
+                    votes[dimension] += 2 if value in roots else 1
+    best = max(wide, key=lambda d: (votes[d], d))
+    return best if best != wide[-1] else None

@@ -1,0 +1,64 @@
+"""Loads are lazy; this keeps them from slipping past a side effect.
+
+Before a side effect, every earlier load is made real that (a) something later than the side effect still needs
+and this loop does not read, or (b) this loop reads through the pointer that it also stores to, at another address.
+
+What remains assumed: two different pointer *arguments* are either the same address or do not overlap, and if
+they are the same, one program reads and writes them with the same indices (x and out of an in-place operation).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tritorch.triton_cpu.analysis.shapes import is_tensor, root_pointer
+from tritorch.triton_cpu.analysis.sinks import is_virtual
+from tritorch.triton_cpu.ir import Operation, Value
+
+if TYPE_CHECKING:
+    from tritorch.triton_cpu.codegen.generator import Generator
+
+
+def protect_loads(g: Generator, sinks: list[Operation]) -> None:
+    """Make real what the side effects of `sinks` (one loop, or one operation) could change before it is read."""
+    assert sinks[0].block is not None
+    last = g.plan.position[sinks[-1]]
+    first = g.plan.position[sinks[0]]
+    mine = closure(g, [operand for sink in sinks for operand in sink.operands])
+    stores = [sink for sink in sinks if sink.name in ("tt.store", "tt.atomic_rmw", "tt.atomic_cas")]
+    for load in list(g.loads.get(sinks[0].block, ())):
+        value = load.results[0]
+        if value in g.buffers or g.plan.position[load] > first:
+            continue
+        needed_later = any(g.plan.position[need] > last for need in g.plan.needs.get(value, ()))
+        inside = any(
+            need not in sinks and first < g.plan.position[need] <= last
+            for need in g.plan.needs.get(value, ())
+        )
+        if value not in mine:
+            if needed_later or inside:
+                g.materialise(value)
+        elif any(conflicts(load, store) for store in stores):
+            g.materialise(value)
+
+
+def conflicts(load: Operation, store: Operation) -> bool:
+    """Whether a load and a store use one pointer at different addresses."""
+    return load.operands[0] is not store.operands[0] and root_pointer(
+        load.operands[0]
+    ) is root_pointer(store.operands[0])
+
+
+def closure(g: Generator, roots: list[Value]) -> set[Value]:
+    """The virtual values that the roots are computed from, down to what is stored."""
+    seen: set[Value] = set()
+    stack = [root for root in roots if is_tensor(root)]
+    while stack:
+        value = stack.pop()
+        if value in seen or value in g.buffers:
+            continue
+        seen.add(value)
+        operation = value.operation
+        if operation is not None and is_virtual(operation):
+            stack.extend(operand for operand in operation.operands if is_tensor(operand))
+    return seen

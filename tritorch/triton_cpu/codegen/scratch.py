@@ -1,0 +1,87 @@
+"""Scratch memory of one function: buffers whose lifetimes do not overlap share an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tritorch.triton_cpu.codegen.builder import BITS, Builder
+
+#: Up to this many bytes live on the stack; more is asked of the runtime once per call.
+STACK_BYTES = 16384
+ALIGNMENT = 64
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """A dense row-major array in scratch; `register` is its address."""
+
+    register: str
+    shape: tuple[int, ...]
+    element: str
+    size: int
+    first: int
+    last: int
+
+
+class Scratch:
+    """Allocates buffers while code is emitted; addresses are fixed at the end, when lifetimes are known.
+
+    A lifetime is a range of lines of the emitted text; inside a loop it is extended to the loop's end for what
+    came from outside.
+    """
+
+    def __init__(self, builder: Builder, reuse: bool = True) -> None:
+        self._builder = builder
+        self._buffers: list[Buffer] = []
+        self._reuse = reuse
+
+    def allocate(self, shape: tuple[int, ...], element: str) -> Buffer:
+        count = 1
+        for extent in shape:
+            count *= extent
+        size = -(-count * max(8, BITS[element]) // 8 // ALIGNMENT) * ALIGNMENT
+        now = len(self._builder.lines)
+        name = f"%buffer{len(self._buffers)}"
+        buffer = Buffer(name, shape, element, size, now, now)
+        self._buffers.append(buffer)
+        return buffer
+
+    def touch(self, buffer: Buffer) -> str:
+        """Note a use at this place; returns the address."""
+        buffer.last = len(self._builder.lines)
+        return buffer.register
+
+    @contextmanager
+    def repeated(self) -> Iterator[None]:
+        """The code emitted inside runs many times: what it uses from outside lives until the end of it."""
+        start = len(self._builder.lines)
+        yield
+        end = len(self._builder.lines)
+        for buffer in self._buffers:
+            if buffer.first < start <= buffer.last:
+                buffer.last = end
+
+    def place(self) -> tuple[int, list[str]]:
+        """(bytes in all, lines that define the buffers' registers from `%scratch`)."""
+        placed: list[tuple[int, Buffer]] = []
+        total = 0
+        for buffer in sorted(self._buffers, key=lambda b: (-b.size, b.first, b.register)):
+            rivals = sorted(
+                (offset, offset + other.size)
+                for offset, other in placed
+                if not self._reuse or (other.first <= buffer.last and buffer.first <= other.last)
+            )
+            offset = 0
+            for begin, end in rivals:
+                if offset + buffer.size <= begin:
+                    break
+                offset = max(offset, end)
+            placed.append((offset, buffer))
+            total = max(total, offset + buffer.size)
+        lines = [
+            f"  {buffer.register} = getelementptr i8, ptr %scratch, i64 {offset}"
+            for offset, buffer in sorted(placed, key=lambda p: int(p[1].register[7:]))
+        ]
+        return total, lines
