@@ -23,8 +23,9 @@ class Primitive:
     Attributes:
         name: as users call it.
         arity: number of operands.
-        kind: dtype of the result. "same": that of the operands after promotion; "float": the same, but
-            integers become the default float; "bool"; "int64"; "uint32".
+        kind: dtype of the result. "same": that of the operands after promotion; "float": the same,
+            but integers become the default float; "select": as "same", without the first operand; else a
+            dtype's name.
         floating, integer, boolean: how Triton spells it per category of the operands, with {0}, {1}, ... for
             them, {t} for their Triton dtype, {bits} for its width and {signed}. None: bool operands are computed as
             int32 and integer operands as the default float.

@@ -105,6 +105,75 @@ def wide_shift_right(x, y, BITS: tl.constexpr, SIGNED: tl.constexpr):
     else:
         return tl.where(fits, shifted, tl.full((), 0, x.dtype))
 """,
+    # Philox-4x32-10; the counter is the 64-bit position.
+    "philox": """
+@triton.jit
+def philox(seed, position):
+    first = tl.full((), 0xD2511F53, tl.uint32)
+    second = tl.full((), 0xCD9E8D57, tl.uint32)
+    k0 = seed.to(tl.uint32)
+    k1 = (seed >> 32).to(tl.uint32)
+    c0 = position.to(tl.uint32)
+    c1 = (position >> 32).to(tl.uint32)
+    c2 = c0 ^ c0
+    c3 = c2
+    for _ in tl.static_range(10):
+        high0 = tl.umulhi(c0, first)
+        high2 = tl.umulhi(c2, second)
+        low0 = c0 * first
+        low2 = c2 * second
+        c0 = high2 ^ c1 ^ k0
+        c1 = low2
+        c2 = high0 ^ c3 ^ k1
+        c3 = low0
+        k0 = k0 + tl.full((), 0x9E3779B9, tl.uint32)
+        k1 = k1 + tl.full((), 0xBB67AE85, tl.uint32)
+    return c0, c1, c2, c3
+""",
+    "philox_word": """
+@triton.jit
+def philox_word(seed, position):
+    c0, c1, c2, c3 = philox(seed, position)
+    return c0.to(tl.int64)
+""",
+    "philox_second_word": """
+@triton.jit
+def philox_second_word(seed, position):
+    c0, c1, c2, c3 = philox(seed, position)
+    return c1.to(tl.int64)
+""",
+    "philox_uniform": """
+@triton.jit
+def philox_uniform(seed, position):
+    c0, c1, c2, c3 = philox(seed, position)
+    return (c0 >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
+""",
+    "philox_uniform64": """
+@triton.jit
+def philox_uniform64(seed, position):
+    c0, c1, c2, c3 = philox(seed, position)
+    bits = ((c0 >> 5).to(tl.int64) << 26) + (c1 >> 6).to(tl.int64)
+    return bits.to(tl.float64) * tl.full((), 1.1102230246251565e-16, tl.float64)
+""",
+    # The radius needs a number in (0, 1]: 1 - u.
+    "philox_normal": """
+@triton.jit
+def philox_normal(seed, position):
+    c0, c1, c2, c3 = philox(seed, position)
+    u = 1.0 - (c0 >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
+    v = (c1 >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
+    return tl.sqrt_rn(-2.0 * tl.log(u)) * tl.cos(6.283185307179586 * v)
+""",
+    "philox_normal64": """
+@triton.jit
+def philox_normal64(seed, position):
+    c0, c1, c2, c3 = philox(seed, position)
+    scale = tl.full((), 1.1102230246251565e-16, tl.float64)
+    u = 1.0 - (((c0 >> 5).to(tl.int64) << 26) + (c1 >> 6).to(tl.int64)).to(tl.float64) * scale
+    v = (((c2 >> 5).to(tl.int64) << 26) + (c3 >> 6).to(tl.int64)).to(tl.float64) * scale
+    turn = tl.full((), 6.283185307179586, tl.float64) * v
+    return tl.sqrt(-2.0 * tl.log(u)) * tl.cos(turn)
+""",
 }
 
 #: helpers that a helper calls
@@ -113,6 +182,12 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "truncate_remainder": ("safe_divisor",),
     "floor_remainder": ("safe_divisor",),
     "floor_divide": ("safe_divisor",),
+    "philox_word": ("philox",),
+    "philox_second_word": ("philox",),
+    "philox_uniform": ("philox",),
+    "philox_uniform64": ("philox",),
+    "philox_normal": ("philox",),
+    "philox_normal64": ("philox",),
 }
 
 

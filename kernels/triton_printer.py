@@ -208,9 +208,7 @@ class Printer:
             texts.append(value.atom if infix else value.text)
         bits = dtype.itemsize * 8
         text = spelling.format(*texts, t=triton_name(dtype), bits=bits, signed=dtype.is_signed)
-        result = {"bool": dtypes.bool, "int64": dtypes.int64, "uint32": dtypes.uint32}.get(
-            primitive.kind, dtype
-        )
+        result = dtypes.BY_NAME.get(primitive.kind, dtype)
         return Value(text, result, compound=infix)
 
     def _common(self, operands: Sequence[Expr]) -> Dtype:

@@ -1,0 +1,130 @@
+"""Random numbers: Philox-4x32-10, keyed by (seed, offset + index), so the same on every target and schedule.
+
+`seed` and `offset` are scalar operands (int64); a generator advances its offset by the number of elements it has
+drawn. Element i of a kernel's output depends on seed and offset + i alone, so a mask need not be kept: the backward
+of dropout draws it again. Being expressions, they fuse with what surrounds them.
+
+Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tritorch import dtypes
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernels.expression import Expr, index, trace
+from tritorch.kernels.pointwise import PointwiseKernel
+from tritorch.kernels.scalar import floor, log1p, primitive, where
+
+#: float32 in [0, 1) of 24 random bits; float64 of 53
+random_uniform = primitive(
+    "random_uniform", 2, kind="float32", integer="philox_uniform({0}, {1})", numpy="reference.philox_uniform({0}, {1})"
+)  # fmt: skip
+random_uniform64 = primitive(
+    "random_uniform64", 2, kind="float64", integer="philox_uniform64({0}, {1})", numpy="reference.philox_uniform64({0}, {1})"
+)  # fmt: skip
+#: standard normal numbers, by Box and Muller's method
+random_normal = primitive(
+    "random_normal", 2, kind="float32", integer="philox_normal({0}, {1})", numpy="reference.philox_normal({0}, {1})"
+)  # fmt: skip
+random_normal64 = primitive(
+    "random_normal64", 2, kind="float64", integer="philox_normal64({0}, {1})", numpy="reference.philox_normal64({0}, {1})"
+)  # fmt: skip
+#: random 32-bit words 0 and 1 of a position, as int64 in [0, 2**32)
+random_word = primitive(
+    "random_word", 2, kind="int64", integer="philox_word({0}, {1})", numpy="reference.philox_word({0}, {1})"
+)  # fmt: skip
+random_second_word = primitive(
+    "random_second_word", 2, kind="int64", integer="philox_second_word({0}, {1})",
+    numpy="reference.philox_second_word({0}, {1})",
+)  # fmt: skip
+
+
+def uniform(seed: Expr, offset: Expr) -> Expr:
+    """A float32 in [0, 1) for the element at hand."""
+    return random_uniform(seed, offset + index())
+
+
+def _uniform_of(dtype: Dtype, seed: Expr, offset: Expr) -> Expr:
+    """In [0, 1) with as many bits as the dtype holds, so that rounding never gives 1."""
+    if dtype is dtypes.float64:
+        return random_uniform64(seed, offset + index())
+    bits = {dtypes.float16: 11, dtypes.bfloat16: 8}.get(dtype)
+    value = uniform(seed, offset)
+    return value if bits is None else floor(value * 2.0**bits) * 2.0**-bits
+
+
+_RANGE = ["low", "high", "seed", "offset"]
+
+
+@cache
+def uniform_kernel(dtype: Dtype) -> PointwiseKernel:
+    """Operands low, high, seed, offset: uniform in [low, high)."""
+
+    def body(low: Expr, high: Expr, seed: Expr, offset: Expr) -> Expr:
+        return low + _uniform_of(dtype, seed, offset) * (high - low)
+
+    return PointwiseKernel("uniform", _RANGE, trace(body, _RANGE))
+
+
+@cache
+def normal_kernel(dtype: Dtype) -> PointwiseKernel:
+    """Operands mean, std (scalars or tensors), seed, offset."""
+    draw = random_normal64 if dtype is dtypes.float64 else random_normal
+
+    def body(mean: Expr, std: Expr, seed: Expr, offset: Expr) -> Expr:
+        return mean + std * draw(seed, offset + index())
+
+    names = ["mean", "std", "seed", "offset"]
+    return PointwiseKernel("normal", names, trace(body, names))
+
+
+def _small_randint(low: Expr, high: Expr, seed: Expr, offset: Expr) -> Expr:
+    # The top of the 64-bit random number times the span: no division, a bias below 2**-32.
+    position, span = offset + index(), high - low
+    upper, lower = random_word(seed, position), random_second_word(seed, position)
+    return low + ((upper * span + ((lower * span) >> 32)) >> 32)
+
+
+def _large_randint(low: Expr, high: Expr, seed: Expr, offset: Expr) -> Expr:
+    position = offset + index()
+    number = (random_word(seed, position) << 31) ^ random_second_word(seed, position)
+    return low + number % (high - low)
+
+
+_small = PointwiseKernel("randint", _RANGE, trace(_small_randint, _RANGE))
+_large = PointwiseKernel("randint_large", _RANGE, trace(_large_randint, _RANGE))
+
+
+def randint_kernel(low: int, high: int) -> PointwiseKernel:
+    """The kernel for integers in [low, high): operands low, high, seed, offset (int64)."""
+    return _small if high - low <= 2**31 else _large
+
+
+def _bernoulli(p: Expr, seed: Expr, offset: Expr) -> Expr:
+    return uniform(seed, offset) < p
+
+
+def _exponential(rate: Expr, seed: Expr, offset: Expr) -> Expr:
+    return -log1p(-uniform(seed, offset)) / rate
+
+
+def _dropout(x: Expr, p: Expr, scale: Expr, seed: Expr, offset: Expr) -> Expr:
+    return where(uniform(seed, offset) >= p, x * scale, 0.0)
+
+
+#: 1 with probability p (a scalar or a tensor), else 0: operands p, seed, offset
+bernoulli = PointwiseKernel(
+    "bernoulli", ["p", "seed", "offset"], trace(_bernoulli, ["p", "seed", "offset"])
+)
+#: with density rate * exp(-rate * x): operands rate, seed, offset
+exponential = PointwiseKernel(
+    "exponential", ["rate", "seed", "offset"], trace(_exponential, ["rate", "seed", "offset"])
+)
+#: x * scale, or 0 with probability p: operands x, p, scale = 1 / (1 - p), seed, offset. Its own backward.
+dropout = PointwiseKernel(
+    "dropout",
+    ["x", "p", "scale", "seed", "offset"],
+    trace(_dropout, ["x", "p", "scale", "seed", "offset"]),
+)
