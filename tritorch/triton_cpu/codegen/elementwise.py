@@ -66,7 +66,7 @@ _INTEGER_INTRINSICS = {
 _MATH = frozenset(
     {
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh",
-        "tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2", "powf", "cbrt", "rsqrt", "erfc",
+        "tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2", "powf", "cbrt", "erfc",
     }
 )  # fmt: skip
 _DIVISIONS = {
@@ -343,8 +343,25 @@ def _library_function(
     """`tt.extern_elementwise`: a function of libdevice."""
     from tritorch.triton_cpu import math
 
-    source = _operand(op) if op.operands else element
-    return str(math.emit(g.builder, op.attributes["symbol"], args, source, lanes, g.target))
+    name = math.lookup(op.attributes["symbol"])
+    typed = [(register, operand.type.element) for register, operand in zip(args, op.operands)]
+    register, found = math.emit_typed(g.builder, name, typed, lanes, g.target)
+    if found == element:
+        return register
+    kinds = g.builder.type(found, lanes), g.builder.type(element, lanes)
+    cast = "zext" if found == "i1" else "sext" if BITS[found] < BITS[element] else "trunc"
+    return g.builder.define(f"{cast} {kinds[0]} {register} to {kinds[1]}")
+
+
+def _reciprocal_root(
+    g: Generator, op: Operation, args: list[str], lanes: int, element: str
+) -> str:
+    def compute(registers: list[str], kind: str) -> str:
+        root = g.builder.intrinsic("sqrt", kind, lanes, *registers)
+        one = g.builder.splat(literal(1.0, kind), kind, lanes)
+        return g.builder.define(f"fdiv {g.builder.type(kind, lanes)} {one}, {root}")
+
+    return _rounded(g, args, element, lanes, compute)
 
 
 def _constant(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
@@ -376,6 +393,7 @@ _EMITTERS: dict[str, Emitter] = {
     "arith.trunci": _cast("trunc"),
     "arith.uitofp": _to_float("uitofp"),
     "math.absi": _absolute,
+    "math.rsqrt": _reciprocal_root,
     "math.ctlz": _count_zeros,
     "math.cttz": _count_zeros,
     "tt.bitcast": _cast("bitcast"),

@@ -87,7 +87,8 @@ class Reduction:
         self.axis: int = operation.attributes["axis"]
         self.elements = [operand.type.element for operand in operation.operands]
         #: whether the innermost loop runs over the reduced dimension
-        self.is_carried = walk.inner == self.axis
+        self.is_single = walk.inner < 0
+        self.is_carried = walk.inner == self.axis or self.is_single
         self.kinds = (
             [g.builder.type(element, walk.count) for element in self.elements]
             if self.is_carried
@@ -95,7 +96,9 @@ class Reduction:
         )
         found = [identity_of(operation, element) for element in self.elements]
         self.identity: list[str] | None = None
-        if None not in found:
+        if self.is_single:  # the only strip gives the result
+            self.identity = ["poison"] * len(found)
+        elif None not in found:
             self.identity = [
                 g.builder.splat(str(item), element, walk.count)
                 for item, element in zip(found, self.elements)
@@ -117,7 +120,7 @@ class Reduction:
         if not self.is_carried:
             self.finish(values, loop.index)
             return []
-        if carried is None:
+        if carried is None or self.is_single:
             return values
         return combine(g, self.operation, carried, values, count)
 
