@@ -338,9 +338,7 @@ class _Losses:
         operands, values = self.arguments(template, operands, values)
         scalar = self.x.dtype.compute.triton
         scalars = {"smoothing": scalar} if "smoothing" in template.parameters else {}
-        return template.bind(
-            self.device, (grid,), operands, values, scalars=scalars, work=self.x.numel
-        )
+        return template.bind(self.device, (grid,), operands, values, scalars=scalars)
 
     def finish(self, ignore_index: int) -> tuple[Any, Any]:
         """The launch that reduces the rows' losses: (loss[, share], losses, target[, weight])."""

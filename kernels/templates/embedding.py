@@ -169,7 +169,7 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
     }  # fmt: skip
     operands = {"y_ptr": y, "w_ptr": w, "index_ptr": index, "cell_ptr": dtypes.int64}
     grid = (ceil_divide(index.numel, choice["BLOCK_ROWS"]) * n_blocks,)
-    launch, compiled = embedding_rows.bind(w.device, grid, operands, values, work=y.numel)
+    launch, compiled = embedding_rows.bind(w.device, grid, operands, values)
     return Plan((y,), cell.checked(launch), [compiled])
 
 
@@ -219,10 +219,7 @@ def _backward_launch(
         choice = embedding_backward_columns.default("cpu", n_columns=n_columns)
         values |= {"n_index": index.numel, **choice}
         grid = (ceil_divide(n_columns, choice["BLOCK"]),)
-        work = g.numel + dw.numel
-        launch, compiled = embedding_backward_columns.bind(
-            g.device, grid, operands, values, work=work
-        )
+        launch, compiled = embedding_backward_columns.bind(g.device, grid, operands, values)
         return launch, [compiled]
     choice = embedding_backward_atomic.default(g.device.type, n_columns=n_columns)
     n_blocks = ceil_divide(n_columns, choice["BLOCK"])
@@ -232,7 +229,7 @@ def _backward_launch(
     if rows.count == 0:
         return (lambda dw_address, *_: fill(dw_address)), list(zero.kernels)
     add, compiled = embedding_backward_atomic.bind(
-        g.device, (rows.count * n_blocks,), operands, values, work=g.numel
+        g.device, (rows.count * n_blocks,), operands, values
     )
 
     def launch(dw_address: int, *rest: int) -> None:
@@ -258,5 +255,5 @@ def plan_zero(x: Layout) -> Plan:
     choice = fill_zero.default(x.device.type)
     values = {"numel": x.numel, **choice}
     grid = (ceil_divide(x.numel, choice["BLOCK"]),)
-    launch, compiled = fill_zero.bind(x.device, grid, {"x_ptr": x}, values, work=x.numel)
+    launch, compiled = fill_zero.bind(x.device, grid, {"x_ptr": x}, values)
     return Plan((x,), launch, [compiled])

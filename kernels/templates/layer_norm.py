@@ -331,7 +331,7 @@ def plan(
     operands |= parts.parameter("weight", weight, values) | parts.parameter("bias", bias, values)
     scalars = {"eps": x.dtype.compute.triton}
     launch, compiled = norm_rows.bind(
-        x.device, (parts.rows.count,), operands, values, scalars=scalars, work=x.numel
+        x.device, (parts.rows.count,), operands, values, scalars=scalars
     )
     return Plan(outputs, launch, [compiled])
 
@@ -430,9 +430,7 @@ class _Backward:
         return values, operands
 
     def _step(self, template: Any, grid: int, operands: Any, values: Any) -> None:
-        launch, compiled = template.bind(
-            self.x.device, (grid,), operands, values, work=2 * self.x.numel
-        )
+        launch, compiled = template.bind(self.x.device, (grid,), operands, values)
         order = [name[:-4] for name in template.parameters if name in operands]
         arguments = [
             -1 - self.parameters.index(name) if name in self.parameters else self.place[name]
@@ -466,8 +464,6 @@ class _Backward:
         values = {"n_groups": n_groups, "n_cols": self.parts.n_cols, **choice}
         operands = {"total_ptr": total, "parts_ptr": self.x.dtype.compute}
         grid = (ceil_divide(self.parts.n_cols, choice["BLOCK"]),)
-        launch, compiled = add_groups.bind(
-            self.x.device, grid, operands, values, work=self.n_groups * self.parts.n_cols
-        )
+        launch, compiled = add_groups.bind(self.x.device, grid, operands, values)
         self.steps.append(Step(launch, (self.place[name], workspace)))
         self.kernels.append(compiled)

@@ -442,7 +442,6 @@ class _Product:
             values,
             scalars=scalars,
             pasted={"epilogue": pasted} if pasted else {},
-            work=m * n * k * rows.count,
         )
         if not self.swapped:
             return bound, compiled

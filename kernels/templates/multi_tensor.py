@@ -191,7 +191,7 @@ class Update(Helper):
         constants = {**{flag: flags[flag] for flag in self.flags}, "CHUNK": CHUNK, "BLOCK": BLOCK}
         compiled = target.compile(self.source(kinds), signature, constants)
         dynamic: list[Any] = [None] * len(signature)
-        launch = target.bind(compiled, (tensors.n_chunks,), dynamic, work=tensors.numel)
+        launch = target.bind(compiled, (tensors.n_chunks,), dynamic)
         return Plan((), launch, [compiled])
 
 
@@ -396,9 +396,7 @@ def plan_partial_norms(tensors: TensorTable, column: int, kind: Dtype, norm_type
         "typed_ptr": kind,
     }  # fmt: skip
     grid = (tensors.n_chunks,)
-    launch, compiled = partial_norms.bind(
-        tensors.device, grid, operands, values, work=tensors.numel
-    )
+    launch, compiled = partial_norms.bind(tensors.device, grid, operands, values)
     return Plan((), launch, [compiled])
 
 
@@ -414,9 +412,7 @@ def plan_clip_factor(n_partials: int, kind: Dtype, norm_type: float, device: Dev
         "BLOCK": min(1024, 1 << max(n_partials - 1, 0).bit_length()),
     }  # fmt: skip
     scalars = {"max_norm": kind.triton, "power": kind.triton}
-    launch, compiled = finish_norm.bind(
-        device, (1,), operands, values, scalars=scalars, work=n_partials
-    )
+    launch, compiled = finish_norm.bind(device, (1,), operands, values, scalars=scalars)
     return Plan((), launch, [compiled])
 
 

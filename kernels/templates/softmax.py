@@ -309,7 +309,7 @@ def _plan(
     if inner is None:
         rows = rows_of(name, layouts, dim)
         values |= rows.values(*operands) | kernels[0].default(target, n_cols=n_cols)
-        launch, compiled = kernels[0].bind(x.device, (rows.count,), pointers, values, work=x.numel)
+        launch, compiled = kernels[0].bind(x.device, (rows.count,), pointers, values)
     else:
         shape = without(x.shape, dim, inner)
         rows = levels(name, shape, [without(o.strides, dim, inner) for o in layouts])
@@ -318,9 +318,7 @@ def _plan(
         values |= rows.values(*operands) | choice
         values |= {f"{key}_inner_stride": o.strides[inner] for key, o in operands.items()}
         values |= {"n_inner": x.shape[inner], "n_blocks": n_blocks}
-        launch, compiled = kernels[1].bind(
-            x.device, (rows.count * n_blocks,), pointers, values, work=x.numel
-        )
+        launch, compiled = kernels[1].bind(x.device, (rows.count * n_blocks,), pointers, values)
     return Plan((out,), launch, [compiled])
 
 

@@ -143,7 +143,6 @@ class Template(Helper):
         *,
         scalars: Mapping[str, str] = MappingProxyType({}),
         pasted: Mapping[str, str] = MappingProxyType({}),
-        work: int | None = None,
     ) -> tuple[Launch, Any]:
         """Compile for these operands and bind everything that does not change between calls.
 
@@ -157,7 +156,6 @@ class Template(Helper):
                 in
                 values) or need this very type.
             pasted: helper name -> text that replaces it.
-            work: rough number of elements the launch touches, for the choice of threads.
         Returns:
             the launch, which takes addresses and scalars in the kernel's order, and the compiled
             kernel.
@@ -167,7 +165,7 @@ class Template(Helper):
         signature, constants, bound = self.arguments(operands, values, scalars)
         target = get_target(device.type)
         compiled = target.compile(self.specialised(pasted), signature, constants)
-        return target.bind(compiled, tuple(grid), bound, work=work), compiled
+        return target.bind(compiled, tuple(grid), bound), compiled
 
     def arguments(
         self,

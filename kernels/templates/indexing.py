@@ -1,0 +1,392 @@
+"""Reading and writing through index tensors: gather, scatter, advanced indexing and their
+gradients.
+
+All are one scheme. An index element i and an element r of the rest meet at
+    x[base(i) + index(i) * step + rest(r)]
+where `rest` runs over the dimensions that no index replaces (advanced indexing), or over nothing
+(gather, scatter: there `base` holds the other coordinates of i). Several index tensors are first
+combined into one of element offsets.
+
+Writes that may meet (accumulation, duplicates) are made in order on the CPU: the places that cannot
+meet are lanes and programs, each walks through the indices in their order. No atomics, the same
+sums on every run, and the last of several writes to one place wins. On a GPU additions are atomic:
+their order, and with it the last bits, may vary, as PyTorch's do.
+
+Negative indices count from the end. An index out of bounds raises IndexError on the CPU after the
+launch; nothing is read or written for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tritorch import dtypes
+from tritorch.errors import DtypeError, ShapeError
+from tritorch.kernels.plan import Plan, Step, nothing
+from tritorch.kernels.templates.bounds import IndexCell, out_of_bounds
+from tritorch.kernels.templates.indexing_kernels import (
+    combine_index,
+    read_indexed,
+    write_in_order,
+    write_indexed,
+)
+from tritorch.kernels.templates.rows import Rows, ceil_divide, levels
+from tritorch.kernels.templates.template import Template
+from tritorch.layout import (
+    Layout,
+    Shape,
+    broadcast_shapes,
+    broadcast_strides,
+    contiguous_strides,
+    normalize_dim,
+)
+
+MODES = ("set", "add", "multiply", "amax", "amin")
+
+
+def _check_index(name: str, index: Layout) -> None:
+    if index.dtype not in (dtypes.int32, dtypes.int64, dtypes.uint8, dtypes.int8, dtypes.int16):
+        raise DtypeError(f"{name}: expected an index of int64, got {index.dtype}. Cast it.")
+
+
+def _check_mode(name: str, mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"{name}: mode must be one of {', '.join(MODES)}; got {mode!r}.")
+
+
+def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}{key}": value for key, value in values.items()}
+
+
+class _Access:
+    """Where one index (given or combined) leads: the two groups of dimensions and their strides."""
+
+    def __init__(
+        self, name: str, x: Layout, index: Layout, other: Layout, bound: int, step: int
+    ) -> None:
+        self.name, self.x, self.index, self.other = name, x, index, other
+        self.bound, self.step = bound, step
+        self.index_shape: Shape = index.shape
+        self.rest_shape: Shape = ()
+        n_index = len(index.shape)
+        #: strides over the index's dimensions, then over the rest's
+        self.x_strides: tuple[Shape, Shape] = ((0,) * n_index, ())
+        self.other_strides: tuple[Shape, Shape] = (other.strides, ())
+        self.wrap = True
+
+    def read(self, cell: IndexCell) -> tuple[Any, Any]:
+        """The launch (y, x, index)."""
+        return self._bind(read_indexed, "y", {"y_ptr": self.other, "x_ptr": self.x}, cell, {})
+
+    def write(self, cell: IndexCell, mode: str) -> tuple[Any, Any]:
+        """The launch (x, index, source)."""
+        operands = {"x_ptr": self.x, "source_ptr": self.other}
+        return self._bind(write_indexed, "source", operands, cell, {"MODE": mode})
+
+    def _groups(self, other: str) -> tuple[Rows, Rows, dict[str, Any]]:
+        outer = levels(
+            self.name,
+            self.index_shape,
+            [self.other_strides[0], self.x_strides[0], self.index.strides],
+        )
+        rest = levels(self.name, self.rest_shape, [self.other_strides[1], self.x_strides[1]])
+        values = outer.values(other, "x", "index")
+        values |= _prefixed("rest_", rest.values(other, "x"))
+        return outer, rest, values
+
+    def _bind(
+        self,
+        template: Template,
+        other: str,
+        operands: dict[str, Any],
+        cell: IndexCell,
+        values: dict[str, Any],
+    ) -> tuple[Any, Any]:
+        outer, rest, strides = self._groups(other)
+        choice = template.default(self.x.device.type, n_rest=rest.count)
+        n_blocks = ceil_divide(rest.count, choice["BLOCK"])
+        if choice["FLAT"]:
+            n_blocks = 1
+            grid = ceil_divide(outer.count * rest.count, choice["BLOCK"])
+        else:
+            grid = outer.count * n_blocks
+        values = values | strides | choice
+        values |= {
+            "n_index": outer.count, "rest_size": rest.count, "n_blocks": n_blocks,
+            "bound": self.bound, "step": self.step, "WRAP": self.wrap, "cell_ptr": cell.address,
+        }  # fmt: skip
+        operands = operands | {"index_ptr": self.index, "cell_ptr": dtypes.int64}
+        return template.bind(self.x.device, (grid,), operands, values)
+
+    def write_in_order(
+        self, cell: IndexCell, mode: str, sequence: Sequence[int]
+    ) -> tuple[Any, Any]:
+        """The launch (x, index, source); `sequence`: the index's dimensions along which writes may
+        meet.
+        """
+        apart = [d for d in range(len(self.index_shape)) if d not in sequence]
+
+        def pick(values: Shape, dims: Sequence[int]) -> Shape:
+            return tuple(values[d] for d in dims)
+
+        order = levels(
+            self.name,
+            pick(self.index_shape, sequence),
+            [pick(self.index.strides, sequence), pick(self.other_strides[0], sequence)],
+        )
+        uniform = not any(pick(self.index.strides, apart))
+        lane = levels(
+            self.name,
+            pick(self.index_shape, apart) + self.rest_shape,
+            [
+                pick(self.x_strides[0], apart) + self.x_strides[1],
+                pick(self.index.strides, apart) + (0,) * len(self.rest_shape),
+                pick(self.other_strides[0], apart) + self.other_strides[1],
+            ],
+        )
+        choice = write_in_order.default(self.x.device.type, n_lanes=lane.count)
+        values = order.values("index", "source")
+        values |= _prefixed("lane_", lane.values("x", "index", "source")) | choice
+        values |= {
+            "n_sequence": order.count, "n_lanes": lane.count, "bound": self.bound,
+            "step": self.step, "MODE": mode, "WRAP": self.wrap, "UNIFORM": uniform,
+            "cell_ptr": cell.address,
+        }  # fmt: skip
+        operands = {
+            "x_ptr": self.x, "index_ptr": self.index, "source_ptr": self.other,
+            "cell_ptr": dtypes.int64,
+        }  # fmt: skip
+        grid = (ceil_divide(lane.count, choice["BLOCK"]),)
+        return write_in_order.bind(self.x.device, grid, operands, values)
+
+
+def plan_gather(x: Layout, dim: int, index: Layout) -> Plan:
+    """y[i, j, k] = x[index[i, j, k], j, k] (for dim 0); launch(y, x, index).
+
+    Args:
+        index: of x's rank; sizes apart from `dim` are at most x's. y has its shape, contiguous.
+    """
+    dim = _check_along("gather", x, dim, index)
+    y = Layout.contiguous(x.dtype, index.shape, x.device)
+    if y.numel == 0:
+        return Plan((y,), nothing)
+    cell = IndexCell(out_of_bounds("gather", dim, x.shape[dim]), x.device)
+    launch, compiled = _along("gather", x, dim, index, y).read(cell)
+    return Plan((y,), cell.checked(launch), [compiled])
+
+
+def plan_scatter(x: Layout, dim: int, index: Layout, source: Layout, *, mode: str = "set") -> Plan:
+    """x[index[i, j, k], j, k] = source[i, j, k] (for dim 0), in place; launch(x, index, source).
+
+    Args:
+        source: at least index's sizes; expand a scalar with strides of 0.
+        mode: set, add, multiply, amax or amin: how source meets what stands in x.
+    """
+    _check_mode("scatter", mode)
+    dim = _check_along("scatter", x, dim, index)
+    if any(s < i for s, i in zip(source.shape, index.shape)) or source.ndim != index.ndim:
+        raise ShapeError(
+            f"scatter: Expected index {index.shape} to be no larger than src {source.shape} "
+            "in every dimension."
+        )
+    if index.numel == 0:
+        return Plan((), nothing)
+    cell = IndexCell(out_of_bounds("scatter", dim, x.shape[dim]), x.device)
+    access = _along("scatter", x, dim, index, source)
+    if x.device.type == "cpu" or mode == "multiply":
+        launch, compiled = access.write_in_order(cell, mode, [dim] if index.ndim else [])
+    else:
+        launch, compiled = access.write(cell, mode)
+    return Plan((), cell.checked(launch), [compiled])
+
+
+def _check_along(name: str, x: Layout, dim: int, index: Layout) -> int:
+    _check_index(name, index)
+    dim = normalize_dim(name, dim, x.ndim)
+    if index.ndim != x.ndim or any(
+        i > s for d, (i, s) in enumerate(zip(index.shape, x.shape)) if d != dim
+    ):
+        raise ShapeError(
+            f"{name}: Size does not match: index {index.shape} must have the rank of the tensor "
+            f"{x.shape} "
+            f"and, apart from dimension {dim}, sizes that are no larger."
+        )
+    return dim
+
+
+def _along(name: str, x: Layout, dim: int, index: Layout, other: Layout) -> _Access:
+    if x.ndim == 0:
+        return _Access(name, x, index, other, 1, 0)
+    access = _Access(name, x, index, other, x.shape[dim], x.strides[dim])
+    access.x_strides = (tuple(0 if d == dim else s for d, s in enumerate(x.strides)), ())
+    return access
+
+
+class _Advanced:
+    """x[index0, :, index1, ...]: where the index's dimensions and the rest go in the result."""
+
+    def __init__(self, name: str, x: Layout, indices: Sequence[Layout | None]) -> None:
+        if len(indices) > x.ndim:
+            raise IndexError(
+                f"too many indices for tensor of dimension {x.ndim} (got {len(indices)})"
+            )
+        self.name, self.x = name, x
+        self.dims = [d for d, index in enumerate(indices) if index is not None]
+        self.indices = [index for index in indices if index is not None]
+        for index in self.indices:
+            _check_index(name, index)
+        try:
+            self.index_shape = broadcast_shapes(name, *(index.shape for index in self.indices))
+        except ShapeError as error:
+            shapes = ", ".join(str(list(index.shape)) for index in self.indices)
+            raise IndexError(
+                f"shape mismatch: indexing tensors could not be broadcast together with shapes "
+                f"{shapes}"
+            ) from error
+        rest = [d for d in range(x.ndim) if d not in self.dims]
+        adjacent = self.dims == list(range(self.dims[0], self.dims[-1] + 1))
+        #: how many dimensions of the rest stand before the index's
+        self.before = self.dims[0] if adjacent else 0
+        self.rest_shape = tuple(x.shape[d] for d in rest)
+        self.rest_strides = tuple(x.strides[d] for d in rest)
+        self.shape = (
+            self.rest_shape[: self.before] + self.index_shape + self.rest_shape[self.before :]
+        )
+        self.cells = [
+            IndexCell(
+                f"index {{index}} is out of bounds for dimension {d} with size {x.shape[d]}",
+                x.device,
+            )
+            for d in self.dims
+        ]
+
+    def access(self, other: Layout, strides: Shape) -> _Access:
+        """The access of one index, or of the combined one; `strides`: other's over the result's
+        shape.
+        """
+        n = self.before
+        end = n + len(self.index_shape)
+        if len(self.indices) == 1:
+            (index,), (dim,) = self.indices, self.dims
+            access = _Access(
+                self.name, self.x, index, other, self.x.shape[dim], self.x.strides[dim]
+            )
+        else:
+            index = Layout.contiguous(dtypes.int64, self.index_shape, self.x.device)
+            access = _Access(self.name, self.x, index, other, 0, 1)
+            access.wrap = False
+        access.rest_shape = self.rest_shape
+        access.x_strides = ((0,) * len(self.index_shape), self.rest_strides)
+        access.other_strides = (strides[n:end], strides[:n] + strides[end:])
+        return access
+
+    def combine(self, first_place: int) -> tuple[list[Step], list[Any]]:
+        """The launches that put element offsets into workspace 0, index by index."""
+        steps, kernels = [], []
+        for j, (index, dim, cell) in enumerate(zip(self.indices, self.dims, self.cells)):
+            strides = broadcast_strides(index.shape, index.strides, self.index_shape)
+            rows = levels(self.name, self.index_shape, [strides])
+            choice = combine_index.default(self.x.device.type)
+            values = {
+                "cell_ptr": cell.address, "n_index": rows.count, "bound": self.x.shape[dim],
+                "step": self.x.strides[dim], "FIRST": j == 0, **rows.values("index"), **choice,
+            }  # fmt: skip
+            operands = {
+                "offsets_ptr": dtypes.int64, "index_ptr": index, "cell_ptr": dtypes.int64,
+            }  # fmt: skip
+            grid = (ceil_divide(rows.count, choice["BLOCK"]),)
+            launch, compiled = combine_index.bind(self.x.device, grid, operands, values)
+            steps.append(Step(cell.checked(launch), (-1, first_place + j)))
+            kernels.append(compiled)
+        return steps, kernels
+
+    def plan(
+        self,
+        outputs: Sequence[Layout],
+        main: tuple[Any, Any],
+        order: Sequence[int],
+        index_place: int,
+    ) -> Plan:
+        """`main` alone, or after the combination; `order`: its arguments, None at the index."""
+        launch, compiled = main
+        if len(self.indices) == 1:
+            return Plan(outputs, self.cells[0].checked(launch), [compiled])
+        from tritorch.runtime import get_target
+
+        steps, kernels = self.combine(index_place)
+        steps.append(Step(launch, tuple(order)))
+        kernels.append(compiled)
+        nbytes = 8
+        for size in self.index_shape:
+            nbytes *= size
+        target = get_target(self.x.device.type)
+        return Plan.of_steps(outputs, target, steps, [nbytes], kernels)
+
+
+def plan_index(x: Layout, indices: Sequence[Layout | None]) -> Plan:
+    """y = x[indices]; launch(y, x, *indices that are not None).
+
+    Args:
+        indices: for each leading dimension of x an integer layout or None (a whole slice); at least
+            one.
+    Returns:
+        y, contiguous: NumPy's shape rule (the indices' common shape stands at the first indexed
+        dimension if they are adjacent, else in front).
+    """
+    advanced = _Advanced("index", x, indices)
+    y = Layout.contiguous(x.dtype, advanced.shape, x.device)
+    if y.numel == 0:
+        return Plan((y,), nothing)
+    main = advanced.access(y, y.strides).read(advanced.cells[0])
+    return advanced.plan((y,), main, (0, 1, -1), 2)
+
+
+def plan_index_put(
+    x: Layout, indices: Sequence[Layout | None], values: Layout, *, mode: str = "set"
+) -> Plan:
+    """x[indices] = values, in place; launch(x, *indices that are not None, values).
+
+    Args:
+        values: broadcasts to the shape of x[indices].
+        mode: set (duplicates: the last one on the CPU), add, multiply, amax, amin.
+    """
+    _check_mode("index_put", mode)
+    advanced = _Advanced("index_put", x, indices)
+    if broadcast_shapes("index_put", values.shape, advanced.shape) != advanced.shape:
+        raise ShapeError(
+            f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to "
+            "indexing "
+            f"result of shape {list(advanced.shape)}"
+        )
+    n_indices = len(advanced.indices)
+    if 0 in advanced.shape:
+        return Plan((), nothing)
+    strides = broadcast_strides(values.shape, values.strides, advanced.shape)
+    access = advanced.access(values, strides)
+    cell = advanced.cells[0]
+    if x.device.type == "cpu" or mode == "multiply":
+        main = access.write_in_order(cell, mode, range(len(advanced.index_shape)))
+    else:
+        main = access.write(cell, mode)
+    return advanced.plan((), main, (0, -1, 1 + n_indices), 1)
+
+
+def plan_index_select(x: Layout, dim: int, index: Layout) -> Plan:
+    """y = x with the indices' slices along `dim`; launch(y, x, index). index: 1-d or 0-d."""
+    dim = normalize_dim("index_select", dim, x.ndim)
+    if index.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if index.ndim == 0:
+        index = Layout.of(index.dtype, (1,), (1,), index.device)
+    if x.ndim == 0:
+        x = Layout.of(x.dtype, (1,), (1,), x.device)
+    return plan_index(x, [*[None] * dim, index])
+
+
+def plan_take(x: Layout, index: Layout) -> Plan:
+    """y[i] = the index[i]-th element of x in row-major order; launch(y, x, index)."""
+    if not x.is_contiguous:
+        raise ShapeError(f"take: needs a contiguous tensor, got {x}. Call contiguous() first.")
+    flat = Layout.of(x.dtype, (x.numel,), contiguous_strides((x.numel,)), x.device)
+    return plan_index(flat, [index])

@@ -1,0 +1,229 @@
+"""The kernels of `indexing`: reads and writes through an index, in parallel or in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tritorch.kernels.templates.bounds import report_index
+from tritorch.kernels.templates.rows import next_power_of_2, row_offset, to_compute
+from tritorch.kernels.templates.template import helper, kernel
+
+if TYPE_CHECKING:
+    import triton.language as tl
+
+
+def _block(*, target: str, n_rest: int) -> dict[str, Any]:
+    """A rest of 16 elements or more is a vector of its own; else lanes are index elements."""
+    if n_rest >= 16:
+        return {"BLOCK": min(next_power_of_2(n_rest), 1024), "FLAT": False}
+    return {"BLOCK": 1024 if target == "cpu" else 256, "FLAT": True}
+
+
+def _lanes(*, target: str, n_lanes: int) -> dict[str, Any]:
+    """64 lanes are four vector registers of AVX-512, and leave programs for several threads."""
+    return {"BLOCK": min(next_power_of_2(n_lanes), 64 if target == "cpu" else 128)}
+
+
+@helper
+def wrapped(index, bound, cell_ptr, counts, WRAP: tl.constexpr, VECTOR: tl.constexpr):
+    """The index from the start, and whether it is valid; wrong ones that count are reported."""
+    index = index.to(tl.int64)
+    if WRAP:
+        place = tl.where(index < 0, index + bound, index)
+        valid = (place >= 0) & (place < bound)
+        if VECTOR:
+            report_index(cell_ptr, index, valid | (counts == 0))
+        else:
+            if not valid:
+                tl.store(cell_ptr, index)
+    else:
+        place = index
+        valid = index == index
+    return place, valid
+
+
+@helper
+def meet(old, new, MODE: tl.constexpr):
+    """What stands where `new` meets `old`; nan wins in amax and amin."""
+    if MODE == "add":
+        result = old + new
+    elif MODE == "multiply":
+        result = old * new
+    elif MODE == "amax":
+        result = tl.where((new > old) | (new != new), new, old)
+    elif MODE == "amin":
+        result = tl.where((new < old) | (new != new), new, old)
+    else:
+        result = new
+    return result
+
+
+@kernel(space={"BLOCK": [256, 1024, 4096]}, default={"BLOCK": 1024})
+def combine_index(
+    offsets_ptr, index_ptr, cell_ptr, n_index, bound, step, size1, size2, size3,
+    index_stride0, index_stride1, index_stride2, index_stride3,
+    FIRST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """offsets[i] (+)= index[i] * step, in elements; a wrong index is reported and counts as 0."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = i < n_index
+    place = row_offset(
+        i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
+    )
+    index = tl.load(index_ptr + place, mask=mask, other=0)
+    index, valid = wrapped(index, bound, cell_ptr, mask, True, True)
+    offset = tl.where(valid, index, 0) * step
+    if not FIRST:
+        offset += tl.load(offsets_ptr + i, mask=mask, other=0)
+    tl.store(offsets_ptr + i, offset, mask=mask)
+
+
+@kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
+def read_indexed(
+    y_ptr, x_ptr, index_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, step,
+    size1, size2, size3, rest_size1, rest_size2, rest_size3,
+    y_stride0, y_stride1, y_stride2, y_stride3, x_stride0, x_stride1, x_stride2, x_stride3,
+    index_stride0, index_stride1, index_stride2, index_stride3,
+    rest_y_stride0, rest_y_stride1, rest_y_stride2, rest_y_stride3,
+    rest_x_stride0, rest_x_stride1, rest_x_stride2, rest_x_stride3,
+    WRAP: tl.constexpr, FLAT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """FLAT: one program, BLOCK elements. Else: one index element, BLOCK elements of the rest."""
+    if FLAT:
+        element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        i = element // rest_size
+        rest = element % rest_size
+        mask = i < n_index
+    else:
+        i = tl.program_id(0) // n_blocks
+        rest = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
+        mask = rest < rest_size
+    index_ptr += row_offset(
+        i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
+    )
+    if FLAT:
+        index = tl.load(index_ptr, mask=mask, other=0)
+    else:
+        index = tl.load(index_ptr)
+    index, valid = wrapped(index, bound, cell_ptr, mask, WRAP, FLAT)
+    if WRAP:
+        mask = mask & valid
+    source = index * step
+    source += row_offset(i, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    source += row_offset(
+        rest, rest_size1, rest_size2, rest_size3,
+        rest_x_stride0, rest_x_stride1, rest_x_stride2, rest_x_stride3,
+    )  # fmt: skip
+    place = row_offset(i, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    place += row_offset(
+        rest, rest_size1, rest_size2, rest_size3,
+        rest_y_stride0, rest_y_stride1, rest_y_stride2, rest_y_stride3,
+    )  # fmt: skip
+    tl.store(y_ptr + place, tl.load(x_ptr + source, mask=mask), mask=mask)
+
+
+@kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
+def write_indexed(
+    x_ptr, index_ptr, source_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, step,
+    size1, size2, size3, rest_size1, rest_size2, rest_size3,
+    x_stride0, x_stride1, x_stride2, x_stride3,
+    index_stride0, index_stride1, index_stride2, index_stride3,
+    source_stride0, source_stride1, source_stride2, source_stride3,
+    rest_x_stride0, rest_x_stride1, rest_x_stride2, rest_x_stride3,
+    rest_source_stride0, rest_source_stride1, rest_source_stride2, rest_source_stride3,
+    MODE: tl.constexpr, WRAP: tl.constexpr, FLAT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The reverse of read_indexed: writes, or atomic additions and extremes."""
+    if FLAT:
+        element = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        i = element // rest_size
+        rest = element % rest_size
+        mask = i < n_index
+    else:
+        i = tl.program_id(0) // n_blocks
+        rest = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
+        mask = rest < rest_size
+    index_ptr += row_offset(
+        i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
+    )
+    if FLAT:
+        index = tl.load(index_ptr, mask=mask, other=0)
+    else:
+        index = tl.load(index_ptr)
+    index, valid = wrapped(index, bound, cell_ptr, mask, WRAP, FLAT)
+    if WRAP:
+        mask = mask & valid
+    source = row_offset(
+        i, size1, size2, size3, source_stride0, source_stride1, source_stride2, source_stride3
+    )
+    source += row_offset(
+        rest, rest_size1, rest_size2, rest_size3,
+        rest_source_stride0, rest_source_stride1, rest_source_stride2, rest_source_stride3,
+    )  # fmt: skip
+    place = index * step
+    place += row_offset(i, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    place += row_offset(
+        rest, rest_size1, rest_size2, rest_size3,
+        rest_x_stride0, rest_x_stride1, rest_x_stride2, rest_x_stride3,
+    )  # fmt: skip
+    value = tl.load(source_ptr + source, mask=mask).to(x_ptr.dtype.element_ty)
+    if MODE == "add":
+        tl.atomic_add(x_ptr + place, value, mask=mask, sem="relaxed")
+    elif MODE == "amax":
+        tl.atomic_max(x_ptr + place, value, mask=mask, sem="relaxed")
+    elif MODE == "amin":
+        tl.atomic_min(x_ptr + place, value, mask=mask, sem="relaxed")
+    else:
+        tl.store(x_ptr + place, value, mask=mask)
+
+
+@kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "x.dtype"))
+def write_in_order(
+    x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, n_lanes, bound, step,
+    size1, size2, size3, lane_size1, lane_size2, lane_size3,
+    index_stride0, index_stride1, index_stride2, index_stride3,
+    source_stride0, source_stride1, source_stride2, source_stride3,
+    lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
+    lane_index_stride0, lane_index_stride1, lane_index_stride2, lane_index_stride3,
+    lane_source_stride0, lane_source_stride1, lane_source_stride2, lane_source_stride3,
+    MODE: tl.constexpr, WRAP: tl.constexpr, UNIFORM: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK lanes that never meet, the sequence of indices in order.
+
+    UNIFORM: all lanes have the same index.
+    """
+    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    lanes = lane < n_lanes
+    x_ptr += row_offset(
+        lane, lane_size1, lane_size2, lane_size3,
+        lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
+    )  # fmt: skip
+    source_ptr += row_offset(
+        lane, lane_size1, lane_size2, lane_size3,
+        lane_source_stride0, lane_source_stride1, lane_source_stride2, lane_source_stride3,
+    )  # fmt: skip
+    lane_index = row_offset(
+        lane, lane_size1, lane_size2, lane_size3,
+        lane_index_stride0, lane_index_stride1, lane_index_stride2, lane_index_stride3,
+    )  # fmt: skip
+    for i in range(n_sequence):
+        place = row_offset(
+            i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
+        )
+        if UNIFORM:
+            index = tl.load(index_ptr + place)
+        else:
+            index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
+        index, valid = wrapped(index, bound, cell_ptr, lanes, WRAP, not UNIFORM)
+        mask = lanes
+        if WRAP:
+            mask = lanes & valid
+        source = row_offset(
+            i, size1, size2, size3, source_stride0, source_stride1, source_stride2, source_stride3
+        )
+        value = tl.load(source_ptr + source, mask=mask, other=0)
+        pointers = x_ptr + index * step
+        if MODE != "set":
+            old = tl.load(pointers, mask=mask, other=0)
+            value = meet(to_compute(old), to_compute(value).to(to_compute(old).dtype), MODE)
+        tl.store(pointers, value.to(x_ptr.dtype.element_ty), mask=mask)
