@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 import hashlib
 import linecache
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tritorch.errors import CompileError
@@ -318,6 +320,51 @@ def lower_to_triton_ir(
             ) from error
         pretty = str(module.str_nodebug())
         return TritonIR(function.__name__, generic_text(module), pretty)
+
+
+# ---- launching through Triton, which only the plug-in does
+
+
+def wrap_argument_specializer(wrap: Callable[[Any], Any]) -> None:
+    """Replace the function that tells `kernel[grid](...)` the type of an argument by `wrap(it)`, once.
+
+    It is called as (backend, argument, is_const, specialize_value, align).
+    """
+    from triton.runtime import jit
+
+    with _LOCK:
+        current = jit.native_specialize_impl
+        if not hasattr(current, "tritorch_wrapped"):
+            replacement = wrap(current)
+            replacement.tritorch_wrapped = current
+            jit.native_specialize_impl = replacement
+
+
+def use_quick_installation_key() -> None:
+    """Identify Triton's installation by its files' sizes and times, not by hashing 500 MB of them.
+
+    Triton does that once per process before it looks into its cache (0.5 to 2 s).
+    """
+    from triton.runtime import cache as triton_cache
+
+    with _LOCK:
+        if getattr(triton_cache, "triton_key", _quick_installation_key) is _quick_installation_key:
+            return
+        triton_cache.triton_key = _quick_installation_key
+
+
+@cache
+def _quick_installation_key() -> str:
+    import triton
+
+    root = Path(triton.__file__).parent
+    digest = hashlib.sha256(triton_version().encode())
+    for folder in ("", "compiler", "language", "runtime", "_C"):
+        for entry in sorted(os.scandir(root / folder), key=lambda item: item.name):
+            if entry.is_file():
+                status = entry.stat()
+                digest.update(f"{entry.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
 # ---- CUDA

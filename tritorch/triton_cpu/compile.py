@@ -69,7 +69,7 @@ def compile_kernel(
                 compile_seconds=time.perf_counter() - start,
             )
     triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
-    text, parameter_types = _generate(triton_ir, signature, target)
+    text, parameter_types = generate_llvm(triton_ir.text, triton_ir.name, signature, target)
     code = llvm.compile_object(text, target, options.get("pipeline", "none"), triton_ir.name)
     if store is not None:
         metadata = {"name": triton_ir.name, "parameter_types": list(parameter_types)}
@@ -94,7 +94,7 @@ def stages(
     options = options or {}
     target = target or host()
     triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
-    text, _ = _generate(triton_ir, signature, target)
+    text, _ = generate_llvm(triton_ir.text, triton_ir.name, signature, target)
     pipeline = options.get("pipeline", "none")
     return {
         "source": triton_api.source_text(source),
@@ -104,29 +104,28 @@ def stages(
     }
 
 
-def _generate(
-    triton_ir: triton_api.TritonIR, signature: Mapping[str, str], target: CPUTarget
+def generate_llvm(
+    text: str, name: str, signature: Mapping[str, str] | None, target: CPUTarget
 ) -> tuple[str, tuple[str, ...]]:
-    """LLVM text, and the types of the argument slots."""
-    functions = parse_module(triton_ir.text, triton_ir.name)
-    types, _ = triton_api.split_signature(signature)
+    """LLVM text for a module in generic form, and the types of the kernel's argument slots.
+
+    The types are the signature's. Without one, or where a host tensor descriptor has become a
+    pointer, its shape and its strides, they are what Triton IR says, which has no signs.
+    """
+    functions = parse_module(text, name)
+    types, _ = triton_api.split_signature(signature or {})
     parameter_types = tuple(types.values())
-    if any(kind.startswith("tensordesc") for kind in parameter_types):
-        # A host descriptor has become a pointer, its shape, its strides, ...
+    if signature is None or any(kind.startswith("tensordesc") for kind in parameter_types):
         arguments = functions[0].regions[0][0].arguments
         parameter_types = tuple(_slot_type(argument.type) for argument in arguments)
-    try:
-        from tritorch.triton_cpu.codegen import generate
-    except ImportError:
-        from tritorch.triton_cpu._prototype_bridge import generate_from_text
+    from tritorch.triton_cpu.codegen import generate  # a warm process generates nothing
 
-        return generate_from_text(triton_ir.text, triton_ir.name), parameter_types
     try:
-        return generate(functions, target, triton_ir.name), parameter_types
+        return generate(functions, target, name), parameter_types
     except UnsupportedOperation as error:
-        if triton_ir.name in str(error):
+        if name in str(error):
             raise
-        raise UnsupportedOperation(f"{triton_ir.name}: {error}") from error
+        raise UnsupportedOperation(f"{name}: {error}") from error
 
 
 _FLOAT_TYPES = {"f16": "fp16", "f32": "fp32", "f64": "fp64"}
