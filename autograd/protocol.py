@@ -47,9 +47,9 @@ How an operation records itself (the fast way; about a microsecond for two input
     if (x._requires_grad or y._requires_grad) and mode.enabled:
         node = MulBackward0((edge(x), edge(y)), plan.outputs)   # edges; layouts of the outputs
         node.save(x, y)                                   # inputs; versions are noted
-        # node.save_outputs(out)                          # own outputs: no reference cycle
         out._grad_fn = node                               # or inplace.attach(out, node, nr)
         out._requires_grad = True
+        # node.save_outputs(out)                          # own outputs, after attaching: no circle
 
 The test of `_requires_grad` comes first: `mode.enabled` is thread-local and costs five slot reads.
 `edge(x)` is `(None, 0)` for an input that wants no gradient; the node's `apply` skips such inputs
@@ -96,7 +96,8 @@ class Operations:
         `add(a, b)`; `clone(t)`; `sum_to_size(t, shape)`; `to_dtype(t, dtype)`;
         `as_strided(t, size, stride, storage_offset)`: a view, offset counted from the storage;
         `copy_(target, source)`: in place, minding history as any in-place operation;
-        `restride(t, shape, strides)`: a copy of t in a new dense buffer with these strides.
+        `restride(t, shape, strides)`: a copy of t in a new buffer with these strides;
+        `stack(tensors)`: along a new first dimension.
     Not differentiable:
         `accumulate(a, b)`: a += b in the memory of a, no history, no checks (engine-owned buffers);
         `ones_like(t)`; `zeros(layout)`: dense zeros of a layout's shape, dtype and device;
@@ -107,7 +108,7 @@ class Operations:
 
     __slots__ = (
         "accumulate", "add", "as_strided", "clone", "copy_", "detach", "has_nan", "ones_like",
-        "restride", "sum_to_size", "tensor_type", "to_dtype", "zeros",
+        "restride", "stack", "sum_to_size", "tensor_type", "to_dtype", "zeros",
     )  # fmt: skip
 
     add: Callable[[TensorLike, TensorLike], TensorLike]
@@ -120,6 +121,7 @@ class Operations:
     to_dtype: Callable[[TensorLike, Any], TensorLike]
     as_strided: Callable[[TensorLike, tuple[int, ...], tuple[int, ...], int], TensorLike]
     restride: Callable[[TensorLike, tuple[int, ...], tuple[int, ...]], TensorLike]
+    stack: Callable[[list[TensorLike]], TensorLike]
     copy_: Callable[[TensorLike, TensorLike], TensorLike]
     has_nan: Callable[[TensorLike], bool]
     tensor_type: type
