@@ -1,7 +1,8 @@
 """The only module that touches Triton's private API; works with Triton 3.6 to 3.9.
 
-Triton is a compiler here: Python source -> Triton IR (for our CPU target) or -> a CUDA binary. Importing this
-module does not import Triton: a process that finds its machine code in the cache never needs it (0.2 s saved).
+Triton is a compiler here: Python source -> Triton IR (for our CPU target) or -> a CUDA binary.
+Importing this module does not import Triton: a process that finds its machine code in the cache
+never needs it (0.2 s saved).
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def jit_function(source: KernelSource | Any) -> Any:
     if not isinstance(source, KernelSource):
         if not hasattr(source, "arg_names") or not hasattr(source, "cache_key"):
             raise CompileError(
-                f"compile: expected a KernelSource or a @triton.jit function, got {type(source).__name__}. "
+                "compile: expected a KernelSource or a @triton.jit function, "
+                f"got {type(source).__name__}. "
                 "Decorate the kernel with @triton.jit."
             )
         return source
@@ -66,7 +68,7 @@ def _execute(source: KernelSource) -> Any:
     import triton.language as tl
 
     file_name = f"<kernel {source.name} {source.digest[:12]}>"
-    # The modification time None keeps linecache from looking for a file, so inspect.getsource works.
+    # Without a modification time linecache looks for no file, so inspect.getsource works.
     linecache.cache[file_name] = (
         len(source.text),
         None,
@@ -88,13 +90,14 @@ def _execute(source: KernelSource) -> Any:
     if not isinstance(function, triton.JITFunction):
         raise CompileError(
             f"{source.name}: the kernel's source defines no @triton.jit function of this name. "
-            f"It defines {', '.join(k for k, v in namespace.items() if isinstance(v, triton.JITFunction))}."
+            f"It defines "
+            f"{', '.join(k for k, v in namespace.items() if isinstance(v, triton.JITFunction))}."
         )
     return function
 
 
 def source_digest(source: KernelSource | Any) -> str:
-    """What identifies the code of a kernel in cache keys: for a JITFunction this includes what it calls."""
+    """What identifies a kernel's code in cache keys; for a JITFunction also what it calls."""
     if isinstance(source, KernelSource):
         return source.digest
     return str(jit_function(source).cache_key)
@@ -140,7 +143,7 @@ _DEFAULT_OPTIONS: dict[str, Any] = {
 
 
 class CPUOptions:
-    """Compile options; takes every keyword, for Triton versions differ in what they pass and read."""
+    """Compile options; takes every keyword: Triton versions differ in what they pass and read."""
 
     def __init__(self, **options: Any) -> None:
         self.__dict__.update(_DEFAULT_OPTIONS)
@@ -171,7 +174,7 @@ def codegen_functions() -> dict[str, Any]:
 
 
 def module_map() -> dict[str, Any]:
-    """`tl.extra.libdevice` functions become tt.extern_elementwise ops with NVIDIA's symbol names."""
+    """libdevice functions become tt.extern_elementwise ops with NVIDIA's symbol names."""
     from triton.language.extra.cuda import libdevice
 
     return {"triton.language.extra.libdevice": libdevice}
@@ -182,7 +185,7 @@ def module_map() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TritonIR:
-    """The optimised Triton IR of a kernel: `text` in the generic form that our parser reads, `pretty` to show."""
+    """A kernel's optimised Triton IR: `text` in generic form, for our parser; `pretty` to show."""
 
     name: str
     text: str
@@ -191,7 +194,7 @@ class TritonIR:
 
 @contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """The AST walk allocates many objects; a collection in the middle of it costs 4 ms for nothing."""
+    """The AST walk allocates many objects; a collection in its middle costs 4 ms for nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -202,7 +205,7 @@ def _garbage_collection_paused() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The messages of an error and its causes, the first cause last: Triton nests one for every call."""
+    """The messages of an error and its causes, first cause last: Triton nests one per call."""
     messages = []
     cause: BaseException | None = error
     while cause is not None:
@@ -214,7 +217,7 @@ def _reason(error: BaseException) -> str:
 def split_signature(
     signature: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """Types, and divisibility hints: `"*fp32:16"` says that the address is a multiple of 16 bytes."""
+    """Types, and divisibility hints: `"*fp32:16"` is an address that is a multiple of 16."""
     types, divisors = {}, {}
     for name, text in signature.items():
         kind, _, divisor = text.partition(":")
@@ -234,18 +237,21 @@ def _ast_source(function: Any, signature: Mapping[str, str], constants: Mapping[
         if parameter.name not in types and parameter.name not in constants:
             if not parameter.has_default:
                 raise CompileError(
-                    f"{function.__name__}: parameter {parameter.name!r} is in neither signature nor constants. "
+                    f"{function.__name__}: parameter {parameter.name!r} is in neither "
+                    "signature nor constants. "
                     "Give its type or its value."
                 )
             constants[parameter.name] = parameter.default
     unknown = [name for name in (*types, *constants) if name not in names]
     if unknown:
         raise CompileError(
-            f"{function.__name__}: has no parameters {', '.join(unknown)}; they are {', '.join(names)}."
+            f"{function.__name__}: has no parameters {', '.join(unknown)}; they are "
+            f"{', '.join(names)}."
         )
     if list(types) != [name for name in names if name in types]:
         raise CompileError(
-            f"{function.__name__}: signature lists {', '.join(types)}; list them in the kernel's order."
+            f"{function.__name__}: signature lists {', '.join(types)}. "
+            "List them in the kernel's order."
         )
     attributes = {
         (names.index(name),): [["tt.divisibility", divisor]] for name, divisor in divisors.items()
@@ -255,7 +261,7 @@ def _ast_source(function: Any, signature: Mapping[str, str], constants: Mapping[
 
 
 def run_cpu_passes(module: Any) -> Any:
-    """Optimise a module in place: the target-independent passes, descriptors to pointers, no layouts."""
+    """Optimise a module in place: the target-independent passes, descriptors to pointers."""
     from triton._C.libtriton import ir, passes
 
     manager = ir.pass_manager(module.context)
@@ -275,8 +281,9 @@ def run_cpu_passes(module: Any) -> Any:
 def generic_text(module: Any) -> str:
     """The module in MLIR's generic op form; the module is invalid afterwards.
 
-    Attributes of a module must have a dialect prefix. One without makes verification fail, and MLIR's printer
-    then falls back on the generic form: one grammar for every op of every Triton version.
+    Attributes of a module must have a dialect prefix. One without makes verification fail, and
+    MLIR's printer then falls back on the generic form: one grammar for every op of every Triton
+    version.
     """
     from triton._C.libtriton import ir
 
@@ -293,7 +300,8 @@ def lower_to_triton_ir(
     """Compile a kernel's Python to optimised Triton IR for the CPU target.
 
     Args:
-        signature: parameter name -> Triton type (`"*fp32"`, `"i32"`, ...; `":16"` appended: divisible by 16).
+        signature: parameter name -> Triton type (`"*fp32"`, `"i32"`, ...; `":16"` appended:
+            divisible by 16).
         constants: parameter name -> value of the others.
         options: what `kernel[grid](..., num_warps=4, debug=True)` takes.
     """
@@ -326,9 +334,10 @@ def lower_to_triton_ir(
 
 
 def wrap_argument_specializer(wrap: Callable[[Any], Any]) -> None:
-    """Replace the function that tells `kernel[grid](...)` the type of an argument by `wrap(it)`, once.
+    """Replace the function that tells Triton's launch code the type of an argument, once.
 
-    It is called as (backend, argument, is_const, specialize_value, align).
+    `wrap` gets Triton's function and returns one with the same parameters: (backend, argument,
+    is_const, specialize_value, align).
     """
     from triton.runtime import jit
 
@@ -341,7 +350,7 @@ def wrap_argument_specializer(wrap: Callable[[Any], Any]) -> None:
 
 
 def use_quick_installation_key() -> None:
-    """Identify Triton's installation by its files' sizes and times, not by hashing 500 MB of them.
+    """Identify Triton's installation by its files' sizes and times, not by hashing 500 MB.
 
     Triton does that once per process before it looks into its cache (0.5 to 2 s).
     """
@@ -372,7 +381,7 @@ def _quick_installation_key() -> str:
 
 @dataclass(frozen=True)
 class GPUCode:
-    """`assembly`: stage name (ttir, ttgir, llir, ptx, cubin) -> text or bytes; `metadata` as Triton filled it."""
+    """`assembly`: stage name (ttir, ..., ptx, cubin) -> text or bytes; `metadata` is Triton's."""
 
     name: str
     assembly: dict[str, str | bytes]
@@ -388,8 +397,8 @@ def compile_gpu(
 ) -> GPUCode:
     """Compile a kernel for a GPU; needs no GPU and no driver (ptxas is inside Triton's wheel).
 
-    The stages are run one by one, as triton.compile does, but without its cache: that one hashes the whole
-    Triton installation first (0.45 s), and our own cache holds the result.
+    The stages are run one by one, as triton.compile does, but without its cache: that one hashes
+    the whole Triton installation first (0.45 s), and our own cache holds the result.
     """
     function = jit_function(source)
     with _LOCK:
@@ -422,6 +431,7 @@ def compile_gpu(
                 assembly[stage] = module if isinstance(module, (str, bytes)) else str(module)
         except Exception as error:
             raise CompileError(
-                f"{function.__name__}: does not compile for {target[0]} {target[1]}: {_reason(error)}"
+                f"{function.__name__}: does not compile for {target[0]} {target[1]}: "
+                f"{_reason(error)}"
             ) from error
         return GPUCode(function.__name__, assembly, metadata)

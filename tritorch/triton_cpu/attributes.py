@@ -1,8 +1,9 @@
 """Types and attributes of MLIR's text form as Python values.
 
-Numbers, booleans, strings, lists and dictionaries become Python's. A symbol `@f` becomes `"f"`. A dense
-attribute becomes one number where all elements are equal (MLIR prints it so), else the flat list of its
-elements in row-major order. What has no counterpart (`#arith.fastmath<none>`, types) stays text.
+Numbers, booleans, strings, lists and dictionaries become Python's. A symbol `@f` becomes `"f"`. A
+dense attribute becomes one number where all elements are equal (MLIR prints it so), else the flat
+list of its elements in row-major order. What has no counterpart (`#arith.fastmath<none>`, types)
+stays text.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _NUMBER = re.compile(
 _WORD = re.compile(r"[A-Za-z_][\w.$-]*")
 _ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{2})|(.))")
 _NAMED_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
+_NESTING = re.compile(r'[<({["]')
 _OPEN, _CLOSE = "<({[", ">)}]"
 
 
@@ -46,7 +48,7 @@ def parse_type(text: str) -> Type:
         return Type(None, "ptr", "ptr" if pointee.startswith("!tt.ptr<") else pointee)
     if text.startswith("!tt.tensordesc<"):
         return Type(None, "tensordesc", text[15:-1])
-    if not text or text[0] not in "!(" and not re.fullmatch(r"[\w.]+", text):
+    if not text or (text[0] not in "!(" and not re.fullmatch(r"[\w.]+", text)):
         raise ParseError(f"parse: {text!r} is not a type.")
     return Type(None, text)
 
@@ -66,9 +68,8 @@ def print_type(kind: Type) -> str:
 
 def split_top_level(text: str, separator: str = ",") -> list[str]:
     """The parts of `text` between separators that stand outside brackets and strings."""
-    if "<" not in text and "(" not in text and "{" not in text and "[" not in text:
-        if '"' not in text:
-            return [part.strip() for part in text.split(separator)] if text.strip() else []
+    if not _NESTING.search(text):
+        return [part.strip() for part in text.split(separator)] if text.strip() else []
     parts, depth, start, i = [], 0, 0, 0
     while i < len(text):
         character = text[i]
@@ -118,7 +119,7 @@ def end_of_bracket(text: str, start: int) -> int:
 
 @lru_cache(maxsize=4096)
 def parse_dictionary(text: str) -> dict[str, Any]:
-    """`a = 1 : i32, b` (without the braces) -> {"a": 1, "b": True}. Do not change the result: it is shared."""
+    """`a = 1 : i32, b` (without braces) -> {"a": 1, "b": True}; shared, so do not change it."""
     result = {}
     for part in split_top_level(text):
         name, equals, value = part.partition("=")

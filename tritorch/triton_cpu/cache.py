@@ -1,8 +1,9 @@
 """The cache of compiled kernels: one file an entry, checked when read, never trusted, never fatal.
 
-An entry is written under a temporary name, flushed to the disk and renamed, so readers see all of it or
-nothing, whoever else writes and whenever the process dies. A file that is truncated, damaged or not ours counts
-as absent. Where the directory cannot be written, one warning is given and entries live in memory.
+An entry is written under a temporary name, flushed to the disk and renamed, so readers see all of
+it or nothing, whoever else writes and whenever the process dies. A file that is truncated, damaged
+or not ours counts as absent. Where the directory cannot be written, one warning is given and
+entries live in memory.
 """
 
 from __future__ import annotations
@@ -75,18 +76,20 @@ class ObjectCache:
         if self._writable:
             try:
                 self._write(self.path(key), data)
-                return
             except OSError as error:
+                self._memory[key] = data
                 self._give_up(error)
-        self._memory[key] = data
+        else:
+            self._memory[key] = data
 
     def _give_up(self, error: OSError) -> None:
         with self._lock:
             first, self._writable = self._writable, False
         if first:
             warnings.warn(
-                f"kernel cache: cannot write to {self.directory}: {error.strerror or error}. Compiled kernels "
-                "are kept for this process only. Set TRITORCH_CACHE_DIR to a directory with space.",
+                f"kernel cache: cannot write to {self.directory}: {error.strerror or error}. "
+                "Compiled kernels are kept for this process only. "
+                "Set TRITORCH_CACHE_DIR to a directory with space.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -132,7 +135,7 @@ def object_cache() -> ObjectCache | None:
 
 @cache
 def code_digest() -> str:
-    """A digest of this package's own source files, so that a developer never runs stale machine code."""
+    """A digest of this package's own files, so that a developer never runs stale machine code."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

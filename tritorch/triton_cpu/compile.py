@@ -1,4 +1,4 @@
-"""From a kernel's source to machine code for the CPU: frontend, parser, code generator, LLVM, cache."""
+"""From a kernel's source to machine code: frontend, parser, code generator, LLVM, cache."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def compile_kernel(
         signature: parameter name -> Triton type of the parameters that are not constants, in order:
             `"*fp32"`, `"i32"`, ...; `":16"` appended says that the value is divisible by 16.
         constants: name -> value of the `tl.constexpr` parameters.
-        options: Triton's (`debug=True` keeps device_assert), and `pipeline`: `"none"` or `"mini"` LLVM passes.
+        options: Triton's (`debug=True` keeps device_assert), and `pipeline`: `"none"` or `"mini"`
+            LLVM passes.
         target: the CPU to compile for; this machine by default.
 
     Raises:
-        CompileError: the kernel is wrong; UnsupportedOperation: it has an operation that the target lacks.
+        CompileError: the kernel is wrong.
+        UnsupportedOperation: it has an operation that the CPU target lacks.
     """
     start = time.perf_counter()
     options = options or {}

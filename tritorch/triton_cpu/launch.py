@@ -1,6 +1,7 @@
 """The plain way to run a compiled kernel: pack the arguments, call the machine code on this thread.
 
-The runtime has the fast way (a launcher in machine code, a pool of threads); this one serves tests and tools.
+The runtime has the fast way (a launcher in machine code, a pool of threads); this one serves tests
+and tools.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ def address_of(value: Any) -> int:
 
 
 def flatten_descriptors(types: Sequence[str], values: Sequence[Any]) -> list[Any]:
-    """Values with each host tensor descriptor replaced by the slots that the kernel has for it.
+    """Values with each host tensor descriptor replaced by the kernel's slots for it.
 
-    These are: address, shape and strides as i64, flags (nan padding; Triton 3.9 adds rounding to TF32),
-    shape as i32, strides as i64.
+    These are: address, shape and strides as i64, flags (nan padding; Triton 3.9 adds rounding to
+    TF32), shape as i32, strides as i64.
     """
     flat: list[Any] = []
     for value in values:

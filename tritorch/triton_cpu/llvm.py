@@ -12,8 +12,9 @@ from typing import Any
 from tritorch.errors import CompileError
 from tritorch.triton_cpu.target import CPUTarget
 
-#: Passes run on the text before code generation. Strips are emitted already vectorised, so "none" is the default;
-#: "mini" costs 2-10 ms more and gains up to 13 % on kernels with much scalar control flow.
+#: Passes run on the text before code generation. Strips are emitted already vectorised, so "none"
+#: is the default; "mini" costs 2-10 ms more and gains up to 13 % on kernels with much scalar
+#: control flow.
 PIPELINES: dict[str, tuple[str, ...]] = {
     "none": (),
     "mini": ("simplify_cfg", "loop_rotate", "instruction_combine", "new_gvn"),

@@ -1,4 +1,4 @@
-"""MLIR text in generic op form -> objects of `ir`. One small grammar reads every op of every Triton version.
+"""MLIR text in generic op form -> objects of `ir`: one grammar for all ops of all Triton versions.
 
     %3:2 = "scf.if"(%2) <{properties}> ({
       regions
@@ -34,7 +34,8 @@ _BLOCK = re.compile(r"\^([\w$.-]+)(?:\((.*)\))?:\s*(?://.*)?$")
 def parse_module(text: str, name: str = "kernel") -> list[Operation]:
     """The tt.func operations of a module: the public one (the kernel) first, then those it calls.
 
-    A region without operations is an empty list of blocks. `Operation.successors` have their arguments.
+    A region without operations is an empty list of blocks. `Operation.successors` have their
+    arguments.
 
     Raises:
         ParseError: names the kernel and the line.
@@ -43,7 +44,7 @@ def parse_module(text: str, name: str = "kernel") -> list[Operation]:
 
 
 class _Scope:
-    """A region being read: its operation, the block lines go to, the names to forget when it ends."""
+    """A region being read: its operation, the current block, the names to forget at its end."""
 
     __slots__ = ("block", "names", "operation")
 

@@ -1,7 +1,7 @@
-"""The functions that generated code may call, in their plain form; the runtime supplies faster ones.
+"""Functions that generated code may call, in plain form; the runtime supplies faster ones.
 
-Among them are the conversions that LLVM calls by name on CPUs without the instruction (compiler-rt has them,
-but nothing guarantees that the process does).
+Among them are the conversions that LLVM calls by name on CPUs without the instruction (compiler-rt
+has them, but nothing guarantees that the process does).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ define ptr @tritorch_support_take_message() {
 }
 """
 
-# float32 <-> float16 after F. Giesen's branch-free forms; from float64 by way of float32 rounded to odd,
-# which makes the second rounding the only one.
+# float32 <-> float16 after F. Giesen's branch-free forms; from float64 by way of float32 rounded to
+# odd, which makes the second rounding the only one.
 _CONVERSIONS = """
 define internal float @to_odd(double %x) {
   %near = fptrunc double %x to float

@@ -10,7 +10,8 @@ from typing import Any
 from tritorch.config import config
 from tritorch.errors import ConfigError
 
-#: TRITORCH_CPU_FEATURES -> LLVM's name of that feature level, and the features the host must have for it.
+#: TRITORCH_CPU_FEATURES -> LLVM's name of that feature level, and the features the host must have
+#: for it.
 LEVELS = {
     "x86-64": ("x86-64", ()),
     "avx2": ("x86-64-v3", ("avx2", "fma", "f16c", "bmi2")),
@@ -24,8 +25,9 @@ _VECTOR_BYTES = {"x86-64": 16, "avx2": 32, "avx512": 64}
 class CPUTarget:
     """A CPU to generate code for.
 
-    `cpu` only tunes (scheduling); what instructions are allowed is said by `features`, LLVM's feature string.
-    `vector_bytes` is the hardware vector; `strip_bytes` the width of the virtual one that loops walk in.
+    `cpu` only tunes (scheduling); what instructions are allowed is said by `features`, LLVM's
+    feature string. `vector_bytes` is the hardware vector; `strip_bytes` the width of the virtual
+    one that loops walk in.
     """
 
     triple: str
@@ -112,7 +114,7 @@ def host() -> CPUTarget:
 
 
 def level(name: str) -> CPUTarget:
-    """A feature level (`x86-64`, `avx2`, `avx512`) as a target, whether or not this machine can run it."""
+    """A feature level (`x86-64`, `avx2`, `avx512`) as a target, even if this machine lacks it."""
     cpu, flags = LEVELS[name]
     vector_bytes = _VECTOR_BYTES[name]
     implied = {"sse2", *flags}
@@ -130,7 +132,7 @@ def level(name: str) -> CPUTarget:
 
 
 def _strip_bytes(vector_bytes: int) -> int:
-    """Four hardware vectors a strip: fastest with 32- and 64-byte vectors, measured on pointwise and softmax."""
+    """Four hardware vectors a strip: measured fastest on pointwise kernels and softmax."""
     return 4 * vector_bytes
 
 
@@ -148,12 +150,14 @@ def _host(setting: str) -> CPUTarget:
     if setting != "native":
         if not triple.startswith("x86_64"):
             raise ConfigError(
-                f"TRITORCH_CPU_FEATURES={setting} is for x86-64; this machine is {triple}. Use native."
+                f"TRITORCH_CPU_FEATURES={setting} is for x86-64; this machine is {triple}. "
+                "Use native."
             )
         missing = [flag for flag in LEVELS[setting][1] if flag not in present]
         if missing:
             raise ConfigError(
-                f"TRITORCH_CPU_FEATURES={setting}: this CPU has no {', '.join(missing)}. Use a lower level."
+                f"TRITORCH_CPU_FEATURES={setting}: this CPU has no {', '.join(missing)}. "
+                "Use a lower level."
             )
         return level(setting)
     features = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(detected.items()))
@@ -173,7 +177,7 @@ def _host(setting: str) -> CPUTarget:
 
 
 def _tuning_name(triple: str, present: frozenset[str]) -> str:
-    """The CPU to tune for, from what it can do: names are wrong under hypervisors (Xeons seen as rocketlake)."""
+    """The CPU to tune for, from what it can do: under hypervisors its name is often wrong."""
     if not triple.startswith("x86_64"):
         if "sve2" in present:
             return "neoverse-v2"

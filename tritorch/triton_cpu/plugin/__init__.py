@@ -1,10 +1,10 @@
 """The CPU as an out-of-tree Triton backend: a plain `@triton.jit` kernel runs on NumPy arrays.
 
-Triton finds it through the entry point group `triton.backends`. It is chosen by itself where Triton sees no
-GPU; elsewhere set TRITON_DEFAULT_BACKEND=cpu (Triton 3.9), or call `activate()`.
+Triton finds it through the entry point group `triton.backends`. It is chosen by itself where Triton
+sees no GPU; elsewhere set TRITON_DEFAULT_BACKEND=cpu (Triton 3.9), or call `activate()`.
 
-Triton imports `compiler` and `driver` while it is half imported itself, so their module level takes only
-`triton.backends.compiler` and `triton.backends.driver` from it.
+Triton imports `compiler` and `driver` while it is half imported itself, so their module level takes
+only `triton.backends.compiler` and `triton.backends.driver` from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """NumPy arrays and scalars as arguments of `kernel[grid](...)`.
 
-Triton asks a C function for the type of each argument; it knows objects with `dtype` and `data_ptr()` and
-refuses arrays. For kernels of our backend a Python function answers for arrays and passes on all else.
+Triton asks a C function for the type of each argument; it knows objects with `dtype` and
+`data_ptr()` and refuses arrays. For kernels of our backend a Python function answers for arrays and
+passes on all else.
 """
 
 from __future__ import annotations

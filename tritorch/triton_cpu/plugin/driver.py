@@ -33,7 +33,7 @@ class CPUUtilities:
     def load_binary(
         self, name: str, code: bytes, _shared: int, _device: int
     ) -> tuple[int, int, int, int, int]:
-        """(module, function, registers, spills, most threads): an address serves as both handles."""
+        """(module, function, registers, spills, most threads); an address is both handles."""
         from tritorch.runtime.cpu.native import symbols
         from tritorch.triton_cpu.llvm import load_object
 
