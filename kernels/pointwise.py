@@ -102,17 +102,7 @@ class PointwiseKernel:
             for t in tensors
         ]
         if out_layouts is None:
-            first = strides[0] if strides else None
-            if first is None:
-                outputs = [Layout.contiguous(d, shape, device) for d in out_dtypes]
-            elif (
-                tensors[0].is_dense
-                and all(s == first for s in strides)
-                and tensors[0].shape == shape
-            ):
-                outputs = [Layout.of(d, shape, first, device) for d in out_dtypes]
-            else:
-                outputs = [dense_like(d, shape, strides, device) for d in out_dtypes]
+            outputs = _output_layouts(tensors, strides, shape, out_dtypes, device)
         else:
             outputs = list(out_layouts)
         if outputs[0].numel == 0:
@@ -207,6 +197,21 @@ class PointwiseKernel:
         if found is None:
             found = self._sources[key] = pointwise_source(self.name, key, self.outputs)
         return found
+
+
+def _output_layouts(
+    tensors: Sequence[Layout],
+    strides: Sequence[Shape],
+    shape: Shape,
+    dtypes: Sequence[Dtype],
+    device: Device,
+) -> list[Layout]:
+    if all(t.is_contiguous and t.shape == shape for t in tensors):
+        return [Layout.contiguous(d, shape, device) for d in dtypes]
+    first = strides[0]
+    if tensors[0].is_dense and tensors[0].shape == shape and all(s == first for s in strides):
+        return [Layout.of(d, shape, first, device) for d in dtypes]
+    return [dense_like(d, shape, strides, device) for d in dtypes]
 
 
 def _tile(sizes: Shape, device: Device, classes: Sequence[str]) -> tuple[int, int]:

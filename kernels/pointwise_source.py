@@ -12,7 +12,14 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr
 from tritorch.kernels.helpers import prelude
-from tritorch.kernels.triton_printer import Printer, Value, converted, scalar_dtype, triton_name
+from tritorch.kernels.triton_printer import (
+    Printer,
+    Value,
+    by_way_of,
+    converted,
+    scalar_dtype,
+    triton_name,
+)
 
 
 class Operand(NamedTuple):
@@ -123,9 +130,7 @@ def stored(value: Value, dtype: Dtype) -> Value:
     """The value in the dtype of memory."""
     if value.dtype is dtype:
         return value
-    text = value.atom
-    if value.dtype.is_floating_point and dtype.category == 1 and not dtype.is_signed:
-        text += ".to(tl.int64)"  # negative floats wrap, as they do in PyTorch
+    text = value.atom + by_way_of(value.dtype, dtype)
     return Value(f"{text}.to({triton_name(dtype)})", dtype)
 
 

@@ -100,13 +100,20 @@ def converted(value: Value, dtype: Dtype) -> Value:
     compute = dtype.compute
     text = value.atom
     if value.dtype is not compute or dtype is not compute:
-        if value.dtype.is_floating_point and dtype.category == 1 and not dtype.is_signed:
-            text += ".to(tl.int64)"  # negative floats wrap, as they do in PyTorch
-        text += f".to({triton_name(dtype)})"
+        text += by_way_of(value.dtype, dtype) + f".to({triton_name(dtype)})"
         if compute is not dtype:
             text += f".to({triton_name(compute)})"
         return Value(text, compute)
     return value
+
+
+def by_way_of(of: Dtype, to: Dtype) -> str:
+    """The conversion that comes first where floats become narrow or unsigned integers: they wrap, as in PyTorch."""
+    if not of.is_floating_point or to.category != 1:
+        return ""
+    if not to.is_signed:
+        return ".to(tl.int64)"
+    return ".to(tl.int32)" if to.itemsize < 4 else ""
 
 
 class Printer:
