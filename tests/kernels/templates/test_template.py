@@ -1,0 +1,73 @@
+"""What `@kernel` makes of a function, without Triton."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tritorch import dtypes
+from tritorch.kernels.templates import matmul, rows, softmax
+from tritorch.layout import Layout
+
+
+def test_the_source_has_helpers_before_the_kernel_and_no_docstrings() -> None:
+    text = softmax.softmax_rows.source.text
+    assert text.index("def to_compute") < text.index("def softmax_rows")
+    assert text.count("@triton.jit") == 1 + len(softmax.softmax_rows.helpers)
+    assert '"""' not in text
+    assert "@kernel" not in text and "@helper" not in text
+
+
+def test_importing_templates_imports_neither_triton_nor_a_runtime() -> None:
+    names = "bounds concat cross_entropy embedding indexing layer_norm matmul multi_tensor softmax"
+    code = "import sys\n" + "".join(
+        f"import tritorch.kernels.templates.{name}\n" for name in names.split()
+    )
+    code += "print([n for n in ('triton', 'llvmlite', 'tritorch.runtime') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_steps_of_0_and_1_become_constants_and_counts_do_not() -> None:
+    x = Layout.contiguous(dtypes.float32, (1, 8))
+    values = dict.fromkeys(softmax.softmax_rows.parameters, 1)
+    del values["y_ptr"], values["x_ptr"]
+    signature, constants, bound = softmax.softmax_rows.arguments({"y_ptr": x, "x_ptr": x}, values)
+    assert signature == {"y_ptr": "*fp32", "x_ptr": "*fp32", "n_cols": "i32"}
+    assert bound == [None, None, 1]
+    assert constants["x_column_stride"] == 1 and constants["BLOCK"] == 1
+
+
+def test_strides_are_64_bit_where_a_buffer_needs_it() -> None:
+    x = Layout.of(dtypes.float32, (3, 4), (2**31, 7))
+    values = dict.fromkeys(softmax.softmax_rows.parameters, 9)
+    del values["y_ptr"], values["x_ptr"]
+    signature, _, _ = softmax.softmax_rows.arguments({"y_ptr": x, "x_ptr": x}, values)
+    assert signature["x_stride0"] == "i64"
+
+
+def test_a_missing_and_an_unknown_value_are_named() -> None:
+    with pytest.raises(TypeError, match="parameter 'n_cols' has no value"):
+        softmax.softmax_rows.arguments({"y_ptr": "*fp32", "x_ptr": "*fp32"}, {})
+    with pytest.raises(TypeError, match="calls no helpers named prologue"):
+        matmul.matmul_tile.specialised({"prologue": "def prologue(x):\n    return x\n"})
+
+
+def test_candidates_keep_the_declared_order_and_condition() -> None:
+    found = matmul.matmul_tile.candidates()
+    assert found == [c for c in found if c["BLOCK_M"] * c["BLOCK_N"] <= 65_536]
+    assert found[0] == {
+        "BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "GROUP_M": 1, "num_warps": 4, "num_stages": 2,
+    }  # fmt: skip
+
+
+def test_rows_collapse_and_refuse_too_many_dimensions() -> None:
+    found = rows.levels("f", (2, 3, 5), [(15, 5, 1), (0, 0, 1)])
+    assert found.count == 30
+    assert found.sizes == (6, 5, 1, 1)
+    assert found.strides == ((5, 1, 0, 0), (0, 1, 0, 0))
+    strides = (1000, 100, 10, 3, 2)
+    with pytest.raises(RuntimeError, match="5 dimensions that do not merge"):
+        rows.levels("f", (2, 2, 2, 2, 2), [strides])
