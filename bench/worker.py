@@ -41,9 +41,9 @@ def measure(run: Run, seconds: float, samples: int = 7) -> list[float]:
 def setup(side: str, name: str, threads: int) -> Run:
     """What is timed for a case on one side, with that many threads."""
     if side == "tritorch":
-        import tritorch
+        from tritorch.runtime import set_num_threads
 
-        tritorch.set_num_threads(threads)
+        set_num_threads(threads)
         return CASES[name].ours()
     if side == "torch":
         import torch
