@@ -1,0 +1,207 @@
+"""Declaring operations: one decorated function gives the public function, methods, gradient and test row.
+
+    @pointwise(numpy=np.tanh, inplace=True, samples=[-1e4, 0.0, 1e4])
+    def tanh(input):
+        \"\"\"Hyperbolic tangent.\"\"\"
+        return s.tanh(input)
+
+`OPS` lists everything that was declared; tests and benchmarks walk it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tritorch.kernels import trace
+from tritorch.ops.pointwise import Pointwise
+from tritorch.ops.recipe import Override
+from tritorch.tensor import Tensor
+
+#: a few values on which every floating-point operation is tried
+EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-30, -1e-30, 1e30, float("inf"), float("-inf"), float("nan"))
+
+
+@dataclass
+class OpInfo:
+    """What tests and benchmarks know of an operation.
+
+    Attributes:
+        name: public name. function: what users call.
+        kind: "pointwise", "reduction", "view", ...; tests make inputs accordingly.
+        operands: number of tensor operands.
+        numpy: the reference, on float64 (or integer) arrays and the same further arguments.
+        promote: how the result's dtype follows, a word of `tritorch.ops.pointwise.RULES`.
+        low, high: range of random inputs, inside the domain of the function.
+        samples: further values to try: edges of branches and of the domain.
+        differentiable: whether gradients exist. integers: whether integer tensors are accepted.
+        inplace: whether `Tensor.name_` exists.
+        calls: further keyword arguments to try, a dictionary each.
+        cases: for what is not pointwise, functions of a random generator that give
+            (arguments, keyword arguments).
+    """
+
+    name: str
+    function: Callable[..., Any]
+    kind: str
+    operands: int = 1
+    numpy: Callable[..., Any] | None = None
+    promote: str = "same"
+    low: float = -3.0
+    high: float = 3.0
+    samples: Sequence[float] = ()
+    differentiable: bool = True
+    integers: bool = True
+    inplace: bool = False
+    calls: Sequence[dict[str, Any]] = field(default_factory=lambda: [{}])
+    cases: Sequence[Callable[..., Any]] = ()
+    operation: Any = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+OPS: list[OpInfo] = []
+_TYPES = {"float": float, "int": int, "bool": bool}
+
+
+def pointwise(
+    *,
+    promote: str = "same",
+    grad: Override | None = None,
+    differentiable: bool = True,
+    numpy: Callable[..., Any] | None = None,
+    low: float = -3.0,
+    high: float = 3.0,
+    samples: Sequence[float] = (),
+    integers: bool = True,
+    method: bool = True,
+    inplace: bool = False,
+    out: bool = True,
+    operators: Sequence[str] = (),
+    aliases: Iterable[str] = (),
+    node: str = "",
+    calls: Sequence[dict[str, Any]] = ({},),
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare an operation whose results depend on one element of each operand.
+
+    The decorated function is written in the scalar language; an underscore before its name, for one that a
+    function with more options calls, is not part of the operation's name. Parameters without annotation are operands;
+    annotated ones (float, int, bool) are always Python numbers.
+
+    Args:
+        promote: a word of `tritorch.ops.pointwise.RULES`.
+        grad: overrides the derived gradient, see `tritorch.ops.recipe.gradient_trees`.
+        method, inplace, out: whether `Tensor.name`, `Tensor.name_` and `out=` exist.
+        operators: dunder methods; `__r...__` is reflected, `__i...__` in place.
+        aliases: further names of function and methods.
+        node: name of the node, `NameBackward0` unless given.
+        numpy, low, high, samples, integers, calls: see `OpInfo`.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__.removeprefix("_")
+        parameters = inspect.signature(function).parameters
+        operands = [n for n, p in parameters.items() if p.annotation is inspect.Parameter.empty]
+        numbers = {
+            n: (_TYPES[p.annotation], "" if p.default is inspect.Parameter.empty else repr(p.default))
+            for n, p in parameters.items()
+            if p.annotation is not inspect.Parameter.empty
+        }  # fmt: skip
+        operation = Pointwise(
+            name,
+            operands,
+            trace(function, list(parameters)),
+            parameters=numbers,
+            promote=promote,
+            grad=grad,
+            differentiable=differentiable,
+            node_name=node,
+            doc=inspect.getdoc(function) or "",
+            out=out,
+        )
+        attach(operation, method, inplace, operators, aliases)
+        OPS.append(
+            OpInfo(
+                name=name,
+                function=operation.function,
+                kind="pointwise",
+                operands=len(operands),
+                numpy=numpy,
+                promote=promote,
+                low=low,
+                high=high,
+                samples=samples,
+                differentiable=operation.differentiable,
+                integers=integers,
+                inplace=inplace,
+                calls=calls,
+                operation=operation,
+            )
+        )
+        operation.function.operation = operation  # type: ignore[attr-defined]
+        return operation.function
+
+    return declare
+
+
+def attach(
+    operation: Pointwise,
+    method: bool,
+    inplace: bool,
+    operators: Sequence[str],
+    aliases: Iterable[str],
+) -> None:
+    """Give Tensor the methods of an operation."""
+    names = [operation.name, *aliases]
+    for name in names:
+        if method:
+            setattr(Tensor, name, operation.function)
+        if inplace:
+            setattr(Tensor, name + "_", operation.inplace)
+    for dunder in operators:
+        if dunder.startswith("__i") and dunder != "__invert__":
+            setattr(Tensor, dunder, operation.inplace_operator(dunder))
+        else:
+            reflected = dunder.startswith("__r") and dunder not in ("__round__", "__rshift__")
+            setattr(Tensor, dunder, operation.operator(dunder, reflected))
+
+
+def method(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function a method of Tensor too, under its own name or these."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names or (function.__name__,):
+            setattr(Tensor, name, function)
+        return function
+
+    return declare
+
+
+def operation(
+    kind: str,
+    *,
+    method: bool = True,
+    aliases: Iterable[str] = (),
+    register: bool = True,
+    **info: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare an operation that is not pointwise: a function with its own plans and gradient.
+
+    Args:
+        kind: see `OpInfo`, as is `info`.
+        method: whether `Tensor.name` exists; aliases: further names of it.
+        register: whether tests walk it.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        if method:
+            for name in (function.__name__, *aliases):
+                setattr(Tensor, name, function)
+        if register:
+            OPS.append(OpInfo(name=function.__name__, function=function, kind=kind, **info))
+        return function
+
+    return declare

@@ -1,0 +1,232 @@
+"""The functions behind pointwise operations, written out per signature so that a call does little.
+
+A call looks up the plan by the operands' layouts, allocates, launches, wraps, and records a node if a gradient
+is wanted. The text of each function is generated, as dataclasses do it: no packing of arguments, no loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.ops.promotion import NUMBERS
+from tritorch.runtime.storage import Storage
+from tritorch.tensor import Tensor
+
+#: an operand's part in the graph: no gradient wanted, wanted, or a Python number
+UNWANTED, WANTED, NUMBER = 0, 1, 2
+NO_EDGE = (None, 0)
+
+
+class Plans(dict[Any, Any]):
+    """A cache that builds what it lacks from the key, and starts afresh when it has grown large."""
+
+    __slots__ = ("_build", "_limit")
+
+    def __init__(self, build: Callable[[Any], Any], limit: int = 4096) -> None:
+        super().__init__()
+        self._build = build
+        self._limit = limit
+
+    def __missing__(self, key: Any) -> Any:
+        found = self._build(key)
+        if len(self) >= self._limit:
+            self.clear()
+        self[key] = found
+        return found
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter that is always a Python number, with its default as text."""
+
+    name: str
+    default: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a function is called with.
+
+    Attributes:
+        name: of the function.
+        operands: tensors, or numbers too where there is more than one.
+        parameters: always numbers.
+        arguments: operands in the order of the call; differs for reflected operators.
+    """
+
+    name: str
+    operands: tuple[str, ...]
+    parameters: tuple[Parameter, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def call(self) -> str:
+        """The parameter list."""
+        listed = list(self.arguments or self.operands)
+        listed += [f"{p.name}={p.default}" if p.default else p.name for p in self.parameters]
+        return ", ".join(listed)
+
+    @property
+    def everything(self) -> str:
+        """All operands and parameters, in declared order."""
+        return ", ".join([*self.operands, *(p.name for p in self.parameters)])
+
+
+def _classify(operands: Sequence[str]) -> list[str]:
+    if len(operands) == 1:
+        (name,) = operands
+        return [
+            f"{name}_kind = {name}._layout",
+            f"{name}_value = {name}._address",
+            f"{name}_part = WANTED if {name}._requires_grad else UNWANTED",
+        ]
+    lines = []
+    for name in operands:
+        lines += [
+            f"{name}_kind = {name}.__class__",
+            f"if {name}_kind in NUMBERS:",
+            f"    {name}_value = {name}",
+            f"    {name}_part = NUMBER",
+            "else:",
+            f"    {name}_kind = {name}._layout",
+            f"    {name}_value = {name}._address",
+            f"    {name}_part = WANTED if {name}._requires_grad else UNWANTED",
+        ]
+    return lines
+
+
+def _head(signature: Signature, doc: str, options: str = "") -> list[str]:
+    return [
+        f"def {signature.name}({signature.call}{options}):",
+        *([f"    {doc!r}"] if doc else []),
+        *(["    if out is not None:", f"        return into(out, {signature.everything})"] if options else []),
+        "    try:",
+        *(f"        {line}" for line in _classify(signature.operands)),
+        "    except AttributeError:",
+        f"        return convert({signature.everything})",
+    ]  # fmt: skip
+
+
+def _joined(names: Sequence[str], suffix: str) -> str:
+    return ", ".join(name + suffix for name in names)
+
+
+def _tail(signature: Signature, results: int, saves: bool) -> list[str]:
+    """Allocate, launch, wrap, record."""
+    values = ", ".join(
+        [f"{name}_value" for name in signature.operands] + [p.name for p in signature.parameters]
+    )
+    kinds = _joined(signature.operands, "_kind")
+    parts = _joined(signature.operands, "_part")
+    names = ["result"] if results == 1 else [f"result{i}" for i in range(results)]
+    lines = []
+    if results == 1:
+        lines += [
+            f"launch, target, layouts, layout, nbytes = plans[{kinds}]",
+            "storage = Storage(nbytes, target)",
+            "address = storage.address",
+            f"launch(address, {values})",
+            *_wrapped("result", "storage", "address", "layout"),
+        ]
+    else:
+        lines.append(f"launch, target, layouts, sizes = plans[{kinds}]")
+        for i in range(results):
+            lines.append(f"storage{i} = Storage(sizes[{i}], target)")
+        lines.append(f"launch({', '.join(f'storage{i}.address' for i in range(results))}, {values})")
+        for i in range(results):
+            lines += _wrapped(
+                f"result{i}", f"storage{i}", f"storage{i}.address", f"layouts[{i}]"
+            )
+    if saves:
+        wanted = " or ".join(f"{name}_part == WANTED" for name in signature.operands)
+        edges = ", ".join(
+            f"edge({name})" if len(signature.operands) == 1 else
+            f"NO_EDGE if {name}_part == NUMBER else edge({name})"
+            for name in signature.operands
+        )  # fmt: skip
+        lines += [
+            f"if ({wanted}) and mode.enabled:",
+            f"    recipe = recipes[{parts}]",
+            "    if recipe is not None:",
+            f"        node = Node(({edges},), layouts)",
+            f"        recipe.save(node, ({signature.everything},))",
+        ]
+        for number, name in enumerate(names):
+            lines += [
+                f"        {name}._grad_fn = node",
+                f"        {name}._requires_grad = True",
+            ]
+            if number:
+                lines.append(f"        {name}._output_nr = {number}")
+        lines += [
+            "        if recipe.saves_result:",
+            f"            node.save_outputs({', '.join(names)})",
+        ]
+    lines.append(f"return {', '.join(names)}")
+    return [f"    {line}" for line in lines]
+
+
+def _wrapped(result: str, storage: str, address: str, layout: str) -> list[str]:
+    return [
+        f"{result} = new(Tensor)",
+        f"{result}._storage = {storage}",
+        f"{result}._layout = {layout}",
+        f"{result}._address = {address}",
+        f"{result}._requires_grad = False",
+        f"{result}._grad_fn = {result}._view = {result}._hooks = {result}.grad = None",
+        f"{result}._output_nr = 0",
+    ]
+
+
+def function_text(signature: Signature, results: int, doc: str, *, out: bool, saves: bool) -> str:
+    """The text of an operation that makes new tensors."""
+    head = _head(signature, doc, ", *, out=None" if out else "")
+    return "\n".join([*head, *_tail(signature, results, saves)]) + "\n"
+
+
+def inplace_text(signature: Signature, doc: str) -> str:
+    """The text of an operation that writes into its first operand."""
+    first, *others = signature.operands
+    values = ", ".join(
+        [f"{name}_value" for name in signature.operands] + [p.name for p in signature.parameters]
+    )
+    parts = [f"{first}_part == WANTED", f"{first}._view is not None"]
+    parts += [f"{name}_part == WANTED" for name in others]
+    shared = " or ".join(f"{n}_part != NUMBER and {n}._storage is storage and {n} is not {first}" for n in others)
+    lines = [
+        f"launch = inplace_plans[{_joined(signature.operands, '_kind')}]",
+        f"storage = {first}._storage",
+        *([f"if {shared}:", f"    check_overlap({signature.everything})"] if shared else []),
+        f"if ({' or '.join(parts)}) and mode.enabled:",
+        f"    return record_inplace(launch, ({signature.everything},), "
+        f"({_joined(signature.operands, '_part')},), ({values},))",
+        f"launch({first}_value, {values})",
+        "storage.version += 1",
+        f"return {first}",
+    ]  # fmt: skip
+    return "\n".join([*_head(signature, doc), *(f"    {line}" for line in lines)]) + "\n"
+
+
+def compiled(text: str, name: str, **names: Any) -> Callable[..., Any]:
+    """The function that a text defines, with these names at hand."""
+    scope: dict[str, Any] = {
+        "NO_EDGE": NO_EDGE,
+        "NUMBER": NUMBER,
+        "NUMBERS": NUMBERS,
+        "Storage": Storage,
+        "Tensor": Tensor,
+        "UNWANTED": UNWANTED,
+        "WANTED": WANTED,
+        "edge": edge,
+        "mode": mode,
+        "new": object.__new__,
+        **names,
+    }
+    exec(compile(text, f"<tritorch operation {name}>", "exec"), scope)
+    function: Callable[..., Any] = scope[name]
+    function.__module__ = "tritorch"
+    return function

@@ -1,0 +1,378 @@
+"""Functions of one number: exponentials, trigonometry, rounding, error function, classification."""
+
+# The decorated functions are written in the scalar language, whose operands have no annotations.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritorch.kernels import scalar as s
+from tritorch.ops.declare import method, pointwise
+from tritorch.tensor import Tensor
+
+
+def _vectorised(function):
+    """A function of one float as one of float64 arrays."""
+    return np.vectorize(function, otypes=[np.float64])
+
+
+# ---- exponentials and logarithms
+
+
+@pointwise(promote="float", numpy=np.exp, inplace=True, samples=(88.0, -104.0, 100.0, -1000.0))
+def exp(input):
+    """e ** input."""
+    return s.exp(input)
+
+
+@pointwise(promote="float", numpy=np.exp2, inplace=True)
+def exp2(input):
+    """2 ** input."""
+    return s.exp2(input)
+
+
+@pointwise(promote="float", numpy=np.expm1, inplace=True, samples=(1e-8, 88.0, -50.0))
+def expm1(input):
+    """e ** input - 1, exact near 0."""
+    return s.expm1(input)
+
+
+@pointwise(promote="float", numpy=np.log, inplace=True, low=0.05, high=9.0, samples=(0.0, -1.0))
+def log(input):
+    """The natural logarithm; -inf at 0, nan below."""
+    return s.log(input)
+
+
+@pointwise(promote="float", numpy=np.log2, inplace=True, low=0.05, high=9.0, samples=(0.0, -1.0))
+def log2(input):
+    """The logarithm to base 2."""
+    return s.log2(input)
+
+
+@pointwise(promote="float", numpy=np.log10, inplace=True, low=0.05, high=9.0, samples=(0.0, -1.0))
+def log10(input):
+    """The logarithm to base 10."""
+    return s.log10(input)
+
+
+@pointwise(promote="float", numpy=np.log1p, inplace=True, low=-0.9, samples=(1e-8, -1.0, -2.0))
+def log1p(input):
+    """log(1 + input), exact near 0."""
+    return s.log1p(input)
+
+
+@pointwise(promote="float", numpy=np.logaddexp, samples=(-1000.0, 1000.0))
+def logaddexp(input, other):
+    """log(exp(input) + exp(other)); does not overflow."""
+    big, small = s.maximum(input, other), s.minimum(input, other)
+    return s.where(
+        input == other, big + math.log(2), big + s.log1p(s.exp(small - big))
+    )
+
+
+# ---- trigonometric and hyperbolic
+
+
+@pointwise(promote="float", numpy=np.sin, inplace=True, samples=(100.0, 1e4))
+def sin(input):
+    """The sine."""
+    return s.sin(input)
+
+
+@pointwise(promote="float", numpy=np.cos, inplace=True, samples=(100.0, 1e4))
+def cos(input):
+    """The cosine."""
+    return s.cos(input)
+
+
+@pointwise(promote="float", numpy=np.tan, inplace=True, low=-1.4, high=1.4)
+def tan(input):
+    """The tangent."""
+    return s.tan(input)
+
+
+@pointwise(promote="float", numpy=np.arcsin, inplace=True, low=-0.95, high=0.95, aliases=("arcsin",))
+def asin(input):
+    """The angle in [-pi/2, pi/2] with this sine."""
+    return s.asin(input)
+
+
+@pointwise(promote="float", numpy=np.arccos, inplace=True, low=-0.95, high=0.95, aliases=("arccos",))
+def acos(input):
+    """The angle in [0, pi] with this cosine."""
+    return s.acos(input)
+
+
+@pointwise(promote="float", numpy=np.arctan, inplace=True, aliases=("arctan",))
+def atan(input):
+    """The angle in (-pi/2, pi/2) with this tangent."""
+    return s.atan(input)
+
+
+@pointwise(promote="float", numpy=np.sinh, inplace=True)
+def sinh(input):
+    """The hyperbolic sine."""
+    return s.sinh(input)
+
+
+@pointwise(promote="float", numpy=np.cosh, inplace=True)
+def cosh(input):
+    """The hyperbolic cosine."""
+    return s.cosh(input)
+
+
+@pointwise(promote="float", numpy=np.tanh, inplace=True, samples=(1e4, -1e4, 20.0, 1e-8))
+def tanh(input):
+    """The hyperbolic tangent."""
+    return s.tanh(input)
+
+
+@pointwise(promote="float", numpy=np.arcsinh, inplace=True, aliases=("arcsinh",))
+def asinh(input):
+    """The inverse of sinh."""
+    return s.asinh(input)
+
+
+@pointwise(promote="float", numpy=np.arccosh, inplace=True, low=1.1, high=5.0, aliases=("arccosh",))
+def acosh(input):
+    """The inverse of cosh; nan below 1."""
+    return s.acosh(input)
+
+
+@pointwise(
+    promote="float", numpy=np.arctanh, inplace=True, low=-0.95, high=0.95, aliases=("arctanh",)
+)
+def atanh(input):
+    """The inverse of tanh."""
+    return s.atanh(input)
+
+
+arcsin, arccos, arctan = asin, acos, atan
+arcsinh, arccosh, arctanh = asinh, acosh, atanh
+
+
+@pointwise(promote="float", numpy=np.deg2rad, inplace=True)
+def deg2rad(input):
+    """Degrees to radians."""
+    return input * (math.pi / 180)
+
+
+@pointwise(promote="float", numpy=np.rad2deg, inplace=True)
+def rad2deg(input):
+    """Radians to degrees."""
+    return input * (180 / math.pi)
+
+
+@pointwise(promote="float", numpy=np.sinc, inplace=True, low=0.2)
+def sinc(input):
+    """sin(pi x) / (pi x), 1 at 0."""
+    return s.where(input == 0, 1.0, s.sin(math.pi * input) / (math.pi * input))
+
+
+# ---- error function, gamma, logistic
+
+
+@pointwise(promote="float", numpy=_vectorised(math.erf), inplace=True)
+def erf(input):
+    """The error function."""
+    return s.erf(input)
+
+
+@pointwise(promote="float", numpy=_vectorised(math.erfc), inplace=True)
+def erfc(input):
+    """1 - erf(input), exact where that is small."""
+    return s.erfc(input)
+
+
+@pointwise(promote="float", inplace=True, low=-0.95, high=0.95, numpy=None)
+def erfinv(input):
+    """The inverse of erf."""
+    return s.erfinv(input)
+
+
+@pointwise(
+    promote="float", inplace=True, low=0.2, high=8.0,
+    numpy=_vectorised(lambda x: math.lgamma(x) if x > 0 else math.nan),
+)  # fmt: skip
+def lgamma(input):
+    """The logarithm of the absolute value of the gamma function."""
+    return s.lgamma(input)
+
+
+@pointwise(promote="float", inplace=True, low=0.2, high=8.0, numpy=None, differentiable=False)
+def digamma(input):
+    """The derivative of lgamma."""
+    return s.digamma(input)
+
+
+@pointwise(
+    promote="float", inplace=True, samples=(100.0, -100.0, 1000.0, -1000.0),
+    numpy=lambda x: np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))),
+    grad=lambda g, result: g * (result * (1.0 - result)),
+)  # fmt: skip
+def sigmoid(input):
+    """1 / (1 + exp(-input))."""
+    return s.sigmoid(input)
+
+
+@pointwise(promote="float", inplace=True, low=0.05, high=0.95, numpy=lambda p: np.log(p / (1 - p)))
+def _logit(input):
+    """log(p / (1 - p))."""
+    return s.log(input / (1.0 - input))
+
+
+@method("logit")
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(p / (1 - p)) of p = input, limited to [eps, 1 - eps] where that is given."""
+    if eps is not None:
+        input = input.clamp(eps, 1 - eps)  # type: ignore[attr-defined]
+    return _logit(input)  # type: ignore[no-any-return]
+
+
+# ---- rounding and sign; their gradients are zero
+
+
+@pointwise(numpy=np.floor, inplace=True)
+def floor(input):
+    """The largest whole number that is not greater."""
+    return s.floor(input)
+
+
+@pointwise(numpy=np.ceil, inplace=True)
+def ceil(input):
+    """The smallest whole number that is not smaller."""
+    return s.ceil(input)
+
+
+@pointwise(numpy=np.trunc, inplace=True, aliases=("fix",))
+def trunc(input):
+    """The whole number towards zero."""
+    return s.trunc(input)
+
+
+fix = trunc
+
+
+@pointwise(numpy=np.rint, method=False, samples=(0.5, 1.5, 2.5, -0.5))
+def _round(input):
+    """The nearest whole number, halves to even."""
+    return s.round(input)
+
+
+@pointwise(numpy=None, method=False)
+def _round_decimals(input, scale: float):
+    """The nearest multiple of 1 / scale."""
+    return s.round(input * scale) / scale
+
+
+@method("round", "__round__")
+def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
+    """The nearest number with so many decimals, halves to even."""
+    if decimals == 0:
+        return _round(input, out=out)  # type: ignore[no-any-return]
+    return _round_decimals(input, 10.0**decimals, out=out)  # type: ignore[no-any-return]
+
+
+@method("round_")
+def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """In-place version of `round`."""
+    if decimals == 0:
+        return _round.operation.inplace(input)  # type: ignore[no-any-return]
+    return _round_decimals.operation.inplace(input, 10.0**decimals)  # type: ignore[no-any-return]
+
+
+@pointwise(numpy=lambda x: x - np.trunc(x), inplace=True, integers=False)
+def frac(input):
+    """input without its whole part; it keeps the sign."""
+    return input - s.trunc(input)
+
+
+@pointwise(numpy=lambda x: np.nan_to_num(np.sign(x)), inplace=True, aliases=("sgn",))
+def sign(input):
+    """-1, 0 or 1."""
+    return s.sign(input)
+
+
+sgn = sign
+
+
+@pointwise(promote="bool", numpy=np.signbit)
+def signbit(input):
+    """Whether the sign is negative, -0.0 included."""
+    return s.copysign(1.0, input) < 0
+
+
+@pointwise(numpy=np.heaviside, differentiable=False)
+def heaviside(input, values):
+    """0 below 0, 1 above, `values` at 0."""
+    return s.where(input == 0, values, s.where(input < 0, 0, 1))
+
+
+# ---- what kind of number
+
+
+@pointwise(promote="bool", numpy=np.isnan)
+def isnan(input):
+    """Whether each element is not a number."""
+    return s.isnan(input)
+
+
+@pointwise(promote="bool", numpy=np.isinf)
+def isinf(input):
+    """Whether each element is infinite."""
+    return s.isinf(input)
+
+
+@pointwise(promote="bool", numpy=np.isfinite)
+def isfinite(input):
+    """Whether each element is neither infinite nor nan."""
+    return s.isfinite(input)
+
+
+@pointwise(promote="bool", numpy=np.isposinf)
+def isposinf(input):
+    """Whether each element is +inf."""
+    return s.isinf(input) & (input > 0)
+
+
+@pointwise(promote="bool", numpy=np.isneginf)
+def isneginf(input):
+    """Whether each element is -inf."""
+    return s.isinf(input) & (input < 0)
+
+
+@pointwise(
+    method=False, numpy=lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf),
+    integers=False, calls=({"nan": 0.5, "posinf": 9.0, "neginf": -9.0},),
+)  # fmt: skip
+def _nan_to_num(input, nan: float, posinf: float, neginf: float):
+    """input with nan and infinities replaced."""
+    finite = s.where(s.isinf(input), s.where(input > 0, posinf, neginf), input)
+    return s.where(s.isnan(input), nan, finite)
+
+
+@method("nan_to_num")
+def nan_to_num(
+    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """nan, inf and -inf replaced; the infinities by the dtype's limits unless given."""
+    kind = input._layout.dtype
+    if not kind.is_floating_point:
+        return input.clone()  # type: ignore[attr-defined, no-any-return]
+    limits = _limits(kind)
+    return _nan_to_num(  # type: ignore[no-any-return]
+        input,
+        float(nan),
+        float(limits[1] if posinf is None else posinf),
+        float(limits[0] if neginf is None else neginf),
+    )
+
+
+def _limits(kind):
+    from tritorch.dtypes import finfo
+
+    found = finfo(kind)
+    return found.min, found.max

@@ -1,0 +1,90 @@
+"""Which device and dtype a new tensor gets when the caller says nothing, and what `device=` may be."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from tritorch import devices, dtypes
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
+from tritorch.errors import DeviceError
+from tritorch.runtime import get_target
+
+
+class _Default(threading.local):
+    device: Device = devices.cpu
+
+
+_default = _Default()
+
+
+def get_default_device() -> Device:
+    """Where tensors are made that are given no `device=`."""
+    return _default.device
+
+
+def set_default_device(device: Any) -> None:
+    """Make new tensors on this device from now on, in this thread; None is the CPU."""
+    _default.device = devices.cpu if device is None else resolve_device(device)
+
+
+def resolve_device(device: Any) -> Device:
+    """The device of a `device=` argument; `cuda` means `cuda:0`, `cpu:0` means `cpu`.
+
+    Raises:
+        RuntimeError: there is no such device on this machine.
+    """
+    if device is None:
+        return _default.device
+    found = Device(device)
+    if found is devices.cpu:
+        return found
+    if found.type == "cpu":
+        return devices.cpu
+    try:
+        get_target(found.type)
+    except DeviceError as error:
+        raise DeviceError(f"device={str(found)!r}: {error}") from None
+    return Device(found.type, found.index or 0)
+
+
+def resolve_dtype(dtype: Any, name: str, fallback: Dtype | None = None) -> Dtype:
+    """The dtype of a `dtype=` argument: the fallback (default dtype) for None; Python's classes work too."""
+    if dtype is None:
+        return fallback or dtypes.get_default_dtype()
+    if isinstance(dtype, Dtype):
+        return dtype
+    if dtype in _PYTHON:
+        return _PYTHON[dtype]
+    raise TypeError(
+        f"{name}(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}. Use one such "
+        "as tritorch.float32."
+    )
+
+
+_PYTHON: dict[Any, Dtype] = {float: dtypes.float32, int: dtypes.int64, bool: dtypes.bool}
+
+
+def shape_of(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape from `f(2, 3)` or `f((2, 3))`.
+
+    Raises:
+        TypeError: a size is no whole number. RuntimeError: a size is negative.
+    """
+    if len(sizes) == 1 and not hasattr(sizes[0], "__index__"):
+        sizes = tuple(sizes[0])
+    elif len(sizes) == 1 and getattr(sizes[0], "ndim", 0):
+        sizes = tuple(sizes[0])
+    try:
+        shape = tuple([size.__index__() for size in sizes])
+    except AttributeError:
+        raise TypeError(
+            f"{name}(): sizes must be whole numbers or one tuple of them, got {sizes!r:.80}."
+        ) from None
+    for size in shape:
+        if size < 0:
+            raise RuntimeError(
+                f"{name}: Dimension size must be non-negative, got {size} in {list(shape)}."
+            )
+    return shape

@@ -1,0 +1,528 @@
+"""`Pointwise`: an operation given by scalar expressions, with its functions, plans and gradient nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tritorch import dtypes
+from tritorch.autograd import inplace
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import is_grad_enabled
+from tritorch.autograd.node import Node
+from tritorch.devices import cpu
+from tritorch.dtypes import dtype as Dtype
+from tritorch.errors import DtypeError, ShapeError
+from tritorch.host import array_from_data
+from tritorch.kernels import PointwiseKernel
+from tritorch.kernels.expression import Expr, input_names
+from tritorch.layout import Layout, broadcast_shapes
+from tritorch.ops.dispatch import (
+    NO_EDGE,
+    NUMBER,
+    WANTED,
+    Parameter,
+    Plans,
+    Signature,
+    compiled,
+    function_text,
+    inplace_text,
+)
+from tritorch.ops.promotion import (
+    NUMBERS,
+    Kind,
+    can_cast,
+    common_device,
+    common_dtype,
+    float_dtype,
+)
+from tritorch.ops.recipe import Override, gradient_trees, result_names, upstream_names
+from tritorch.runtime import get_target
+from tritorch.tensor import Tensor, from_array
+
+#: (dtypes that operands are converted to, dtypes of the results)
+Rule = Callable[["Pointwise", Sequence[Kind]], tuple[list[Dtype], list[Dtype]]]
+
+
+def _same(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    common = common_dtype(kinds)
+    return [common] * len(kinds), [common] * len(operation.outputs)
+
+
+def _float(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    common = float_dtype(common_dtype(kinds))
+    return [common] * len(kinds), [common] * len(operation.outputs)
+
+
+def _numeric(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    computes, results = _same(operation, kinds)
+    if computes[0] is dtypes.bool:
+        raise DtypeError(f"{operation.name}: not defined for {dtypes.bool}. Convert with .int().")
+    return computes, results
+
+
+def _integral(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    computes, results = _same(operation, kinds)
+    if computes[0].is_floating_point:
+        raise DtypeError(
+            f"{operation.name}: only for integer and bool tensors, got {computes[0]}. "
+            "Convert with .long() or .bool()."
+        )
+    return computes, results
+
+
+def _compare(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    return [common_dtype(kinds)] * len(kinds), [dtypes.bool] * len(operation.outputs)
+
+
+def _logical(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    computes = [common_dtype([kind]) for kind in kinds]
+    return computes, [dtypes.bool] * len(operation.outputs)
+
+
+def _select(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    condition, *rest = kinds
+    if isinstance(condition, Layout) and condition.dtype not in (dtypes.bool, dtypes.uint8):
+        raise DtypeError(
+            f"{operation.name}: expected condition to be a boolean tensor, but got a tensor with "
+            f"dtype {condition.dtype}. Convert with .bool()."
+        )
+    common = common_dtype(rest)
+    return [dtypes.bool] + [common] * len(rest), [common]
+
+
+def _first(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    """The first operand's dtype, whatever the others' are, as masked_fill."""
+    common = common_dtype(kinds[:1])
+    computes = [common_dtype([kind]) for kind in kinds]
+    return [
+        common if isinstance(kind, type) else compute for kind, compute in zip(kinds, computes)
+    ], [common] * len(operation.outputs)
+
+
+def _gradient(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    """Masks and indices stay what they are; everything else meets in the dtype of the gradients."""
+    common = float_dtype(common_dtype(kinds))
+    computes = [
+        kind.dtype if isinstance(kind, Layout) and not kind.dtype.is_floating_point else common
+        for kind in kinds
+    ]
+    return computes, [common] * len(operation.outputs)
+
+
+#: how the dtypes of operands and results follow from the operands, by the word in the declaration
+RULES: dict[str, Rule] = {
+    "same": _same,
+    "float": _float,
+    "numeric": _numeric,
+    "integral": _integral,
+    "bool": _compare,
+    "logical": _logical,
+    "select": _select,
+    "first": _first,
+    "gradient": _gradient,
+}
+
+
+class PointwiseNode(Node):
+    """Backward of a pointwise operation: launches the fused gradient of its recipe."""
+
+    __slots__ = ("numbers", "recipe")
+    recipe: Recipe
+    numbers: tuple[Any, ...]
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Gradients of the operands from those of the results."""
+        return self.recipe.gradients(grads, self.unpack(), self.numbers)
+
+
+class Recipe:
+    """How the wanted gradients of an operation are computed, and what must be saved for it.
+
+    Attributes:
+        parts: per operand `UNWANTED`, `WANTED` or `NUMBER`.
+        tensors, numbers: positions of the operands to save.
+        saves_result: whether results are saved.
+    """
+
+    def __init__(self, operation: Pointwise, parts: tuple[int, ...]) -> None:
+        self.operation = operation
+        self.parts = parts
+        names = operation.names
+        results = result_names(len(operation.outputs))
+        complete = (True,) * len(operation.outputs)
+        read = input_names(self._trees(complete))
+        used = [i for i, name in enumerate(names) if name in read]
+        is_number = [i >= len(parts) or parts[i] == NUMBER for i in range(len(names))]
+        self.tensors = tuple(i for i in used if not is_number[i])
+        self.numbers = tuple(i for i in used if is_number[i])
+        self.saves_result = any(name in read for name in results)
+        self._places = {name: i for i, name in enumerate(upstream_names(len(results)))}
+        kept = [names[i] for i in self.tensors]
+        kept += results if self.saves_result else ()
+        kept += [names[i] for i in self.numbers]
+        self._places |= {name: len(results) + i for i, name in enumerate(kept)}
+        self._steps = Plans(self._step)
+
+    def _wanted(self) -> list[str]:
+        return [n for n, part in zip(self.operation.operands, self.parts) if part == WANTED]
+
+    def _trees(self, present: tuple[bool, ...]) -> list[Expr]:
+        operation = self.operation
+        return gradient_trees(
+            operation.names, operation.outputs, self._wanted(), present, operation.grad
+        )
+
+    def _step(self, present: tuple[bool, ...]) -> tuple[Any, ...]:
+        """The fused operation, the places of its operands, and where each gradient comes from."""
+        trees = iter(self._trees(present))
+        upstreams = upstream_names(len(self.operation.outputs))
+        sources: list[int | None] = []
+        fused: list[Expr] = []
+        for part in self.parts:
+            tree = next(trees) if part == WANTED else None
+            if tree is None:
+                sources.append(None)
+            elif tree.op == "input" and tree.value in upstreams:
+                sources.append(-1 - upstreams.index(tree.value))
+            else:
+                sources.append(len(fused))
+                fused.append(tree)
+        if not fused:
+            return None, [], sources
+        read = input_names(fused)
+        # The upstream gradient gives shape and dtype, so it is an operand even of a constant gradient.
+        first = upstreams[present.index(True)]
+        names = [name for name in self._places if name in read or name == first]
+        operation = Pointwise(
+            f"{self.operation.name}_backward",
+            names,
+            fused,
+            promote="gradient",
+            node_name=f"{self.operation.node_name.removesuffix('0')}Backward0",
+        )
+        return operation.function, [self._places[name] for name in names], sources
+
+    def save(self, node: PointwiseNode, operands: tuple[Any, ...]) -> None:
+        """Keep what the gradients need."""
+        node.recipe = self
+        node.numbers = tuple([operands[i] for i in self.numbers])
+        node.save(*[operands[i] for i in self.tensors])
+
+    def gradients(
+        self, grads: Sequence[Any], saved: Sequence[Any], numbers: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """A gradient or None per operand."""
+        function, places, sources = self._steps[tuple([grad is not None for grad in grads])]
+        values = (*grads, *saved, *numbers)
+        made = () if function is None else function(*[values[i] for i in places])
+        if made.__class__ is not tuple:
+            made = (made,)
+        return tuple(
+            [None if s is None else made[s] if s >= 0 else grads[-1 - s] for s in sources]
+        )
+
+
+class Pointwise:
+    """An operation given by a tree per result.
+
+    Attributes:
+        function: makes new tensors. `reflected`: the same with the two operands swapped.
+        inplace: writes into the first operand.
+
+    Args:
+        operands: names of what may be tensors.
+        outputs: trees over operands and parameters.
+        parameters: name -> (Python type, default as text) of what is always a number.
+        promote: a word of `RULES`.
+        grad: see `gradient_trees`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operands: Sequence[str],
+        outputs: Sequence[Expr],
+        *,
+        parameters: dict[str, tuple[type, str]] | None = None,
+        promote: str = "same",
+        grad: Override | None = None,
+        node_name: str = "",
+        differentiable: bool = True,
+        doc: str = "",
+        out: bool = False,
+    ) -> None:
+        self.name = name
+        self.operands = tuple(operands)
+        self.outputs = tuple(outputs)
+        self.parameters = parameters or {}
+        self.names = (*self.operands, *self.parameters)
+        self.rule = RULES[promote]
+        self.grad = grad
+        self.node_name = node_name or camel(name) + "Backward0"
+        self.differentiable = differentiable and promote not in ("bool", "logical", "integral")
+        self.kernel = PointwiseKernel(name, self.names, self.outputs)
+        self.node = type(
+            self.node_name, (PointwiseNode,), {"__slots__": (), "__module__": "tritorch.autograd"}
+        )
+        self.plans = Plans(self._plan)
+        self.inplace_plans = Plans(self._inplace_plan)
+        self.recipes = Plans(self._recipe)
+        self._doc = doc
+        self._parameters = tuple(Parameter(n, d) for n, (_, d) in self.parameters.items())
+        self.function = self._function(name, self.operands, out)
+
+    def __repr__(self) -> str:
+        return f"<pointwise operation {self.name}({', '.join(self.names)})>"
+
+    # ---- functions
+    def _function(
+        self, name: str, arguments: Sequence[str], out: bool, convert: Any = None
+    ) -> Callable[..., Any]:
+        signature = Signature(name, self.operands, self._parameters, tuple(arguments))
+        text = function_text(
+            signature, len(self.outputs), self._doc, out=out, saves=self.differentiable
+        )
+        return compiled(
+            text, name, plans=self.plans, recipes=self.recipes, Node=self.node,
+            convert=convert or self._convert, into=self.into,
+        )  # fmt: skip
+
+    def operator(self, name: str, reflected: bool = False) -> Callable[..., Any]:
+        """The function as a dunder method: gives NotImplemented for foreign operands."""
+        arguments = self.operands[::-1] if reflected else self.operands
+
+        def convert(*values: Any) -> Any:
+            try:
+                operands = self.accepted(values)
+            except TypeError:
+                return NotImplemented
+            return self.function(*operands)
+
+        return self._function(name, arguments, False, convert)
+
+    @cached_property
+    def inplace(self) -> Callable[..., Any]:
+        """The function that writes into its first operand."""
+        name = self.name + "_"
+        return self._inplace(name, self._convert_inplace)
+
+    def inplace_operator(self, name: str) -> Callable[..., Any]:
+        """The same as an augmented assignment."""
+        return self._inplace(name, self._convert_inplace)
+
+    def _inplace(self, name: str, convert: Any) -> Callable[..., Any]:
+        signature = Signature(name, self.operands, self._parameters)
+        doc = f"In-place version of `{self.name}`."
+        return compiled(
+            inplace_text(signature, doc), name, inplace_plans=self.inplace_plans, convert=convert,
+            record_inplace=self._record_inplace, check_overlap=self._check_overlap,
+        )  # fmt: skip
+
+    # ---- operands that are neither tensors nor Python numbers
+    def accepted(self, values: Sequence[Any]) -> list[Any]:
+        """The operands with NumPy values converted; a TypeError names what cannot be one."""
+        result = []
+        for position, (name, value) in enumerate(zip(self.names, values), 1):
+            if isinstance(value, Tensor) or value.__class__ in NUMBERS:
+                result.append(value)
+            elif isinstance(value, np.ndarray):
+                result.append(from_array(array_from_data(value), cpu))
+            elif isinstance(value, np.generic | int | float) and not isinstance(value, str):
+                result.append(value.item() if isinstance(value, np.generic) else plain(value))
+            else:
+                raise TypeError(
+                    f"{self.name}(): argument '{name}' (position {position}) must be Tensor, not "
+                    f"{type(value).__name__}. Convert it with tritorch.tensor."
+                )
+        return result
+
+    def _convert(self, *values: Any) -> Any:
+        operands = self.accepted(values)
+        if len(self.operands) == 1 and not isinstance(operands[0], Tensor):
+            raise TypeError(
+                f"{self.name}(): argument '{self.names[0]}' (position 1) must be Tensor, not "
+                f"{type(values[0]).__name__}. Convert it with tritorch.tensor."
+            )
+        if not any(isinstance(value, Tensor) for value in operands):
+            operands[0] = from_array(array_from_data(operands[0]), cpu)
+        return self.function(*operands)
+
+    def _convert_inplace(self, *values: Any) -> Any:
+        operands = self.accepted(values)
+        if not isinstance(operands[0], Tensor):
+            raise TypeError(f"{self.name}_: a {type(values[0]).__name__} cannot be written to.")
+        if all(a is b for a, b in zip(operands, values)):
+            raise TypeError(f"{self.name}_: wrong operands {values!r:.80}.")
+        return self.inplace(*operands)
+
+    # ---- plans
+    def _kinds(self, key: Any) -> list[Kind]:
+        return list(key) if isinstance(key, tuple) else [key]
+
+    def _plan(self, key: Any) -> tuple[Any, ...]:
+        kinds = self._kinds(key)
+        device = common_device(self.name, kinds)
+        computes, results = self.rule(self, kinds)
+        plan = self.kernel.plan(
+            [*kinds, *self._parameter_kinds()], self._computes(computes), results, device=device
+        )
+        launch = tensors_first(plan.launch, len(results), kinds, len(self.parameters))
+        target = get_target(device.type)
+        if len(results) == 1:
+            return launch, target, plan.outputs, plan.outputs[0], plan.outputs[0].nbytes
+        return launch, target, plan.outputs, [layout.nbytes for layout in plan.outputs]
+
+    def _parameter_kinds(self) -> list[type]:
+        return [kind for kind, _ in self.parameters.values()]
+
+    def _computes(self, computes: list[Dtype]) -> list[Dtype]:
+        common = computes[-1]
+        return computes + [
+            float_dtype(common) if kind is float else dtypes.int64
+            for kind in self._parameter_kinds()
+        ]
+
+    def plan_into(self, layout: Layout, kinds: Sequence[Kind], name: str) -> Callable[..., Any]:
+        """The launch of a plan that writes into a tensor of this layout."""
+        device = common_device(name, [layout, *kinds])
+        computes, (result,) = self.rule(self, kinds)
+        if not can_cast(result, layout.dtype):
+            raise DtypeError(
+                f"{name}: result type {result} can't be cast to the desired output type "
+                f"{layout.dtype}. Convert an operand, or the target."
+            )
+        if not layout.is_dense and layout.numel > 1 and _overlaps_itself(layout):
+            raise RuntimeError(
+                f"{name}: unsupported operation: more than one element of the written-to tensor "
+                "refers to a single memory location. Please clone() the tensor before performing "
+                "the operation."
+            )
+        shape = _broadcast(name, kinds, layout)
+        if shape != layout.shape:
+            raise ShapeError(
+                f"{name}: output with shape {list(layout.shape)} doesn't match the broadcast shape "
+                f"{list(shape)}. Use the operation that makes a new tensor."
+            )
+        plan = self.kernel.plan(
+            [*kinds, *self._parameter_kinds()],
+            self._computes(computes),
+            [layout.dtype],
+            out_layouts=[layout],
+            device=device,
+        )
+        return tensors_first(plan.launch, 1, kinds, len(self.parameters))
+
+    def _inplace_plan(self, key: Any) -> Callable[..., Any]:
+        kinds = self._kinds(key)
+        return self.plan_into(kinds[0], kinds, self.name + "_")
+
+    def into(self, out: Tensor, *values: Any) -> Tensor:
+        """Compute into `out=`; it takes the result's shape if it is empty."""
+        operands = self.accepted(values)
+        if any(o.__class__ not in NUMBERS and o._requires_grad for o in [*operands, out]):
+            if is_grad_enabled():
+                raise RuntimeError(
+                    f"{self.name}(): functions with out=... arguments don't support automatic "
+                    "differentiation, but one of the arguments requires grad."
+                )
+        kinds = [o.__class__ if o.__class__ in NUMBERS else o._layout for o in operands]
+        kinds = kinds[: len(self.operands)]
+        if not out._layout.numel:
+            made = self.function(*operands)
+            return out.resize_(made.shape).copy_(made)
+        launch = self.plan_into(out._layout, kinds, self.name)
+        launch(out._address, *[o if o.__class__ in NUMBERS else o._address for o in operands])
+        out._storage.version += 1
+        return out
+
+    # ---- gradients
+    def _recipe(self, key: Any) -> Recipe:
+        return Recipe(self, key if isinstance(key, tuple) else (key,))
+
+    def _check_overlap(self, first: Tensor, *others: Any) -> None:
+        """Elements that are read after they were written give wrong results."""
+        for other in others:
+            if other.__class__ in NUMBERS or other._storage is not first._storage:
+                continue
+            if other._address == first._address and other._layout is first._layout:
+                continue
+            size = first._layout.dtype.itemsize
+            mine = (first._address, first._address + first._layout.extent * size)
+            size = other._layout.dtype.itemsize
+            its = (other._address, other._address + other._layout.extent * size)
+            if mine[0] < its[1] and its[0] < mine[1]:
+                raise RuntimeError(
+                    f"{self.name}_: unsupported operation: some elements of the input tensor and "
+                    "the written-to tensor refer to a single memory location. Please clone() the "
+                    "tensor before performing the operation."
+                )
+
+    def _record_inplace(
+        self,
+        launch: Callable[..., Any],
+        operands: tuple[Any, ...],
+        parts: tuple[int, ...],
+        values: tuple[Any, ...],
+    ) -> Tensor:
+        target = operands[0]
+        others = any(part == WANTED for part in parts[1:])
+        inplace.check_inplace(target, others)
+        node = recipe = None
+        if self.differentiable and WANTED in parts:
+            recipe = self.recipes[parts if len(parts) > 1 else parts[0]]
+            edges = tuple(
+                NO_EDGE if part == NUMBER else edge(operand)
+                for part, operand in zip(parts, operands)
+            )
+            node = self.node(edges, (target._layout,))
+            # What is overwritten is saved as a copy.
+            kept = [o.detach().clone() if o is target else o for o in operands]
+            recipe.save(node, tuple(kept) if 0 in recipe.tensors else operands)
+        elif any(part == WANTED for part in parts):
+            raise RuntimeError(f"{self.name}_: has no gradient. Use detach().")
+        launch(values[0], *values)
+        target._storage.version += 1
+        if node is not None and recipe is not None:
+            inplace.rebase_history(target, node)
+            if recipe.saves_result:
+                node.save_outputs(target)
+        return target
+
+
+def camel(name: str) -> str:
+    """`log_softmax` -> `LogSoftmax`."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+def plain(number: Any) -> bool | int | float:
+    """A number of exactly Python's own classes from one of their subclasses."""
+    for kind in (bool, int, float):
+        if isinstance(number, kind):
+            return kind(number)
+    raise TypeError(f"expected a number, got {type(number).__name__}.")
+
+
+def tensors_first(
+    launch: Callable[..., Any], results: int, kinds: Sequence[Kind], parameters: int
+) -> Callable[..., Any]:
+    """A launch that takes operands in declared order; plans take all tensors before all numbers."""
+    count = results + len(kinds) + parameters
+    numbers = [results + i for i, kind in enumerate(kinds) if isinstance(kind, type)]
+    numbers += range(results + len(kinds), count)
+    order = [i for i in range(count) if i not in numbers] + numbers
+    if order == list(range(count)):
+        return launch
+    return lambda *values: launch(*[values[i] for i in order])
+
+
+def _broadcast(name: str, kinds: Sequence[Kind], layout: Layout) -> tuple[int, ...]:
+    return broadcast_shapes(name, layout.shape, *(k.shape for k in kinds if isinstance(k, Layout)))
+
+
+def _overlaps_itself(layout: Layout) -> bool:
+    """Whether two indices reach the same element; exact for what expand makes."""
+    return any(stride == 0 and size > 1 for size, stride in zip(layout.shape, layout.strides))
