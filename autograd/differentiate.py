@@ -22,7 +22,8 @@ def get_gradient_edge(tensor: TensorLike) -> GradientEdge:
     """The place of a tensor in the graph."""
     if not tensor._requires_grad:
         raise RuntimeError(
-            "It is not possible to get the gradient edge for a Tensor that does not require gradients"
+            "It is not possible to get the gradient edge for a Tensor that does not require "
+            "gradients"
         )
     node, output_nr = edge(tensor)
     assert node is not None
@@ -30,7 +31,7 @@ def get_gradient_edge(tensor: TensorLike) -> GradientEdge:
 
 
 def _as_tuple(tensors: Any) -> tuple[Any, ...]:
-    if isinstance(tensors, GradientEdge) or isinstance(tensors, operations.tensor_type):
+    if isinstance(tensors, (GradientEdge, operations.tensor_type)):
         return (tensors,)
     return tuple(tensors)
 

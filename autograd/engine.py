@@ -393,7 +393,7 @@ def _apply_with_extras(node: Node, buffer: list[TensorLike | None]) -> Any:
     if not leaf:
         _call_all_tensor_hooks(node, buffer)
     incoming = tuple(buffer)
-    for hook in tuple((extras and extras.pre_hooks or {}).values()):
+    for hook in _hooks(extras and extras.pre_hooks):
         replaced = hook(incoming)
         if replaced is not None:
             incoming = _checked(incoming, replaced)
@@ -402,7 +402,7 @@ def _apply_with_extras(node: Node, buffer: list[TensorLike | None]) -> Any:
         outgoing: Any = (None,) * len(node.next_functions)
     else:
         outgoing = node.apply(incoming)
-    post_hooks = tuple((extras and extras.post_hooks or {}).values())
+    post_hooks = _hooks(extras and extras.post_hooks)
     if post_hooks:
         outgoing = tuple(
             gradient
@@ -419,6 +419,10 @@ def _apply_with_extras(node: Node, buffer: list[TensorLike | None]) -> Any:
     if anomaly.enabled and anomaly.check_nan:
         check_for_nan(node, outgoing, operations.has_nan)
     return outgoing
+
+
+def _hooks(registered: dict[int, Any] | None) -> tuple[Any, ...]:
+    return tuple(registered.values()) if registered else ()
 
 
 def _checked(before: tuple[Any, ...], after: Any) -> tuple[Any, ...]:

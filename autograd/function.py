@@ -317,7 +317,7 @@ def _wrapped(
         else:
             differentiable += 1
             if is_dirty:
-                _transplant(ctx, output, output_nr, is_input, number_of_tensors)
+                _transplant(ctx, output, output_nr, arguments, number_of_tensors)
             else:
                 if is_input:
                     alias = operations.detach(output)
@@ -343,14 +343,19 @@ def _without_history(output: TensorLike, is_input: bool, is_dirty: bool) -> Tens
 
 
 def _transplant(
-    ctx: FunctionNode, output: TensorLike, output_nr: int, is_input: bool, number_of_tensors: int
+    ctx: FunctionNode,
+    output: TensorLike,
+    output_nr: int,
+    arguments: tuple[Any, ...],
+    number_of_tensors: int,
 ) -> None:
     """An input that forward wrote to: the Function becomes the end of its history."""
     if output._requires_grad is True and output._grad_fn is None:
         raise RuntimeError(
             "a leaf Variable that requires grad has been used in an in-place operation."
         )
-    if not is_input:
+    tensors = [value for value in arguments if isinstance(value, operations.tensor_type)]
+    if not _is_among(output, tensors):
         warnings.warn(
             "Only input Tensors should be given to ctx.mark_dirty(). If a Tensor is not an input, "
             "there is no need to pass it to mark_dirty().",
@@ -359,7 +364,7 @@ def _transplant(
     if output._view is not None:
         if number_of_tensors > 1:
             raise RuntimeError(_VIEW_WITH_MANY_OUTPUTS)
-        if ctx.next_functions[0] != edge(output):
+        if tensors[0] is not output:
             raise RuntimeError(
                 f"{ctx.name()}: the argument that is modified in place is a view and not the first "
                 "tensor argument. Make it the first, or clone it."

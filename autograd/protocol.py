@@ -60,7 +60,7 @@ The test of `_requires_grad` comes first: `mode.enabled` is thread-local and cos
 
         def apply(self, grads):                           # one per output, None where nothing came
             (g,) = grads
-            x, y = self.unpack()                          # checks versions; saved inputs, then outputs
+            x, y = self.unpack()                          # inputs, then outputs; checks versions
             return (mul(g, y) if self.needs(0) else None, mul(g, x) if self.needs(1) else None)
 
 `apply` is not called when every gradient is None. It runs with grad mode on only under
