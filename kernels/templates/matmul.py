@@ -84,7 +84,7 @@ def add_bias(total, bias_ptr, offsets, mask, alpha, beta, BIAS: tl.constexpr, SC
     if SCALED:
         total = total * alpha.to(total.dtype)
     if BIAS:
-        bias = tl.load(bias_ptr + offsets, mask=mask, other=0).to(total.dtype)
+        bias = tl.load(bias_ptr + offsets, mask=mask).to(total.dtype)
         if SCALED:
             bias = bias * beta.to(total.dtype)
         total += bias

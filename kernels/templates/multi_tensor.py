@@ -349,8 +349,8 @@ def partial_norms(
             total += tl.sum(tl.abs(x), 0)
         else:
             size = tl.abs(x)
-            positive = tl.where(size > 0, size, 1.0)
-            total += tl.sum(tl.where(size > 0, tl.exp(power * tl.log(positive)), 0.0), 0)
+            positive = tl.where(size == 0, 1.0, size)
+            total += tl.sum(tl.where(size == 0, 0.0, tl.exp(power * tl.log(positive))), 0)
     tl.store(partials_ptr + chunk, total)
 
 
@@ -371,7 +371,7 @@ def finish_norm(
     if ORDER == "2":
         total = tl.sqrt(total)
     elif ORDER == "p":
-        total = tl.where(total > 0, tl.exp(tl.log(total) / power), 0.0)
+        total = tl.where(total == 0, 0.0, tl.exp(tl.log(total) / power))
     factor = max_norm / (total + 1e-6)
     tl.store(norm_ptr, total)
     tl.store(factor_ptr, tl.where(factor > 1.0, 1.0, factor))

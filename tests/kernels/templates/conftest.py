@@ -33,9 +33,14 @@ def run_plan(plan: Plan, *inputs: Array, scalars: Sequence[Any] = ()) -> list[Ar
 
 
 def compare(
-    actual: Array, expected: Any, length: int = 1, kind: str | None = None, name: str = ""
+    actual: Array, expected: Any, length: int = 1, name: str = "", scale: float = 0.0
 ) -> None:
-    """Compare shape, then values. `length`: of the sums behind an element."""
+    """Compare shape, then values.
+
+    Args:
+        length: of the sums behind an element.
+        scale: of the terms behind an element, where it is more than that of the elements.
+    """
     expected = np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, name
     if not expected.size:
@@ -43,8 +48,8 @@ def compare(
     values = actual.astype(np.float64)
     np.testing.assert_array_equal(np.isnan(values), np.isnan(expected), err_msg=name)
     finite = np.isfinite(expected)
-    scale = max(float(np.abs(expected[finite]).max(initial=0.0)), 1e-30)
-    tolerance = TOLERANCE[kind or actual.dtype.name] * scale * math.sqrt(max(length, 1))
+    scale = max(float(np.abs(expected[finite]).max(initial=0.0)), scale)
+    tolerance = TOLERANCE[actual.dtype.name] * scale * math.sqrt(max(length, 1))
     worst = float(np.abs(values[finite] - expected[finite]).max(initial=0.0))
     assert worst <= tolerance, f"{name}: off by {worst:.3g}, allowed {tolerance:.3g}"
     infinite = np.isinf(expected)

@@ -111,13 +111,16 @@ def check(
     options = {"reduction": reduction, "ignore_index": IGNORED, "label_smoothing": smoothing}
     loss, lse, *share = run(losses.plan(*layouts, **options), x, target, *weights)
     assert loss.dtype == x.dtype
-    close(loss, case.reduced(case.losses, reduction), 256 if x.dtype.itemsize > 2 else 1)
+    length = 256 if x.dtype.itemsize > 2 else 1
+    close(loss, case.reduced(case.losses, reduction), length, scale=float(np.abs(x).max()))
     kind = layouts[0].dtype.name
     g = normal(*(target.shape if reduction == "none" else ()), kind=kind)
     g = np.asarray(g)
     plan = losses.plan_backward(layout(g), *layouts, **options)
     (dx,) = run(plan, g, x, lse, target, *weights, *share)
-    close(dx, case.gradient(case.dx, g, reduction), 64 if x.dtype.itemsize > 2 else 2)
+    scale = float(np.abs(g).max(initial=0.0)) / (case.share if reduction == "mean" else 1.0)
+    length = 64 if x.dtype.itemsize > 2 else 2
+    close(dx, case.gradient(case.dx, g, reduction), length, scale=scale)
 
 
 @pytest.mark.parametrize("reduction", losses.REDUCTIONS)

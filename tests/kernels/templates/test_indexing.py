@@ -11,7 +11,7 @@ from tritorch.kernels.templates import indexing
 
 
 def along(rng: Any, x: Any, dim: int, length: int = 9) -> Any:
-    """An index for gather and scatter: shorter than x in the other dimensions, negative ones too."""
+    """An index for gather and scatter, shorter than x in the other dimensions."""
     shape = [max(1, s - 1) for s in x.shape]
     shape[dim] = length
     return rng.integers(-x.shape[dim], x.shape[dim], shape)

@@ -36,6 +36,7 @@ class Case:
         if not rms:
             self.dx -= wg.mean(axes, keepdims=True)
         self.dx *= self.rstd
+        self.scale = float(np.abs(wg * self.rstd).max())
         outer = tuple(range(len(shape) - n_dims))
         self.dweight, self.dbias = (g * hat).sum(outer), g.sum(outer)
 
@@ -83,7 +84,7 @@ def check(case: Case, n_dims: int, rms: bool, layout: Any, run: Any, close: Any)
         layout(case.g), layout(x), n_dims, layout(weight), bias_kind, rms=rms
     )
     dx, dweight, *dbias = run(plan, case.g, x, *statistics, weight)
-    close(dx, case.dx, length, name="dx")
+    close(dx, case.dx, length, name="dx", scale=case.scale)
     close(dweight, case.dweight, length + case.rstd.size, name="dweight")
     if not rms:
         close(dbias[0], case.dbias, length + case.rstd.size, name="dbias")

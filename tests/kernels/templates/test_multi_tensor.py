@@ -96,7 +96,7 @@ def test_adam(amsgrad: bool, decoupled: bool, maximize: bool, rng: Any, close: A
 
 def test_adam_with_float32_states_of_bfloat16_parameters(rng: Any, close: Any) -> None:
     columns = make(rng, 2, "bfloat16") + make(rng, 4)[2:]
-    p, g, m, v = wide(columns)
+    p, g, *_ = wide(columns)
     tensors = table(columns)
     kinds = [dtypes.bfloat16, dtypes.bfloat16, dtypes.float32, dtypes.float32]
     flags = {"MAXIMIZE": False, "DECAY": False, "DECOUPLED": False}

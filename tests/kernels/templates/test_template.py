@@ -20,12 +20,12 @@ def test_the_source_has_helpers_before_the_kernel_and_no_docstrings() -> None:
     assert "@kernel" not in text and "@helper" not in text
 
 
-def test_importing_templates_imports_neither_triton_nor_a_runtime() -> None:
+def test_importing_templates_imports_no_compiler() -> None:
     names = "bounds concat cross_entropy embedding indexing layer_norm matmul multi_tensor softmax"
     code = "import sys\n" + "".join(
         f"import tritorch.kernels.templates.{name}\n" for name in names.split()
     )
-    code += "print([n for n in ('triton', 'llvmlite', 'tritorch.runtime') if n in sys.modules])"
+    code += "print([n for n in ('triton', 'llvmlite') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
