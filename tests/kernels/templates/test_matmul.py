@@ -138,5 +138,6 @@ def test_errors(layout: Any) -> None:
         matmul.plan(layout(a), layout(b))
     with pytest.raises(RuntimeError, match="two operands of one numeric dtype, got"):
         matmul.plan(layout(a), layout(np.zeros((3, 5), np.int64)))
-    with pytest.raises(RuntimeError, match="does not broadcast to"):
-        matmul.plan(layout(a), layout(a.T), layout(np.zeros((3, 2), np.float32)))
+    bias = np.zeros((3, 2, 2), np.float32)
+    with pytest.raises(RuntimeError, match=r"bias of shape \(3, 2, 2\) does not broadcast"):
+        matmul.plan(layout(a), layout(a.T), layout(bias))

@@ -140,7 +140,7 @@ def test_clipping(kind: str, norm_type: float, rng: Any, close: Any) -> None:
         close(norm, expected, 64)
         close(factor, min(1.0, max_norm / (expected + 1e-6)), 64)
         scale.launch(*tensors.addresses(), factor.ctypes.data)
-    close(np.concatenate(columns[0]), g * 1.5 / expected, 64)
+    close(np.concatenate(columns[0]), g * (1.5 / (expected + 1e-6)), 64)
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, float("inf")])
