@@ -129,7 +129,7 @@ def test_nan_and_infinity_pass_through(layout: Any, run: Any, close: Any) -> Non
     a = np.array([[np.nan, 1.0], [np.inf, 1.0], [1.0, 1.0]], np.float32)
     b = np.ones((2, 20), np.float32)
     (c,) = run(matmul.plan(layout(a), layout(b)), a, b)
-    close(c, a.astype(np.float64) @ b)
+    close(c, np.broadcast_to([[np.nan], [np.inf], [2.0]], (3, 20)))
 
 
 def test_errors(layout: Any) -> None:
