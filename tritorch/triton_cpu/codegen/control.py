@@ -14,7 +14,7 @@ from tritorch.triton_cpu.ir import Block, Operation, Value
 
 def write_each(g: Generator, pairs: list[tuple[Value, Buffer]]) -> None:
     """Write tensors to buffers, those of one shape in one loop."""
-    shapes: dict[tuple[int, ...], list[tuple[Value, object]]] = {}
+    shapes: dict[tuple[int, ...], list[tuple[Value, Buffer]]] = {}
     for value, buffer in pairs:
         if g.buffers.get(value) is not buffer:
             shapes.setdefault(value.type.shape or (), []).append((value, buffer))

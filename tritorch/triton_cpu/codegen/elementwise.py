@@ -353,9 +353,7 @@ def _library_function(
     return g.builder.define(f"{cast} {kinds[0]} {register} to {kinds[1]}")
 
 
-def _reciprocal_root(
-    g: Generator, op: Operation, args: list[str], lanes: int, element: str
-) -> str:
+def _reciprocal_root(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
     def compute(registers: list[str], kind: str) -> str:
         root = g.builder.intrinsic("sqrt", kind, lanes, *registers)
         one = g.builder.splat(literal(1.0, kind), kind, lanes)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from tritorch.errors import CompileError
-from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.codegen import (
+    atomics,  # noqa: F401
+    calls,  # noqa: F401
     control,  # noqa: F401  (each of these registers its lowerings)
+    diagnostics,  # noqa: F401
+    dot,  # noqa: F401
+    lookups,  # noqa: F401
     scalars,  # noqa: F401
+    scan,  # noqa: F401
 )
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
-from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.scratch import STACK_BYTES
+from tritorch.triton_cpu.codegen.generator import Generator
 from tritorch.triton_cpu.ir import Operation
 from tritorch.triton_cpu.target import CPUTarget
 
@@ -84,16 +88,7 @@ class Module:
                 loads.append(f"  %argument{number} = load {kind}, ptr %slot{number}, align 8")
             g.scalars[argument] = f"%argument{number}"
         lower_function(g, blocks)
-        size, buffers = g.scratch.place()
-        acquire: list[str] = []
-        release: list[str] = []
-        if size > STACK_BYTES:
-            self.declarations.add("declare ptr @tritorch_scratch_acquire(i64)")
-            self.declarations.add("declare void @tritorch_scratch_release(ptr)")
-            acquire = [f"  %scratch = call ptr @tritorch_scratch_acquire(i64 {size})"]
-            release = ["  call void @tritorch_scratch_release(ptr %scratch)"]
-        elif size:
-            acquire = [f"  %scratch = alloca [{size} x i8], align 64"]
+        acquire, buffers, release = g.scratch.frame(self.declarations)
         lines = [
             f"define void @{self.name}(ptr noalias readonly %args, i64 %begin, i64 %end) #0 {{",
             "entry:",
@@ -129,11 +124,3 @@ def lower_function(g: Generator, blocks: list) -> None:  # type: ignore[type-arg
             g.begin_block(block)
         g.lower_block(block)
     g.fill_block_arguments()
-
-
-@lowers("tt.return")
-def return_(g: Generator, operation: Operation) -> None:
-    g.return_values(operation.operands)
-
-
-__all__ = ["Module", "is_tensor", "lower_function"]

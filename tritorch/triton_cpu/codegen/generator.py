@@ -71,6 +71,8 @@ class Generator:
         self._incoming: dict[Value, list[str]] = {}
         self._argument_buffers: dict[Value, Buffer] = {}
         self.return_label = "return"
+        #: where a called function leaves its results
+        self.results: list[Buffer] = []
 
     # ---- blocks
     def lower_block(self, block: Block, at_end: Callable[[], None] | None = None) -> None:
@@ -128,10 +130,6 @@ class Generator:
             kind = LLVM_TYPE[argument.type.element]
             edges = ", ".join(self._incoming.get(argument, ()))
             self.builder.lines[place] = f"  {self.scalars[argument]} = phi {kind} {edges}"
-
-    def return_values(self, values: list[Value]) -> None:
-        """`tt.return` of a kernel; functions that give values override it."""
-        self.builder.emit(f"br label %{self.return_label}")
 
     def _lower(self, operation: Operation) -> None:
         if is_virtual(operation):

@@ -8,9 +8,10 @@ from tritorch.triton_cpu.analysis.masks import Constraint
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import EXPENSIVE, is_virtual
 from tritorch.triton_cpu.codegen import evaluate, memory, order, reduce
-from tritorch.triton_cpu.codegen.builder import BITS
+from tritorch.triton_cpu.codegen.builder import BITS, Vec
 from tritorch.triton_cpu.codegen.context import Loop, Walk, plan_walk
 from tritorch.triton_cpu.codegen.loops import Accumulation, Nest, reach
+from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Operation, Value
 
 if TYPE_CHECKING:
@@ -141,10 +142,8 @@ def emit_materialise(g: Generator, value: Value) -> None:
     g.publish(frozenset(spills))
 
 
-def write_tensors(g: Generator, pairs: list[tuple[Value, object]]) -> None:
+def write_tensors(g: Generator, pairs: list[tuple[Value, Buffer]]) -> None:
     """Evaluate values of one shape and write each to its buffer; all are read before any is written."""
-    from tritorch.triton_cpu.codegen.scratch import Buffer
-
     values = [value for value, _ in pairs]
     shape = values[0].type.shape or ()
     last = 1 << 60
@@ -154,7 +153,6 @@ def write_tensors(g: Generator, pairs: list[tuple[Value, object]]) -> None:
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
         found = [evaluate.value_at(g, value, loop.index, loop) for value in values]
         for (_, buffer), vec in zip(pairs, found):
-            assert isinstance(buffer, Buffer)
             memory.write_buffer(g, buffer, loop.index, vec)
         return []
 
@@ -256,13 +254,29 @@ def common_clip(g: Generator, sinks: list[Operation], shape: tuple[int, ...]) ->
     return common or []
 
 
+def mask_clip(g: Generator, mask: Value | None) -> list[Constraint]:
+    """The constraints of one sink's mask."""
+    return [] if mask is None else list(g.masks.get(mask) or ())
+
+
+def fill(g: Generator, buffer: Buffer, literal: str) -> None:
+    """Set all elements of a buffer."""
+    walk = plan_walk(buffer.shape, max(1, g.target.strip_bytes * 8 // BITS[buffer.element]))
+
+    def body(loop: Loop, carried: list[str] | None) -> list[str]:
+        memory.write_buffer(g, buffer, loop.index, Vec(literal, 1, buffer.element))
+        return []
+
+    Nest(g, walk, [], body).emit()
+
+
 # ---- how the nest walks
 
 
 def choose_walk(g: Generator, roots: list[Value], shape: tuple[int, ...], axis: int | None) -> Walk:
     """Strips along the dimension that memory is contiguous in."""
     lanes = strip_lanes(g, roots)
-    best = _contiguous_dimension(g, roots, shape)
+    best = contiguous_dimension(g, roots, shape)
     dimensions = [d for d in range(len(shape)) if d != best]
     dims = (*dimensions, best) if best is not None else None
     return plan_walk(shape, lanes, dims, axis)
@@ -279,7 +293,7 @@ def strip_lanes(g: Generator, roots: list[Value]) -> int:
     return max(1, g.target.strip_bytes * 8 // width)
 
 
-def _contiguous_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> int | None:
+def contiguous_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> int | None:
     """The dimension in which most addresses go in steps of one, if it is not the last anyway."""
     wide = [d for d, size in enumerate(shape) if size > 1]
     if len(wide) < 2:
@@ -288,7 +302,9 @@ def _contiguous_dimension(g: Generator, roots: list[Value], shape: tuple[int, ..
     reached = reach(g, roots, len(shape))
     for value, mappings in reached.maps.items():
         if value in g.buffers:
-            votes[wide[-1]] += 1 if value.type.shape == shape else 0
+            for mapping in mappings:
+                if mapping and mapping[-1] in votes and value.type.numel > 1:
+                    votes[mapping[-1]] += 1  # type: ignore[index]
             continue
         form = g.affine.get(value)
         if value.type.element != "ptr" or form is None:

@@ -29,7 +29,7 @@ def counted_loop(
     end: Base,
     step: int,
     carried: list[Carried],
-    body: Callable[[str, list[str]], list[str]],
+    body: Callable[[Base, list[str]], list[str]],
     stop: Callable[[str, list[str], list[str]], str] | None = None,
     backwards: bool = False,
 ) -> list[str]:
@@ -42,6 +42,8 @@ def counted_loop(
     builder = g.builder
     if isinstance(begin, int) and isinstance(end, int) and begin >= end:
         return [register for register, _ in carried]
+    if isinstance(begin, int) and isinstance(end, int) and begin + step >= end:
+        return body(begin, [register for register, _ in carried])
     start, last = builder.label("loop"), builder.label("end")
     before = builder.block
     known = isinstance(begin, int) and isinstance(end, int)
@@ -316,7 +318,7 @@ class Nest:
             return
         dimension, step = loops[level]
 
-        def body(counter: str, carried: list[str]) -> list[str]:
+        def body(counter: Base, carried: list[str]) -> list[str]:
             self._outer(level + 1, {**bases, dimension: counter})
             return []
 
@@ -338,23 +340,29 @@ class Nest:
         parts = ranges(g, self.bounds, self.clip, walk, outer)
         carried: list[str] = []
         kinds: list[str] = []
-        begin = parts.begin
         if self.accumulation is not None:
             kinds = self.accumulation.kinds
             if self.accumulation.initial is not None:
                 carried = self.accumulation.initial
             else:
-                assert not self.backwards
-                carried = self._strip(parent, outer, 0, None, full=False)
-                begin = walk.step
-                if isinstance(parts.low, int) and isinstance(parts.high, int):
-                    parts.low = max(parts.low, begin)
-                    parts.high = max(parts.high, begin)
+                first = walk.extent - walk.step if self.backwards else 0
+                carried = self._strip(parent, outer, first, None, full=False)
+                if self.backwards:
+                    parts = Ranges(
+                        parts.begin,
+                        _minimum(g, parts.low, first),
+                        _minimum(g, parts.high, first),
+                        first,
+                    )
                 else:
-                    parts.low = _maximum(g, parts.low, begin)
-                    parts.high = _maximum(g, parts.high, begin)
+                    parts = Ranges(
+                        walk.step,
+                        _maximum(g, parts.low, walk.step),
+                        _maximum(g, parts.high, walk.step),
+                        parts.end,
+                    )
         sections = [
-            (begin, parts.low, False),
+            (parts.begin, parts.low, False),
             (parts.low, parts.high, True),
             (parts.high, parts.end, False),
         ]
@@ -364,7 +372,7 @@ class Nest:
             if first == last:
                 continue
 
-            def body(counter: str, names: list[str], full: bool = full) -> list[str]:
+            def body(counter: Base, names: list[str], full: bool = full) -> list[str]:
                 return self._strip(parent, outer, counter, names, full)
 
             carried = counted_loop(

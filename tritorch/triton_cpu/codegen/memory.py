@@ -49,7 +49,7 @@ def address(g: Generator, value: Value, index: Index, loop: Loop) -> Address:
     pointee = memory_type(value.type.pointee)
     form = g.affine.get(value)
     if form is not None:
-        found = Address(str(form.base), _affine_offsets(g, form.strides, 0, index), pointee)
+        found = Address(str(form.base), affine_offsets(g, form.strides, 0, index), pointee)
         return _folded(g, found)
     operation = value.operation
     if operation is not None and value not in g.buffers:
@@ -57,7 +57,7 @@ def address(g: Generator, value: Value, index: Index, loop: Loop) -> Address:
             pointer = address(g, operation.operands[0], index, loop)
             offsets = offsets_of(g, operation.operands[1], index, loop)
             if pointer.pointers is None:
-                total = _sum(g, pointer.offsets, offsets, lane_count(index))
+                total = add_offsets(g, pointer.offsets, offsets, lane_count(index))
                 return _folded(g, Address(pointer.base, total, pointee))
             lanes = lane_count(index)
             vector = _as_vector(g, offsets, lanes)
@@ -81,7 +81,7 @@ def address(g: Generator, value: Value, index: Index, loop: Loop) -> Address:
     return Address("", Offsets(), pointee, found_value.register)
 
 
-def _affine_offsets(g: Generator, strides: tuple[Base, ...], base: Base, index: Index) -> Offsets:
+def affine_offsets(g: Generator, strides: tuple[Base, ...], base: Base, index: Index) -> Offsets:
     builder = g.builder
     for stride, (position, _) in zip(strides, index):
         base = builder.integer("add", base, builder.integer("mul", position, stride))
@@ -97,7 +97,7 @@ def offsets_of(g: Generator, value: Value, index: Index, loop: Loop) -> Offsets:
     form = g.affine.get(value)
     if form is not None:
         form = g.affine.extended(form, "i64")
-        return _affine_offsets(g, form.strides, form.base, index)
+        return affine_offsets(g, form.strides, form.base, index)
     operation = value.operation
     lanes = lane_count(index)
     if operation is not None and value not in g.buffers and lanes > 1:
@@ -105,7 +105,7 @@ def offsets_of(g: Generator, value: Value, index: Index, loop: Loop) -> Offsets:
         if name == "arith.addi":
             a = offsets_of(g, operation.operands[0], index, loop)
             b = offsets_of(g, operation.operands[1], index, loop)
-            return _sum(g, a, b, lanes)
+            return add_offsets(g, a, b, lanes)
         if name == "arith.extsi" and operation.operands[0].type.element != "i1":
             return offsets_of(g, operation.operands[0], index, loop)
         if name in evaluate.INDEX_OPERATIONS - {"tt.join", "tt.cat", "tt.split"}:
@@ -125,7 +125,7 @@ def offsets_of(g: Generator, value: Value, index: Index, loop: Loop) -> Offsets:
     return Offsets(0, None, builder.define(f"{op} {kinds[0]} {found.register} to {kinds[1]}"))
 
 
-def _sum(g: Generator, a: Offsets, b: Offsets, lanes: int) -> Offsets:
+def add_offsets(g: Generator, a: Offsets, b: Offsets, lanes: int) -> Offsets:
     builder = g.builder
     constant = a.constant or b.constant
     if a.constant and b.constant:
@@ -134,6 +134,23 @@ def _sum(g: Generator, a: Offsets, b: Offsets, lanes: int) -> Offsets:
     if a.vector and b.vector:
         vector = builder.define(f"add <{lanes} x i64> {a.vector}, {b.vector}")
     return Offsets(builder.integer("add", a.base, b.base), constant, vector)
+
+
+def scaled(g: Generator, value: Vec, factor: int, lanes: int) -> Offsets:
+    """An integer vector times a known factor, as offsets."""
+    builder = g.builder
+    if value.lanes == 1:
+        wide = builder.extend(value.register, value.element)
+        return Offsets(builder.integer("mul", wide, factor))
+    register = value.register
+    kind = f"<{lanes} x i64>"
+    if value.element != "i64":
+        narrow = builder.type(value.element, lanes)
+        register = builder.define(f"sext {narrow} {register} to {kind}")
+    if factor != 1:
+        splat = builder.splat(str(factor), "i64", lanes)
+        register = builder.define(f"mul {kind} {register}, {splat}")
+    return Offsets(0, None, register)
 
 
 def _folded(g: Generator, found: Address) -> Address:
@@ -207,6 +224,18 @@ def load(g: Generator, operation: Operation, index: Index, loop: Loop) -> Vec:
             other = evaluate.value_at(g, other_operand, index, loop)
         else:
             other = Vec(g.zero(element), 1, element)
+    return load_address(g, where, element, index, mask, other)
+
+
+def load_address(
+    g: Generator,
+    where: Address,
+    element: str,
+    index: Index,
+    mask: Vec | None = None,
+    other: Vec | None = None,
+) -> Vec:
+    """Load what the lanes of an address point at, by the cheapest instruction."""
     lanes = lane_count(index)
     if where.is_uniform and (mask is None or mask.lanes == 1):
         return masked.load_scalar(g, where.base, element, mask, other)

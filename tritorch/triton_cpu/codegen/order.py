@@ -51,13 +51,20 @@ def conflicts(load: Operation, store: Operation) -> bool:
 
 def closure(g: Generator, roots: list[Value]) -> set[Value]:
     """The virtual values that the roots are computed from, down to what is stored."""
+    return {value for value in closure_with_stored(g, roots) if value not in g.buffers}
+
+
+def closure_with_stored(g: Generator, roots: list[Value]) -> set[Value]:
+    """The same with the stored values where it ends."""
     seen: set[Value] = set()
     stack = [root for root in roots if is_tensor(root)]
     while stack:
         value = stack.pop()
-        if value in seen or value in g.buffers:
+        if value in seen:
             continue
         seen.add(value)
+        if value in g.buffers:
+            continue
         operation = value.operation
         if operation is not None and is_virtual(operation):
             stack.extend(operand for operand in operation.operands if is_tensor(operand))

@@ -85,3 +85,15 @@ class Scratch:
             for offset, buffer in sorted(placed, key=lambda p: int(p[1].register[7:]))
         ]
         return total, lines
+
+    def frame(self, declarations: set[str]) -> tuple[list[str], list[str], list[str]]:
+        """Lines that get the memory, define the buffers, and give the memory back."""
+        size, buffers = self.place()
+        if size == 0:
+            return [], [], []
+        if size <= STACK_BYTES:
+            return [f"  %scratch = alloca [{size} x i8], align {ALIGNMENT}"], buffers, []
+        declarations.add("declare ptr @tritorch_scratch_acquire(i64)")
+        declarations.add("declare void @tritorch_scratch_release(ptr)")
+        acquire = f"  %scratch = call ptr @tritorch_scratch_acquire(i64 {size})"
+        return [acquire], buffers, ["  call void @tritorch_scratch_release(ptr %scratch)"]

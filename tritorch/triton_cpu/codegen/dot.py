@@ -1,0 +1,253 @@
+"""`tt.dot`: operands are packed to scratch straight from where they come, C is accumulated in memory.
+
+A carried accumulator (`acc = tl.dot(a, b, acc)`) is updated in its loop's own buffer, without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tritorch.triton_cpu.analysis.shapes import is_tensor
+from tritorch.triton_cpu.codegen import evaluate, groups, loops, order
+from tritorch.triton_cpu.codegen.builder import Builder
+from tritorch.triton_cpu.codegen.context import Index, Loop, Walk, lanes_of
+from tritorch.triton_cpu.codegen.convert import convert_float
+from tritorch.triton_cpu.codegen.generator import Generator, lowers
+from tritorch.triton_cpu.codegen.microkernel import Operand, Position, Product, plan_dot
+from tritorch.triton_cpu.codegen.scratch import Buffer
+from tritorch.triton_cpu.ir import Operation, Value
+
+
+@lowers("tt.dot")
+def dot(g: Generator, operation: Operation) -> None:
+    a, b, c = operation.operands[:3]
+    result = operation.results[0]
+    element = result.type.element
+    accumulator = element if element in ("f32", "f64", "i32") else "f32"
+    for operand in (a, b):
+        groups.prepare(g, [operand], operand.type.shape or (), g.plan.position[operation])
+    target = _accumulator_buffer(g, operation) if accumulator == element else None
+    shape = result.type.shape or ()
+    buffer = target or g.scratch.allocate(shape, accumulator)
+    if g.buffers.get(c) is not buffer:
+        _initialise(g, c, buffer, accumulator)
+    if len(shape) == 2:
+        _multiply(g, a, b, buffer, (), accumulator)
+    else:
+        loops.counted_loop(
+            g, 0, shape[0], 1, [], lambda i, _: _multiply(g, a, b, buffer, (i,), accumulator)
+        )
+    if accumulator != element:
+        buffer = _narrowed(g, buffer, element)
+    g.buffers[result] = buffer
+
+
+def _accumulator_buffer(g: Generator, operation: Operation) -> Buffer | None:
+    """The buffer of the loop-carried argument that the result will replace, if nobody needs its old value."""
+    block, result = operation.block, operation.results[0]
+    if block is None or block.parent.name != "scf.for":
+        return None
+    terminator = block.operations[-1]
+    places = [at for at, value in enumerate(terminator.operands) if value is result]
+    if len(places) != 1:
+        return None
+    argument = block.arguments[1 + places[0]]
+    buffer = g.buffers.get(argument)
+    if buffer is None:
+        return None
+    position = g.plan.position[operation]
+    for other in block.operations:
+        if g.plan.position[other] <= position:
+            continue
+        if argument in order.closure_with_stored(g, _inputs(other)):
+            return None
+    if operation in _users_in_regions(argument, block):
+        return None
+    c = operation.operands[2]
+    if argument in order.closure_with_stored(g, list(operation.operands[:2])):
+        return None
+    if c is not argument:
+        shape = result.type.shape or ()
+        mappings = loops.reach(g, [c], len(shape)).maps.get(argument)
+        if mappings and mappings != {tuple(range(len(shape)))}:
+            return None
+    return buffer
+
+
+def _inputs(operation: Operation) -> list[Value]:
+    """What an operation reads, itself or in its regions."""
+    values = list(operation.operands)
+    for region in operation.regions:
+        for block in region:
+            for inner in block.operations:
+                values += _inputs(inner)
+    return [value for value in values if is_tensor(value)]
+
+
+def _users_in_regions(value: Value, block: object) -> list[Operation]:
+    return [user for user in value.uses if user.block is not block]
+
+
+def _initialise(g: Generator, c: Value, buffer: Buffer, accumulator: str) -> None:
+    source = c.type.element
+    if source == accumulator:
+        groups.write_tensors(g, [(c, buffer)])
+        return
+    shape = c.type.shape or ()
+    walk = groups.choose_walk(g, [c], shape, None)
+    groups.prepare(g, [c], shape, 1 << 60)
+
+    def body(loop: Loop, carried: list[str] | None) -> list[str]:
+        found = evaluate.value_at(g, c, loop.index, loop)
+        register = convert_float(
+            g.builder, found.register, source, accumulator, found.lanes, g.target
+        )
+        evaluate.memory.write_buffer(
+            g, buffer, loop.index, evaluate.Vec(register, found.lanes, accumulator)
+        )
+        return []
+
+    loops.Nest(g, walk, [c], body).emit()
+
+
+def _narrowed(g: Generator, buffer: Buffer, element: str) -> Buffer:
+    """A float32 buffer rounded to a narrower element."""
+    result = g.scratch.allocate(buffer.shape, element)
+    walk = groups.plan_walk(buffer.shape, g.target.strip_bytes // 4)
+
+    def body(loop: Loop, carried: list[str] | None) -> list[str]:
+        found = evaluate.memory.read_buffer(g, buffer, loop.index)
+        register = convert_float(
+            g.builder, found.register, buffer.element, element, found.lanes, g.target
+        )
+        evaluate.memory.write_buffer(
+            g, result, loop.index, evaluate.Vec(register, found.lanes, element)
+        )
+        return []
+
+    loops.Nest(g, walk, [], body).emit()
+    return result
+
+
+def _multiply(
+    g: Generator, a: Value, b: Value, c: Buffer, batch: tuple[Position, ...], accumulator: str
+) -> list[str]:
+    builder = g.builder
+    (m, k), n = (a.type.shape or ())[-2:], (b.type.shape or ())[-1]
+
+    def emit_loop(_: Builder, count: int, step: int, body: Callable[[Position], None]) -> None:
+        def turn(counter: Position, carried: list[str]) -> list[str]:
+            body(counter)
+            return []
+
+        if count <= step:
+            body(0)
+        else:
+            loops.counted_loop(g, 0, count, step, [], turn)
+
+    packed = [_Packed(g, value, batch, accumulator) for value in (a, b)]
+    product = plan_dot(
+        g.target,
+        (m, n, k),
+        packed[0].operand(None),
+        packed[1].operand(None),
+        accumulator,
+        emit_loop,
+    )
+    scratch = [g.scratch.allocate((size,), "i8") for size in (product.a_bytes, product.b_bytes)]
+    _pack(g, packed[0], product, scratch[0], product.pack_a)
+    _pack(g, packed[1], product, scratch[1], product.pack_b)
+    base = g.scratch.touch(c)
+    if batch:
+        offset = builder.integer("mul", batch[0], m * n)
+        base = builder.define(
+            f"getelementptr {builder.type(accumulator, 1)}, ptr {base}, i64 {offset}"
+        )
+    product.multiply(builder, g.scratch.touch(scratch[0]), g.scratch.touch(scratch[1]), base)
+    for used in (*scratch, c):
+        g.scratch.touch(used)
+    return []
+
+
+class _Packed:
+    """A tensor as an operand of a product: loads of it, and the masks that full tiles do without."""
+
+    def __init__(
+        self, g: Generator, value: Value, batch: tuple[Position, ...], accumulator: str
+    ) -> None:
+        self.g = g
+        self.value = value
+        self.batch = batch
+        shape = value.type.shape or ()
+        best = groups.contiguous_dimension(g, [value], shape)
+        self.dimension = 0 if best == len(shape) - 2 else 1
+        element = value.type.element
+        narrow = element in ("f16", "bf16") or element.startswith("f8")
+        self.element = "f32" if narrow else element
+        walk = Walk(shape, ((-1, 1),), (None,) * len(shape), 1)
+        self.bounds = loops.mask_bounds(g, loops.reach(g, [value], len(shape)), walk)
+        self.walk = walk
+
+    def operand(self, true_masks: frozenset[Value] | None) -> Operand:
+        g, value = self.g, self.value
+        source = value.type.element
+
+        def load(row: Position, column: Position, lanes: int) -> str:
+            offsets = lanes_of(tuple(range(lanes))) if lanes > 1 else None
+            bases = [row, column]
+            matrix = tuple(
+                (base, offsets if at == self.dimension else None) for at, base in enumerate(bases)
+            )
+            index: Index = (*((base, None) for base in self.batch), *matrix)
+            loop = Loop(self.walk, index, true_masks=true_masks)
+            g.reshaped.clear()
+            found = evaluate.value_at(g, value, index, loop)
+            register = g.builder.widen(found, lanes)
+            if source != self.element:
+                register = convert_float(g.builder, register, source, self.element, lanes, g.target)
+            return register
+
+        return Operand(self.element, load, self.dimension)
+
+    def is_full(self) -> str | None:
+        """A condition that no element of the tensor is masked; None if there are no masks."""
+        builder = self.g.builder
+        shape = self.value.type.shape or ()
+        result: str | None = None
+        for constraint in self.bounds.constraints:
+            total = constraint.base
+            for at, coefficient in enumerate(constraint.coefficients):
+                if at < len(self.batch):
+                    total = builder.integer(
+                        "add", total, builder.integer("mul", self.batch[at], coefficient)
+                    )
+                else:
+                    total = builder.integer("add", total, max(0, coefficient * (shape[at] - 1)))
+            holds = builder.define(f"icmp slt i64 {total}, 0")
+            result = holds if result is None else builder.define(f"and i1 {result}, {holds}")
+        return result
+
+
+def _pack(
+    g: Generator,
+    packed: _Packed,
+    product: Product,
+    buffer: Buffer,
+    pack: Callable[[Builder, Operand, str], None],
+) -> None:
+    """Pack a tile; one without masked elements takes a path of its own."""
+    builder = g.builder
+    full = packed.is_full()
+    if full is None:
+        pack(builder, packed.operand(packed.bounds.true_masks), g.scratch.touch(buffer))
+        g.scratch.touch(buffer)
+        return
+    labels = [builder.label("full"), builder.label("masked")]
+    after = builder.label("packed")
+    builder.emit(f"br i1 {full}, label %{labels[0]}, label %{labels[1]}")
+    for label, masks in zip(labels, (packed.bounds.true_masks, None)):
+        builder.start(label)
+        pack(builder, packed.operand(masks), g.scratch.touch(buffer))
+        g.scratch.touch(buffer)
+        builder.emit(f"br label %{after}")
+    builder.start(after)
