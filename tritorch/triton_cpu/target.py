@@ -99,6 +99,9 @@ def _machine(target: CPUTarget, codegen_level: int) -> Any:
     from tritorch.triton_cpu.llvm import binding
 
     llvm = binding()
+    if target.architecture != llvm.get_process_triple().partition("-")[0]:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu,
         features=target.features,
