@@ -57,8 +57,26 @@ def _default_cache_dir() -> Path:
     return Path(user_cache_dir("tritorch", appauthor=False))
 
 
+def _container_cores(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """How many cores' worth of time the container grants (Linux control groups); inf: no limit."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text()
+        except OSError:
+            return float("inf")
+    try:
+        cores = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max"
+        return float("inf")
+    return cores if cores > 0 else float("inf")
+
+
 def _default_threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, int(min(cores or 1, _container_cores())))
 
 
 def _setting(

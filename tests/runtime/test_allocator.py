@@ -138,7 +138,7 @@ def test_the_least_recently_freed_large_blocks_go_first(allocator):
             allocator.free(address, LARGE)
         assert allocator.statistics().cached == 3 * LARGE
         assert {allocator.allocate(LARGE) for _ in range(3)} == {second, third, fourth}
-        assert first not in allocator._cached_by_age
+        assert first not in allocator.cached_by_age
         for address in (second, third, fourth):
             allocator.free(address, LARGE)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
+import math
 import random
 import threading
 import time
@@ -17,6 +19,7 @@ from tritorch.runtime.cpu.native import compile_runtime, runtime_text
 from tritorch.runtime.cpu.pool import pool
 from tritorch.triton_cpu import llvm
 
+config_module = importlib.import_module("tritorch.config")  # the name may also be the object
 LONG = 1e9  # nanoseconds of estimated work: always parallel
 
 
@@ -123,6 +126,27 @@ def test_the_pool_has_as_many_threads_as_the_setting_says(make_kernel, threads):
 def test_set_num_threads_rejects(count):
     with pytest.raises(ValueError, match="set_num_threads: expected a positive int"):
         runtime.set_num_threads(count)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu.max": "250000 100000\n"}, 2.5),
+        ({"cpu.max": "nonsense\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_default(tmp_path, monkeypatch, files, cores):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert config_module._container_cores(tmp_path) == cores
+    monkeypatch.setattr(config_module, "_container_cores", lambda: cores)
+    monkeypatch.setattr(config_module.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert config_module._default_threads() == {math.inf: 8, 2.5: 2, 0.5: 1}[cores]
 
 
 def test_idle_workers_sleep(make_kernel, threads):

@@ -53,7 +53,12 @@ class MemoryStatistics:
 
 
 class LargeFreeList:
-    """The free blocks of one large class; used like a list, and known to the allocator by age."""
+    """The free blocks of one large class; used like a list, and known to the allocator by age.
+
+    The lock keeps other threads out, but the garbage collector may run a `pop` or an `append` of its
+    own between any two lines. So `blocks` alone says which are free, who takes one out of there
+    counts it, and the allocator's `cached_by_age` may name some that are in use.
+    """
 
     __slots__ = ("_allocator", "blocks", "size")
 
@@ -63,15 +68,21 @@ class LargeFreeList:
         self.size = size
 
     def pop(self) -> int:
-        with self._allocator.lock:
+        allocator = self._allocator
+        with allocator.lock:
             address = self.blocks.pop()
-            self._allocator.block_taken(address, self)
+            allocator.large_cached -= self.size
+            allocator.cached_by_age.pop(address, None)
             return address
 
     def append(self, address: int, /) -> None:
-        with self._allocator.lock:
+        allocator = self._allocator
+        with allocator.lock:
             self.blocks.append(address)
-            self._allocator.block_freed(address, self)
+            allocator.large_cached += self.size
+            allocator.cached_by_age[address] = self
+            if allocator.large_cached > config.cpu_cached_bytes:
+                allocator.release_large(config.cpu_cached_bytes)
 
 
 class CachingAllocator:
@@ -85,8 +96,8 @@ class CachingAllocator:
         self._small: dict[int, list[int]] = {}  # by class
         self._large: dict[int, LargeFreeList] = {}  # by class
         self._slabs: dict[int, list[tuple[int, int]]] = {}  # small class -> (address, bytes)
-        self._cached_by_age: OrderedDict[int, LargeFreeList] = OrderedDict()  # the oldest first
-        self._large_cached = 0
+        self.cached_by_age: OrderedDict[int, LargeFreeList] = OrderedDict()  # the oldest first
+        self.large_cached = 0
         self._reserved = 0
         self._peak_reserved = 0
         self._mappings = 0
@@ -141,13 +152,13 @@ class CachingAllocator:
     def empty_cache(self) -> None:
         """Give the free memory back to the system: large blocks, and slabs without a used block."""
         with self.lock:
-            self._release_large(0)
+            self.release_large(0)
             for size, free in list(self._small.items()):
                 self._release_slabs(size, free)
 
     def statistics(self) -> MemoryStatistics:
         with self.lock:
-            cached = self._large_cached + sum(
+            cached = self.large_cached + sum(
                 size * len(free) for size, free in list(self._small.items())
             )
             return MemoryStatistics(
@@ -192,29 +203,18 @@ class CachingAllocator:
         self._slabs[size] = kept_slabs
         free.extend(block for block in blocks if block not in gone)
 
-    # Large blocks. Callers hold the lock, but the garbage collector may run a free of its own
-    # between any two of these lines. So a free list's `blocks` alone says which are free, who takes
-    # one out of there counts it, and `_cached_by_age` may name some that are in use.
+    # Large blocks
 
-    def block_taken(self, address: int, free: LargeFreeList) -> None:
-        self._large_cached -= free.size
-        self._cached_by_age.pop(address, None)
-
-    def block_freed(self, address: int, free: LargeFreeList) -> None:
-        self._large_cached += free.size
-        self._cached_by_age[address] = free
-        if self._large_cached > config.cpu_cached_bytes:
-            self._release_large(config.cpu_cached_bytes)
-
-    def _release_large(self, keep: int) -> None:
-        """Unmap the least recently freed blocks until at most `keep` bytes are cached."""
-        while self._large_cached > keep and self._cached_by_age:
-            address, free = self._cached_by_age.popitem(last=False)
+    def release_large(self, keep: int) -> None:
+        """Unmap the least recently freed blocks until at most `keep` bytes are cached; the caller
+        holds the lock."""
+        while self.large_cached > keep and self.cached_by_age:
+            address, free = self.cached_by_age.popitem(last=False)
             try:
                 free.blocks.remove(address)
             except ValueError:
                 continue
-            self._large_cached -= free.size
+            self.large_cached -= free.size
             self._reserved -= free.size
             unmap_pages(address, free.size)
 
