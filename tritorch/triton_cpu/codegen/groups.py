@@ -10,6 +10,7 @@ from tritorch.triton_cpu.analysis.sinks import EXPENSIVE, is_virtual
 from tritorch.triton_cpu.codegen import evaluate, memory, order, reduce
 from tritorch.triton_cpu.codegen.builder import BITS, Vec
 from tritorch.triton_cpu.codegen.context import Loop, Walk, plan_walk
+from tritorch.triton_cpu.codegen.elementwise import needs_float32
 from tritorch.triton_cpu.codegen.loops import Accumulation, Nest, reach
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Operation, Value
@@ -289,7 +290,7 @@ def strip_lanes(g: Generator, roots: list[Value]) -> int:
         element = value.type.element
         if element in ("i1", "ptr") or g.affine.get(value) is not None:
             continue
-        width = max(width, BITS[element])
+        width = max(width, 32 if needs_float32(g, element) else BITS[element])
     return max(1, g.target.strip_bytes * 8 // width)
 
 

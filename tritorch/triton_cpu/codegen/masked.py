@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tritorch.triton_cpu.analysis.affine import memory_type
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Vec
 
 if TYPE_CHECKING:
@@ -16,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def stored_element(element: str) -> str:
-    return "i8" if element == "i1" else element
+    """How an element lies in memory. 16-bit floats move as integers: LLVM takes seconds to compile masked
+    loads of wide bfloat vectors.
+    """
+    return _STORED.get(element, element)
+
+
+_STORED = {"i1": "i8", "bf16": "i16", "f16": "i16"}
 
 
 def _alignment(element: str) -> int:
@@ -24,7 +29,10 @@ def _alignment(element: str) -> int:
 
 
 def from_memory(g: Generator, register: str, element: str, lanes: int) -> Vec:
-    """Bytes become booleans again."""
+    """What was loaded as `stored_element`, as the element itself."""
+    if element in ("f16", "bf16"):
+        kinds = g.builder.type("i16", lanes), g.builder.type(element, lanes)
+        return Vec(g.builder.define(f"bitcast {kinds[0]} {register} to {kinds[1]}"), lanes, element)
     if element != "i1":
         return Vec(register, lanes, element)
     kind = g.builder.type("i8", lanes)
@@ -33,6 +41,9 @@ def from_memory(g: Generator, register: str, element: str, lanes: int) -> Vec:
 
 
 def to_memory(g: Generator, register: str, element: str, lanes: int) -> str:
+    if element in ("f16", "bf16"):
+        kinds = g.builder.type(element, lanes), g.builder.type("i16", lanes)
+        return g.builder.define(f"bitcast {kinds[0]} {register} to {kinds[1]}")
     if element != "i1":
         return register
     kinds = g.builder.type("i1", lanes), g.builder.type("i8", lanes)
@@ -45,7 +56,7 @@ def to_memory(g: Generator, register: str, element: str, lanes: int) -> str:
 def load_scalar(
     g: Generator, pointer: str, element: str, mask: Vec | None, other: Vec | None
 ) -> Vec:
-    builder, kind = g.builder, memory_type(element)
+    builder, kind = g.builder, LLVM_TYPE[stored_element(element)]
     if mask is None:
         register = builder.define(f"load {kind}, ptr {pointer}, align {_alignment(element)}")
         return from_memory(g, register, element, 1)
@@ -65,7 +76,7 @@ def load_scalar(
 def store_scalar(g: Generator, pointer: str, element: str, register: str, mask: Vec | None) -> None:
     builder = g.builder
     register = to_memory(g, register, element, 1)
-    text = f"store {memory_type(element)} {register}, ptr {pointer}, align {_alignment(element)}"
+    text = f"store {LLVM_TYPE[stored_element(element)]} {register}, ptr {pointer}, align {_alignment(element)}"
     if mask is None:
         builder.emit(text)
         return
@@ -156,8 +167,3 @@ def scatter(g: Generator, pointers: str, value: Vec, mask: Vec | None) -> None:
         (f"<{lanes} x i1>", active),
     )
 
-
-__all__ = [
-    "LLVM_TYPE", "from_memory", "gather", "load_scalar", "load_vector", "scatter", "store_scalar",
-    "store_vector", "to_memory",
-]  # fmt: skip
