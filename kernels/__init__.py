@@ -1,5 +1,6 @@
 """Kernels: the scalar language, generators, templates and launch plans. Knows buffers, not tensors."""
 
+from tritorch.kernels import scalar
 from tritorch.kernels.derivative import derivative, gradient
 from tritorch.kernels.expression import Expr, constant, index, substitute, trace, variable
 from tritorch.kernels.plan import Plan, Step
@@ -20,6 +21,7 @@ __all__ = [
     "gradient",
     "index",
     "reset_stats",
+    "scalar",
     "source",
     "stats",
     "substitute",
