@@ -55,8 +55,8 @@ class MemoryStatistics:
 class LargeFreeList:
     """The free blocks of one large class; used like a list, and known to the allocator by age.
 
-    The lock keeps other threads out, but the garbage collector may run a `pop` or an `append` of its
-    own between any two lines. So `blocks` alone says which are free, who takes one out of there
+    The lock keeps other threads out, but the garbage collector may run a `pop` or an `append` of
+    its own between any two lines. So `blocks` alone says which are free, who takes one out of there
     counts it, and the allocator's `cached_by_age` may name some that are in use.
     """
 
