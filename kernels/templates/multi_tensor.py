@@ -179,6 +179,12 @@ class Update(Helper):
             kinds: dtype of each column; the first decides float32 or float64 arithmetic.
         Scalars named `..._ptr` are addresses of one number of the arithmetic's dtype.
         """
+        if not len(kinds) == len(self.columns) == tensors.width - 1:
+            raise ValueError(
+                f"{self.name}: works on {len(self.columns)} columns ({', '.join(self.columns)}); "
+                "got "
+                f"{len(kinds)} dtypes and a table of {tensors.width - 1} columns."
+            )
         if tensors.n_chunks == 0:
             return Plan((), nothing)
         from tritorch.runtime import get_target

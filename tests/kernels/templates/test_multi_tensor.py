@@ -163,3 +163,11 @@ def test_no_tensors_launch_nothing() -> None:
     plan = multi.sgd.plan(tensors, [dtypes.float32] * 2, {"MAXIMIZE": False, "DECAY": False})
     assert plan.launch(*tensors.addresses(), 0.1, 0.0) is None
     assert plan.kernels == ()
+
+
+def test_a_table_of_other_columns_is_refused(rng: Any) -> None:
+    tensors = table(make(rng, 4))
+    with pytest.raises(
+        ValueError, match=r"sgd: works on 2 columns \(parameter, gradient\); got 2 dtypes"
+    ):
+        multi.sgd.plan(tensors, [dtypes.float32] * 2, {"MAXIMIZE": False, "DECAY": False})

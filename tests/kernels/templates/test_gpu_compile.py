@@ -1,0 +1,175 @@
+"""Every template compiles for NVIDIA GPUs, without one: plans of a device "cuda" are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+import tritorch.runtime
+from tritorch import devices, dtypes, triton_api
+from tritorch.kernels.templates import (
+    concat,
+    cross_entropy,
+    embedding,
+    indexing,
+    layer_norm,
+    matmul,
+    multi_tensor,
+    softmax,
+)
+from tritorch.layout import Layout
+
+CUDA = devices.device("cuda")
+ARCHITECTURES = [80, 90, 100]
+
+
+class Recorder:
+    """A target that remembers what it is asked to compile."""
+
+    def __init__(self) -> None:
+        self.kernels: list[tuple[Any, dict[str, str], dict[str, Any]]] = []
+
+    def compile(
+        self, source: Any, signature: Mapping[str, str], constants: Mapping[str, Any]
+    ) -> Any:
+        self.kernels.append((source, dict(signature), dict(constants)))
+        return source
+
+    def bind(self, kernel: Any, grid: Sequence[int], values: Sequence[Any]) -> Callable[..., None]:
+        assert len(values) == len(self.kernels[-1][1])
+        assert 0 < grid[0] < 2**31
+        return lambda *_: None
+
+    def allocate(self, nbytes: int) -> int:
+        return 64
+
+    def free(self, address: int, nbytes: int) -> None:
+        pass
+
+
+def layout(*shape: int, kind: str = "float32") -> Layout:
+    return Layout.contiguous(dtypes.BY_NAME[kind], shape, CUDA)
+
+
+def turned(*shape: int, kind: str = "float32") -> Layout:
+    """The last two dimensions in the other order in memory."""
+    base = layout(*shape[:-2], shape[-1], shape[-2], kind=kind)
+    strides = (*base.strides[:-2], base.strides[-1], base.strides[-2])
+    return Layout.of(base.dtype, shape, strides, CUDA)
+
+
+def plan_softmax() -> None:
+    for x in (layout(64, 1000), layout(4, 40_000), layout(8, 30, 20)):
+        for log in (False, True):
+            softmax.plan(x, 1, log=log)
+            softmax.plan_backward(x, x, 1, log=log)
+    softmax.plan(layout(8, 8, kind="float64"), 1)
+    softmax.plan(layout(8, 8, kind="bfloat16"), 0)
+
+
+def plan_matmul() -> None:
+    relu = "def epilogue(x):\n    return tl.where(x > 0, x, 0.0)\n"
+    for kind in ("float32", "float16", "bfloat16", "float64"):
+        a, b = layout(200, 300, kind=kind), turned(300, 100, kind=kind)
+        matmul.plan(a, b, layout(100, kind=kind), scaled=True, pasted_epilogue=relu)
+    matmul.plan(layout(20, 30, kind="int64"), layout(30, 20, kind="int64"))
+    matmul.plan(layout(200, 300), layout(300, 1))
+    matmul.plan(turned(200, 300), layout(300, 1))
+    matmul.plan(layout(2, 9000), layout(9000, 1))
+
+
+def plan_layer_norm() -> None:
+    w = layout(1000)
+    for rms in (False, True):
+        bias = None if rms else w
+        kind = None if rms else dtypes.float32
+        layer_norm.plan(layout(64, 1000), 1, w, bias, 1e-5, rms=rms)
+        layer_norm.plan_backward(layout(64, 1000), layout(64, 1000), 1, w, kind, rms=rms)
+    long, w = layout(8, 40_000, kind="float16"), layout(40_000, kind="float16")
+    layer_norm.plan(long, 1, w, w, 1e-5)
+    layer_norm.plan_backward(long, long, 1, w, dtypes.float16)
+
+
+def plan_cross_entropy() -> None:
+    target, g = layout(64, kind="int64"), layout()
+    for n_classes, kind in ((1000, "float32"), (40_000, "bfloat16")):
+        x, w = layout(64, n_classes, kind=kind), layout(n_classes, kind=kind)
+        cross_entropy.plan(x, target, w, label_smoothing=0.1)
+        cross_entropy.plan_backward(g, x, target, w, label_smoothing=0.1)
+    cross_entropy.plan(x, target)
+    cross_entropy.plan_backward(g, x, target)
+    cross_entropy.plan_nll(x, target, w)
+    cross_entropy.plan_nll_backward(g, x, target, w)
+
+
+def plan_embedding() -> None:
+    for columns, kind in ((64, "float32"), (3000, "float16")):
+        w, index = layout(50, columns, kind=kind), layout(4, 5, kind="int64")
+        embedding.plan(w, index)
+        embedding.plan_backward(layout(4, 5, columns, kind=kind), index, 50)
+
+
+def plan_indexing() -> None:
+    x, index = layout(5, 6, 70), layout(5, 6, 4, kind="int64")
+    indexing.plan_gather(x, 2, index)
+    for mode in indexing.MODES:
+        indexing.plan_scatter(x, 2, index, layout(5, 6, 4), mode=mode)
+    rows = layout(9, kind="int64")
+    indexing.plan_index(x, [rows, rows])
+    indexing.plan_index_put(x, [rows], layout(9, 6, 70), mode="add")
+    indexing.plan_index_put(x, [rows, rows], layout(9, 70))
+
+
+def plan_multi_tensor() -> None:
+    counts = [5, 40_000]
+    flags = {"MAXIMIZE": False, "DECAY": True, "DECOUPLED": True, "NESTEROV": True}
+    updates = (
+        multi_tensor.sgd,
+        multi_tensor.sgd_momentum,
+        multi_tensor.adam,
+        multi_tensor.adam_amsgrad,
+        multi_tensor.scale,
+    )
+    for update in updates:
+        tensors = multi_tensor.TensorTable(counts, len(update.columns), CUDA)
+        update.plan(tensors, [dtypes.bfloat16] * len(update.columns), flags)
+    for order in (1.0, 2.0, 3.0, float("inf")):
+        multi_tensor.plan_partial_norms(tensors, 0, dtypes.float32, order)
+        multi_tensor.plan_clip_factor(4, dtypes.float32, order, CUDA)
+
+
+def plan_concat() -> None:
+    concat.plan_cat([layout(3, 4), turned(3, 5)], 1, dtypes.float16)
+
+
+FAMILIES = [
+    plan_softmax,
+    plan_matmul,
+    plan_layer_norm,
+    plan_cross_entropy,
+    plan_embedding,
+    plan_indexing,
+    plan_multi_tensor,
+    plan_concat,
+]
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    found = Recorder()
+    monkeypatch.setattr(tritorch.runtime, "get_target", lambda _: found)
+    yield found
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__[5:])
+def test_compiles_for_gpus(family: Callable[[], None], recorder: Recorder) -> None:
+    family()
+    assert recorder.kernels
+    # Kernels of a family take turns: each for one architecture, the first for all of them.
+    for turn, (source, signature, constants) in enumerate(recorder.kernels):
+        chosen = ARCHITECTURES if turn == 0 else [ARCHITECTURES[turn % len(ARCHITECTURES)]]
+        for architecture in chosen:
+            code = triton_api.compile_gpu(source, signature, constants, ("cuda", architecture))
+            assert code.assembly["cubin"], f"{source.name} sm_{architecture}"
