@@ -1,36 +1,38 @@
 """Matrix products of tiles: C[M, N] += A[M, K] B[K, N], for `tl.dot`.
 
-Three parts, joined by `emit_dot`, also to be called one by one (pack a loop-invariant operand once):
+Three parts, joined by `emit_dot`, also to be called one by one (to pack an invariant operand
+once):
 
-- `Product.pack_a`, `Product.pack_b` copy the operands, converted to the element of computation, into
-  scratch. The source is an `Operand`: a callback that emits the vector at (row, column), so a masked,
-  converted or computed tile is packed straight from where it comes.
-- `Product.multiply` calls an internal function (`builder.helpers`) that walks the packed tiles with a
-  register-tiled kernel: `rows` x `vectors` accumulators, K unrolled by 4.
+- `Product.pack_a`, `Product.pack_b` copy the operands, converted to the element of computation, to
+  scratch. The source is an `Operand`: a callback that emits the vector at (row, column), so a
+  masked, converted or computed tile is packed straight from where it comes.
+- `Product.multiply` walks the packed tiles with a register-tiled kernel, an internal function in
+  `builder.helpers`: `rows` x `vectors` accumulators, K unrolled by 4.
 
 Packed layouts (V = lanes of a hardware vector, less for narrower tiles):
 
 - B in columns of one vector: `[N / V][K][V]`.
-- A with consecutive columns: rows, `[M][K + padding]`; A with consecutive rows: `[M / V][K][V]`. The kernel
-  broadcasts single elements of A, so neither needs a transpose.
+- A with consecutive columns: rows, `[M][K + padding]`; A with consecutive rows: `[M / V][K][V]`.
+  The kernel broadcasts single elements of A, so neither needs a transpose.
 - B with consecutive rows (the transposed weight of a linear layer) passes through V x V register
   transposes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
+from tritorch.triton_cpu.codegen.transpose import transpose_helper
 
 #: A position: a number known now, or an i64 register.
 Position = int | str
 
-#: Emits the vector of `lanes` elements (1: a scalar) that begins at (row, column); returns its register.
+#: Emits the vector of `lanes` elements (1: a scalar) from (row, column) on; returns its register.
 LoadVector = Callable[[Position, Position, int], str]
 
 #: Emits `for i in range(0, count, step): body(i)`.
@@ -61,13 +63,12 @@ class Operand:
     element: str
     load: LoadVector
     vector_dimension: int = 1
-    prefetch: Callable[[Position, Position, int], None] | None = None
 
 
 def operand_in_memory(
     builder: Builder, element: str, pointer: str, row_stride: Position, column_stride: Position
 ) -> Operand:
-    """A matrix in memory, strides in elements; one of them should be 1 (otherwise lanes load alone)."""
+    """A matrix in memory, strides in elements; with none of 1, lanes are loaded one by one."""
     strides = (row_stride, column_stride)
     vector_dimension = 0 if row_stride == 1 and column_stride != 1 else 1
     scalar = LLVM_TYPE[element]
@@ -92,25 +93,11 @@ def operand_in_memory(
             at = builder.integer("mul", lane, strides[vector_dimension])
             place = builder.define(f"getelementptr {scalar}, ptr {first}, i64 {at}")
             value = builder.define(f"load {scalar}, ptr {place}, align {align}")
-            vector = builder.define(
-                f"insertelement {builder.type(element, lanes)} {vector}, {scalar} {value}, i64 {lane}"
-            )
+            kind = builder.type(element, lanes)
+            vector = builder.define(f"insertelement {kind} {vector}, {scalar} {value}, i64 {lane}")
         return vector
 
-    def prefetch(row: Position, column: Position, lanes: int) -> None:
-        first = address(row, column)
-        for offset in range(0, lanes * BITS[element] // 8, 64):
-            place = builder.define(f"getelementptr i8, ptr {first}, i64 {offset}")
-            builder.call(
-                "llvm.prefetch.p0",
-                "void",
-                ("ptr", place),
-                ("i32", "0"),
-                ("i32", "3"),
-                ("i32", "1"),
-            )
-
-    return Operand(element, load, vector_dimension, prefetch)
+    return Operand(element, load, vector_dimension)
 
 
 def counted_loop(builder: Builder, count: int, step: int, body: Callable[[Position], None]) -> None:
@@ -135,7 +122,7 @@ def counted_loop(builder: Builder, count: int, step: int, body: Callable[[Positi
 
 @dataclass(frozen=True)
 class Product:
-    """C[M, N] += A[M, K] B[K, N] of one tile; sizes are powers of two, accumulation in `accumulator`.
+    """C[M, N] += A[M, K] B[K, N] of one tile; sizes are powers of two, C's element `accumulator`.
 
     Args:
         a_dimension, b_dimension: the operands' `vector_dimension`.
@@ -171,7 +158,7 @@ class Product:
     @cached_property
     def vectors(self) -> int:
         """Vectors in a row of the register tile, at most; see `TILES`."""
-        return TILES[self.target.avx512f, self.target.fma].get(self.rows, 8)
+        return TILES[self.target.avx512f, self.target.fma or self.target.avx512f].get(self.rows, 8)
 
     @property
     def unroll(self) -> int:
@@ -186,7 +173,7 @@ class Product:
     @cached_property
     def a_lanes(self) -> int:
         """Rows that lie side by side in packed A, when its rows are consecutive."""
-        return min(self.target.vector_bytes // self.bytes, self.m)
+        return max(self.rows, min(self.target.vector_bytes // self.bytes, self.m))
 
     @cached_property
     def a_strides(self) -> tuple[int, int]:
@@ -248,15 +235,6 @@ class Product:
         to: Position,
     ) -> None:
         vector = self._converted(builder, operand, operand.load(*at, lanes), lanes)
-        if operand.prefetch:
-            import os
-
-            D = int(os.environ.get("PFD", "4"))
-            if D:
-                ahead = list(at)
-                other = 1 - operand.vector_dimension
-                ahead[other] = builder.integer("add", at[other], D)
-                operand.prefetch(*ahead, lanes)
         self._store(builder, vector, lanes, pointer, to)
 
     def pack_a(self, builder: Builder, a: Operand, pointer: str) -> None:
@@ -380,12 +358,57 @@ class Product:
 
     # ---- multiplication
     def multiply(
-        self, builder: Builder, a: str, b: str, c: str, c_row_stride: Position | None = None
+        self,
+        builder: Builder,
+        a: str,
+        b: str,
+        c: str,
+        c_row_stride: Position | None = None,
     ) -> None:
-        """C += A B for packed A and B; C is row-major in memory, its row stride in elements (default N)."""
-        name = self._walk_helper(builder)
+        """C += A B for packed A and B; C is row-major, its row stride in elements (default N)."""
         stride = self.n if c_row_stride is None else c_row_stride
-        builder.emit(f"call void @{name}(ptr {a}, ptr {b}, ptr {c}, i64 {stride})")
+        integer = builder.integer
+        element, accumulator = LLVM_TYPE[self.compute], LLVM_TYPE[self.accumulator]
+
+        def tile(kernel: str, i: Position, block: Position, width: int) -> None:
+            column = integer("mul", block, self.lanes)
+            a_at = self._a_offset(builder, i)
+            b_at = integer("mul", column, self.k)
+            c_at = integer("add", integer("mul", i, stride), column)
+            places = [
+                builder.define(f"getelementptr {kind}, ptr {pointer}, i64 {at}")
+                for kind, pointer, at in (
+                    (element, a, a_at),
+                    (element, b, b_at),
+                    (accumulator, c, c_at),
+                )
+            ]
+            arguments = ", ".join(f"ptr {place}" for place in places)
+            builder.emit(f"call void @{kernel}({arguments}, i64 {stride})")
+
+        for first, width, count in self.chunks():
+            kernel = self._kernel_helper(builder, width)
+
+            def columns(
+                j: Position, kernel: str = kernel, first: int = first, width: int = width
+            ) -> None:
+                block = integer("add", j, first)
+                self.loop(builder, self.m, self.rows, lambda i: tile(kernel, i, block, width))
+
+            self.loop(builder, count * width, width, columns)
+
+    def _a_offset(self, builder: Builder, i: Position) -> Position:
+        """Where the register tile of rows from i on begins in packed A."""
+        if self.a_dimension == 1:
+            return builder.integer("mul", i, self.a_strides[0])
+        if self.a_lanes == self.rows:
+            return builder.integer("mul", i, self.k)
+        if isinstance(i, int):
+            inside: Position = i % self.a_lanes
+        else:
+            inside = builder.define(f"and i64 {i}, {self.a_lanes - 1}")
+        block = builder.integer("sub", i, inside)
+        return builder.integer("add", builder.integer("mul", block, self.k), inside)
 
     def chunks(self) -> list[tuple[int, int, int]]:
         """Columns as (first vector, vectors per register tile, number of tiles)."""
@@ -403,48 +426,6 @@ class Product:
     def _suffix(self) -> str:
         layout = f"{'rc'[self.a_dimension == 0]}{self.a_strides[self.a_dimension == 0]}"
         return f"{self.compute}_{self.accumulator}_{layout}_{self.k}_{self.lanes}"
-
-    def _walk_helper(self, builder: Builder) -> str:
-        """The function that calls the register kernel for every register tile."""
-        name = f"dot_{self._suffix}_{self.m}x{self.n}"
-        if name in builder.helpers:
-            return name
-        builder.helpers[name] = ""
-        inner = builder.child()
-        element, accumulator = LLVM_TYPE[self.compute], LLVM_TYPE[self.accumulator]
-        row_stride, column_stride = self.a_strides
-
-        def tile(kernel: str, first: int, width: int, j: Position, i: Position) -> None:
-            # Packed A: rows i .. i + rows begin here; with consecutive rows, blocks of a_lanes rows.
-            if self.a_dimension == 1:
-                at = inner.integer("mul", i, row_stride)
-            elif self.a_lanes == self.rows or isinstance(i, int):
-                at = inner.integer("mul", i, self.k)
-            else:
-                inside = inner.define(f"and i64 {i}, {self.a_lanes - 1}")
-                block = inner.define(f"sub i64 {i}, {inside}")
-                at = inner.integer("add", inner.integer("mul", block, self.k), inside)
-            a = inner.define(f"getelementptr {element}, ptr %a, i64 {at}")
-            column = inner.integer("add", inner.integer("mul", j, width), first)
-            column = inner.integer("mul", column, self.lanes)
-            b_at = inner.integer("mul", column, self.k)
-            b = inner.define(f"getelementptr {element}, ptr %b, i64 {b_at}")
-            c_at = inner.integer("add", inner.integer("mul", i, "%stride"), column)
-            c = inner.define(f"getelementptr {accumulator}, ptr %c, i64 {c_at}")
-            inner.emit(f"call void @{kernel}(ptr {a}, ptr {b}, ptr {c}, i64 %stride)")
-
-        for first, width, count in self.chunks():
-            kernel = self._kernel_helper(builder, width)
-
-            def columns(
-                j: Position, kernel: str = kernel, first: int = first, width: int = width
-            ) -> None:
-                counted_loop(inner, self.m, self.rows, lambda i: tile(kernel, first, width, j, i))
-
-            counted_loop(inner, count, 1, columns)
-        inner.emit("ret void")
-        builder.helpers[name] = inner.function(name, "void", KERNEL_PARAMETERS)
-        return name
 
     def _kernel_helper(self, builder: Builder, vectors: int) -> str:
         """The register kernel: `rows` x `vectors` accumulators over the whole of K."""
@@ -543,8 +524,9 @@ KERNEL_PARAMETERS = [
     ("i64", "%stride"),
 ]
 
-#: (avx512f, fma) -> rows of the register tile -> vectors in its rows. Few rows get more vectors: 8 independent
-#: sums are needed to cover the latency of a fused multiply-add. 32 registers with AVX-512, else 16.
+#: (avx512f, fma) -> rows of the register tile -> vectors in its rows. 32 registers with AVX-512,
+#: else 16. Few rows get more vectors: it takes 8 independent sums to cover the latency of a fused
+#: multiply-add.
 TILES = {
     (True, True): {8: 3, 4: 6, 2: 8, 1: 8},
     (False, True): {4: 3, 2: 4, 1: 6},
@@ -552,64 +534,11 @@ TILES = {
 }
 
 
-def transpose_helper(builder: Builder, element: str, size: int) -> str:
-    """The name of `void transpose(ptr from, i64 row stride, ptr to, i64 row stride)`, size x size elements."""
-    name = f"transpose_{element}_{size}"
-    if name in builder.helpers:
-        return name
-    inner = builder.child()
-    scalar, kind = LLVM_TYPE[element], inner.type(element, size)
-    align = BITS[element] // 8
-
-    def places(pointer: str, stride: str) -> list[str]:
-        result = [pointer]
-        for _ in range(size - 1):
-            result.append(inner.define(f"getelementptr {scalar}, ptr {result[-1]}, i64 {stride}"))
-        return result
-
-    rows = [
-        inner.define(f"load {kind}, ptr {place}, align {align}")
-        for place in places("%from", "%from_stride")
-    ]
-    for row, place in zip(transposed(inner, rows, element), places("%to", "%to_stride")):
-        inner.emit(f"store {kind} {row}, ptr {place}, align {align}")
-    inner.emit("ret void")
-    parameters = [
-        ("ptr noalias readonly", "%from"),
-        ("i64", "%from_stride"),
-        ("ptr noalias", "%to"),
-        ("i64", "%to_stride"),
-    ]
-    builder.helpers[name] = inner.function(name, "void", parameters)
-    return name
-
-
-def transposed(builder: Builder, rows: Sequence[str], element: str) -> list[str]:
-    """The columns of n registers of n lanes: log2 n stages that exchange halves of growing blocks."""
-    size = len(rows)
-    current = list(rows)
-    distance = 1
-    while distance < size:
-        # Lane l of row r and lane l - d of row r + d change places where l has bit d and r has not.
-        low = [lane if not lane & distance else size + lane - distance for lane in range(size)]
-        high = [lane + distance if not lane & distance else size + lane for lane in range(size)]
-        following = list(current)
-        for r in range(size):
-            if r & distance:
-                continue
-            pair = current[r], current[r + distance]
-            following[r] = builder.shuffle(*pair, element, size, low)
-            following[r + distance] = builder.shuffle(*pair, element, size, high)
-        current = following
-        distance *= 2
-    return current
-
-
 def compute_element(a: str, b: str, accumulator: str, k: int) -> str:
     """The element in which products are formed.
 
-    Products of int8 summed over K <= 1024 are exact in float32, whose multiply-add is several times as fast
-    as int32's.
+    Products of int8 summed over K <= 1024 are exact in float32, whose multiply-add is several times
+    as fast as int32's.
     """
     if accumulator == "f64":
         return "f64"
