@@ -55,7 +55,8 @@ def _with_arrays(native: Callable[..., Any]) -> Callable[..., Any]:
                     f"Use one of {', '.join(_TRITON_NAMES)}."
                 ) from None
         if isinstance(argument, generic):
-            argument = argument.item()
+            # Not specialized by value: Triton would take the NumPy object itself as the constant 1.
+            return native(backend, argument.item(), is_const, False, align)
         return native(backend, argument, is_const, specialize_value, align)
 
     return specialize
