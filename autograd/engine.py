@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from sys import getrefcount
 from typing import Any
 
@@ -114,23 +114,20 @@ def run_backward(
     if state.depth and state.depth % _NESTING_PER_THREAD == 0:
         return _on_fresh_stack(task, roots, gradients)
     previous = (state.enabled, state.task, state.node)
-    restricted = task.targets is not None
     state.enabled = task.create_graph and not state.inference
     state.task = task
     state.depth += 1
-    if restricted:
-        with restricted_runs.lock:
-            restricted_runs.count += 1
     try:
-        _evaluate(task, roots, gradients)
+        if task.targets is None:
+            _evaluate(task, roots, gradients)
+        else:
+            with restricted_runs:
+                _evaluate(task, roots, gradients)
         for callback in task.callbacks:
             callback()
     finally:
         state.enabled, state.task, state.node = previous
         state.depth -= 1
-        if restricted:
-            with restricted_runs.lock:
-                restricted_runs.count -= 1
     return task.captured
 
 
@@ -183,10 +180,20 @@ def _evaluate(
             heappush(ready, (-root.sequence_nr, root))
 
     node: Node | None = None
+    # The first node that a delivery completed need not go through the queue.
+    upcoming: Node | None = None
+    outgoing: Any = None
     gradient = None
     try:
-        while ready:
-            node = heappop(ready)[1]
+        while True:
+            if upcoming is None:
+                if not ready:
+                    break
+                node = heappop(ready)[1]
+            else:
+                node, upcoming = upcoming, None
+                if ready and ready[0][0] < -node.sequence_nr:
+                    node = heapreplace(ready, (-node.sequence_nr, node))[1]
             buffer = buffers.pop(node)
             if restricted and not _captured(task, node, buffer):
                 continue
@@ -198,13 +205,13 @@ def _evaluate(
                     node.accumulate(buffer)  # type: ignore[attr-defined]
                     continue
             if node._extras is None and not anomaly.enabled:
-                if buffer.count(None) == len(buffer) and not node.wants_undefined:
-                    outgoing: Any = (None,) * len(node.next_functions)
-                else:
-                    incoming = tuple(buffer)
-                    del buffer
+                incoming = tuple(buffer)
+                del buffer
+                if node.wants_undefined or _any_defined(incoming):
                     outgoing = node.apply(incoming)
-                    del incoming
+                else:
+                    outgoing = (None,) * len(node.next_functions)
+                del incoming
             else:
                 outgoing = _apply_with_extras(node, buffer)
             if not keep:
@@ -215,35 +222,50 @@ def _evaluate(
                     f"Function {node.name()} returned an incorrect number of gradients (expected "
                     f"{len(following_edges)}, got {len(outgoing)})"
                 )
-            index = 0
             for gradient, (following, output_nr) in zip(outgoing, following_edges):
                 if following is None or (restricted and following not in remaining):
-                    index += 1
                     continue
                 if gradient is not None:
                     layout = following.output_layouts[output_nr]
                     if gradient._layout is not layout:
-                        gradient = validated(gradient, layout, index, node)
+                        gradient = validated(gradient, layout, _index(outgoing, gradient), node)
                 known = buffers.get(following)
                 if known is None:
-                    known = buffers[following] = [None] * len(following.output_layouts)
-                    known[output_nr] = gradient
+                    if len(following.output_layouts) == 1:
+                        buffers[following] = [gradient]
+                    else:
+                        known = buffers[following] = [None] * len(following.output_layouts)
+                        known[output_nr] = gradient
                 elif gradient is not None:
                     if known[output_nr] is None:
                         known[output_nr] = gradient
                     else:
                         _accumulate(known, output_nr, gradient, recording)
                 count = remaining[following] - 1
-                remaining[following] = count
-                if not count:
+                if count:
+                    remaining[following] = count
+                elif upcoming is None:
+                    upcoming = following
+                else:
                     heappush(ready, (-following.sequence_nr, following))
-                index += 1
             # The buffers now hold the only references: what is safe to write to depends on it.
             outgoing = gradient = None
     except BaseException:
         if anomaly.enabled and node is not None:
             warn_of_forward(node)
         raise
+
+
+def _any_defined(gradients: tuple[TensorLike | None, ...]) -> bool:
+    # Not `in` or `count`: they would compare tensors.
+    for gradient in gradients:  # noqa: SIM110
+        if gradient is not None:
+            return True
+    return False
+
+
+def _index(gradients: Sequence[TensorLike | None], gradient: TensorLike) -> int:
+    return next(index for index, each in enumerate(gradients) if each is gradient)
 
 
 def _deliver(

@@ -14,7 +14,7 @@ from tritorch.autograd.hooks import hooks_of
 from tritorch.autograd.inplace import rebase_history
 from tritorch.autograd.node import Edge, Gradients, Node
 from tritorch.autograd.protocol import TensorLike, operations
-from tritorch.autograd.saved import FREED, PackedTensor, SavedOutput
+from tritorch.autograd.saved import FREED, PackedTensor, SavedInput, SavedOutput
 from tritorch.autograd.views import IN_CUSTOM_FUNCTION, MULTI_OUTPUT, as_view
 
 _VIEW_WITH_MANY_OUTPUTS = (
@@ -91,10 +91,8 @@ class FunctionNode(Node, FunctionCtx):
     def keep(self) -> None:
         """Save what save_for_backward was given, now that the outputs have their history."""
         saved: list[Any] = []
-        versions: list[int | None] = []
-        packing = bool(grad_mode_state.saved_tensor_hooks)
+        packs = bool(grad_mode_state.saved_tensor_hooks)
         for position, tensor in enumerate(self._to_save):
-            version = None
             if tensor is None:
                 saved.append(None)
             elif not isinstance(tensor, operations.tensor_type):
@@ -104,15 +102,11 @@ class FunctionNode(Node, FunctionCtx):
                 )
             else:
                 own = tensor._grad_fn is self
-                if packing:
+                if packs:
                     saved.append(PackedTensor(tensor, self, own))
-                elif own:
-                    saved.append(SavedOutput(tensor, self))
                 else:
-                    saved.append(tensor)
-                    version = tensor._storage.version
-            versions.append(version)
-        self._saved, self._versions = tuple(saved), tuple(versions)
+                    saved.append(SavedOutput(tensor, self) if own else SavedInput(tensor))
+        self._keep(saved)
         self._to_save = ()
 
     def apply(self, grads: Gradients) -> Gradients:

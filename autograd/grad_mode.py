@@ -37,6 +37,24 @@ class GradModeState(threading.local):
 grad_mode_state = GradModeState()
 
 
+class Counter:
+    """How often something rare is under way in all threads together; a cheap first question."""
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *exception: Any) -> None:
+        with self._lock:
+            self.count -= 1
+
+
 def is_grad_enabled() -> bool:
     """Whether operations of this thread are recorded."""
     return grad_mode_state.enabled

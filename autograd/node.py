@@ -6,14 +6,21 @@ import itertools
 import threading
 from collections.abc import Callable
 from sys import getrefcount
-from typing import Any
+from typing import Any, Final
 
 from tritorch.autograd import hooks as _hooks
 from tritorch.autograd.anomaly import anomaly, note_forward
-from tritorch.autograd.grad_mode import grad_mode_state
+from tritorch.autograd.grad_mode import Counter, grad_mode_state
 from tritorch.autograd.hooks import NodeExtras, RemovableHandle
 from tritorch.autograd.protocol import TensorLike, operations
-from tritorch.autograd.saved import FREED, PackedTensor, SavedOutput, raise_modified
+from tritorch.autograd.saved import (
+    FREED,
+    PackedTensor,
+    SavedInput,
+    SavedOutput,
+    check_version,
+    packing,
+)
 
 #: (the node that wants the gradient or None, which of its outputs it is of)
 Edge = tuple["Node | None", int]
@@ -26,20 +33,24 @@ _next_sequence_nr: Callable[[], int] = itertools.count().__next__
 _next_leaf_nr: Callable[[], int] = itertools.count(1 << 62).__next__
 
 
-class RestrictedRuns:
-    """How many runs of the engine are limited by `inputs=` at present, in all threads.
+# Runs of the engine that are limited by `inputs=`: while there is none, which is nearly always, a
+# node need not ask whether an input is wanted.
+restricted_runs = Counter()
 
-    While it is none, which is nearly always, a node need not ask whether an input is wanted.
-    """
-
-    __slots__ = ("count", "lock")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.lock = threading.Lock()
+#: `_versions` of a node that keeps anything but plain tensors
+SPECIAL: Final = -1
+_MASK: Final = (1 << 32) - 1
 
 
-restricted_runs = RestrictedRuns()
+def _versions_of(tensors: tuple[TensorLike, ...]) -> int:
+    if len(tensors) == 1:
+        return tensors[0]._storage.version
+    if len(tensors) == 2:
+        return tensors[0]._storage.version | tensors[1]._storage.version << 32
+    versions = 0
+    for tensor in reversed(tensors):
+        versions = versions << 32 | tensor._storage.version
+    return versions
 
 
 class Node:
@@ -63,7 +74,7 @@ class Node:
         self.output_layouts = output_layouts
         self.sequence_nr = _next_sequence_nr()
         self._saved: tuple[Any, ...] | None = ()
-        self._versions: tuple[int | None, ...] = ()
+        self._versions = 0
         self._extras: NodeExtras | None = None
         if anomaly.enabled:
             note_forward(self)
@@ -83,49 +94,47 @@ class Node:
         return task is None or task.relevant is None or following in task.relevant
 
     # ---- what it keeps
+    # While all are plain tensors, `_saved` has them and `_versions` packs the version of each into
+    # 32 bits of one integer: nothing to allocate, one comparison to check. Else `_versions` is
+    # SPECIAL and `_saved` has None or objects with `unpack(node)`.
     def save(self, *tensors: TensorLike | None) -> None:
         """Keep inputs (or intermediate results) for `apply`, each with the version it has now."""
-        if grad_mode_state.saved_tensor_hooks:
-            self._saved = tuple([self._packed(tensor, False) for tensor in tensors])
-            self._versions = (None,) * len(tensors)
-        else:
+        if packing.count and grad_mode_state.saved_tensor_hooks:
+            self._keep([t if t is None else PackedTensor(t, self, False) for t in tensors])
+            return
+        try:
+            self._versions = _versions_of(tensors)
             self._saved = tensors
-            self._versions = tuple(
-                [None if tensor is None else tensor._storage.version for tensor in tensors]
-            )
+        except AttributeError:
+            self._keep([t if t is None else SavedInput(t) for t in tensors])
 
     def save_outputs(self, *tensors: TensorLike) -> None:
         """Keep own outputs, after they were attached; `unpack` gives them after the inputs."""
-        if grad_mode_state.saved_tensor_hooks:
-            kept = tuple([self._packed(tensor, True) for tensor in tensors])
+        saved: list[Any] = list(self._saved or ())
+        if self._versions != SPECIAL:
+            saved = [SavedInput(tensor) for tensor in saved]
+        if packing.count and grad_mode_state.saved_tensor_hooks:
+            self._keep(saved + [PackedTensor(tensor, self, True) for tensor in tensors])
         else:
-            kept = tuple([SavedOutput(tensor, self) for tensor in tensors])
-        self._saved = (self._saved or ()) + kept
-        self._versions += (None,) * len(kept)
+            self._keep(saved + [SavedOutput(tensor, self) for tensor in tensors])
 
-    def _packed(self, tensor: TensorLike | None, is_output: bool) -> PackedTensor | None:
-        return None if tensor is None else PackedTensor(tensor, self, is_output)
+    def _keep(self, saved: list[Any]) -> None:
+        self._saved = tuple(saved)
+        self._versions = SPECIAL
 
     def unpack(self) -> tuple[Any, ...]:
         """What was kept, inputs first; RuntimeError where one was written to or all were freed."""
         saved = self._saved
         if saved is None:
             raise RuntimeError(FREED)
-        plain = True
-        for tensor, version in zip(saved, self._versions):
-            if version is None:
-                plain = False
-            elif tensor._storage.version != version:
-                node, output_nr = tensor._grad_fn, tensor._output_nr
-                raise_modified(tensor, node, output_nr, tensor._storage.version, version)
-        if plain:
-            return saved
-        return tuple(
-            [
-                entry if entry is None or version is not None else entry.unpack(self)
-                for entry, version in zip(saved, self._versions)
-            ]
-        )
+        versions = self._versions
+        if versions == SPECIAL:
+            return tuple([None if entry is None else entry.unpack(self) for entry in saved])
+        if _versions_of(saved) != versions:
+            for tensor in saved:
+                check_version(tensor, tensor._grad_fn, tensor._output_nr, versions & _MASK)
+                versions >>= 32
+        return saved
 
     def release(self) -> None:
         """Let go of what is kept; a second backward is then an error. Subclasses may add to it."""
@@ -186,7 +195,7 @@ class AccumulateGrad(Node):
         self.output_layouts = (variable._layout,)
         self.sequence_nr = _next_leaf_nr()
         self._saved = ()
-        self._versions = ()
+        self._versions = 0
         self._extras = None
         self.variable = variable
         # Two threads may run backward on graphs that share a leaf.

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from tritorch.autograd.grad_mode import grad_mode_state
+from tritorch.autograd.grad_mode import Counter, grad_mode_state
 from tritorch.autograd.protocol import TensorLike, operations
 
 PackHook = Callable[[TensorLike], Any]
 UnpackHook = Callable[[Any], TensorLike]
+
+# Blocks of `saved_tensors_hooks`: while there is none a node need not look for hooks.
+packing = Counter()
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after "
@@ -31,10 +34,18 @@ def forward_name(node: Any) -> str:
     return re.sub(r"Backward\d*$", "", node.name())
 
 
-def raise_modified(
-    tensor: TensorLike, node: Any, output_nr: int, version: int, expected: int
-) -> NoReturn:
-    """PyTorch's error for a saved tensor that was written to."""
+def check_version(tensor: TensorLike, node: Any, output_nr: int, expected: int) -> None:
+    """PyTorch's error if a saved tensor was written to since.
+
+    Args:
+        tensor: that was saved.
+        node: that made it, for the message; None for a leaf.
+        output_nr: which output of that it is.
+        expected: the version it had.
+    """
+    version = tensor._storage.version
+    if version == expected:
+        return
     layout = tensor._layout
     cuda = "cuda." if layout.device.type == "cuda" else ""
     message = (
@@ -60,6 +71,22 @@ def raise_modified(
     raise RuntimeError(message)
 
 
+class SavedInput:
+    """A tensor kept as it is, where its neighbours are not."""
+
+    __slots__ = ("expected", "tensor")
+
+    def __init__(self, tensor: TensorLike) -> None:
+        self.tensor = tensor
+        self.expected = tensor._storage.version
+
+    def unpack(self, node: Any) -> TensorLike:
+        """The tensor."""
+        tensor = self.tensor
+        check_version(tensor, tensor._grad_fn, tensor._output_nr, self.expected)
+        return tensor
+
+
 class SavedOutput:
     """A node's own output: kept without its history, because output -> node -> output is a circle.
 
@@ -80,11 +107,9 @@ class SavedOutput:
 
     def unpack(self, node: Any) -> TensorLike:
         """The output, with its history while operations are recorded."""
-        alias = self.alias
-        if alias._storage.version != self.expected:
-            owner = self.owner() if self.owner else node
-            raise_modified(alias, owner, self.output_nr, alias._storage.version, self.expected)
-        return self.with_history(node) if grad_mode_state.enabled else alias
+        owner = self.owner() if self.owner else node
+        check_version(self.alias, owner, self.output_nr, self.expected)
+        return self.with_history(node) if grad_mode_state.enabled else self.alias
 
     def with_history(self, node: Any) -> TensorLike:
         """The output as an output of the node."""
@@ -175,8 +200,10 @@ class saved_tensors_hooks:
         if state.saved_tensor_hooks_disabled is not None:
             raise RuntimeError(state.saved_tensor_hooks_disabled)
         state.saved_tensor_hooks += ((self.pack_hook, self.unpack_hook),)
+        packing.__enter__()
 
     def __exit__(self, *exception: Any) -> None:
+        packing.__exit__()
         grad_mode_state.saved_tensor_hooks = grad_mode_state.saved_tensor_hooks[:-1]
 
 
