@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tritorch import triton_api
+import tritorch.triton_api as triton_api
 from tritorch.errors import UnsupportedOperation
 from tritorch.kernel_source import KernelSource
 from tritorch.triton_cpu import cache, llvm

@@ -259,6 +259,8 @@ def _successors(operation: Operation, text: str) -> list[tuple[str, list[Value]]
     sizes: Any = operation.attributes.get("operandSegmentSizes")
     if sizes is None:
         sizes = [len(operation.operands)] if len(labels) == 1 else [0] * len(labels)
+    if not isinstance(sizes, list) or not all(isinstance(size, int) for size in sizes):
+        raise ParseError(f"parse: operandSegmentSizes of {operation.name} is {sizes!r}.")
     sizes = sizes[len(sizes) - len(labels) :]
     start = len(operation.operands) - sum(sizes)
     found = []
