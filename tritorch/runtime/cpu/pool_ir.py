@@ -88,6 +88,7 @@ _TEXT = r"""
 @master_sleeps = internal alias i32, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 19)
 
 declare i64 @syscall(i64, ...)
+declare i32 @sched_yield()
 PAUSE_DECLARATION
 
 define internal void @futex_wait(ptr %word, i32 %value) {
@@ -111,6 +112,21 @@ loop:
   %next = add i64 %i, 1
   %more = icmp ult i64 %next, %count
   br i1 %more, label %loop, label %out
+out:
+  ret void
+}
+
+; One round of a spin loop. Every 32nd offers the core to whoever else is ready: where there are more
+; threads than cores, that is the one waited for (a spinner that a wake-up put on the master's core
+; would keep the master from going on).
+define internal void @breathe(i64 %round) alwaysinline {
+  PAUSE
+  %low = and i64 %round, 31
+  %often = icmp ne i64 %low, 31
+  br i1 %often, label %out, label %offer
+offer:
+  %r = call i32 @sched_yield()
+  br label %out
 out:
   ret void
 }
@@ -172,7 +188,7 @@ spin:
   %new = icmp ne i32 %now, %seen
   br i1 %new, label %wakened, label %pause
 pause:
-  PAUSE
+  call void @breathe(i64 %i)
   %next = add i64 %i, 1
   %more = icmp ult i64 %next, %spins
   br i1 %more, label %spin, label %sleep
@@ -300,7 +316,7 @@ spin:
   %more = icmp ult i64 %next, %spins
   br i1 %more, label %pause, label %sleep
 pause:
-  PAUSE
+  call void @breathe(i64 %i)
   br label %wait
 sleep:
   store atomic i32 1, ptr @master_sleeps seq_cst, align 4
