@@ -116,9 +116,9 @@ out:
   ret void
 }
 
-; One round of a spin loop. Every 32nd offers the core to whoever else is ready: where there are more
-; threads than cores, that is the one waited for (a spinner that a wake-up put on the master's core
-; would keep the master from going on).
+; One round of a spin loop. Every 32nd offers the core to whoever else is ready: where there are
+; more threads than cores, that is the one waited for (a spinner that a wake-up put on the master's
+; core would keep the master from going on).
 define internal void @breathe(i64 %round) alwaysinline {
   PAUSE
   %low = and i64 %round, 31
