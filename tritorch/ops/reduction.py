@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,7 +139,7 @@ def sum(
     dims = normalize_dims("sum", dim, input._layout.ndim)
     (result,) = _sum.run(input, dims, keepdim, kind)
     record_reduction(result, _Sum0 if dim is None else _Sum1, input, dims, keepdim)
-    return result if out is None else out.resize_(*result.shape).copy_(result)  # type: ignore[attr-defined, no-any-return]
+    return finished(result, out)
 
 
 @method("sum_to_size")
@@ -161,3 +162,325 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
             f"sum_to_size: size {list(shape)} is not expandable to size {list(own)}."
         )
     return reshape(result, *shape) if pad else result  # type: ignore[no-any-return]
+
+
+# ---- mean, variance
+
+
+def _float_rule(name: str) -> Callable[[Dtype, Dtype | None], tuple[Dtype, list[Dtype]]]:
+    def rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
+        kind = wanted or dtype
+        if not kind.is_floating_point:
+            which = "Input" if wanted is None else "Optional"
+            raise RuntimeError(
+                f"{name}(): could not infer output dtype. {which} dtype must be either a floating "
+                f"point or complex dtype. Got: {kind}. Pass dtype=, or convert with .float()."
+            )
+        return kind, [kind]
+
+    return rule
+
+
+_mean = Reduction(
+    ReductionKernel("mean", ["x"], lambda x: x, 0, lambda a, b: a + b, lambda acc, n: acc / n),
+    _float_rule("mean"),
+)
+
+
+class MeanBackward(ReduceNode):
+    """The gradient over the count goes to every element."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient / n, expanded."""
+        (g,) = grads
+        count = self.layout.numel // max(g._layout.numel, 1)
+        return (expand(self.spread(g / max(count, 1)), *self.layout.shape),)
+
+
+_Mean0 = node_class(MeanBackward, "MeanBackward0")
+_Mean1 = node_class(MeanBackward, "MeanBackward1")
+
+
+def finished(result: Tensor, out: Tensor | None) -> Tensor:
+    """The result, written into `out=` if there is one."""
+    if out is None:
+        return result
+    return out.resize_(*result._layout.shape).copy_(result)  # type: ignore[attr-defined, no-any-return]
+
+
+@operation("reduction", numpy=np.mean, integers=False)
+def mean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None,
+    out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The mean over `dim` (all dimensions); nan of no elements."""
+    kind = None if dtype is None else resolve_dtype(dtype, "mean")
+    dims = normalize_dims("mean", dim, input._layout.ndim)
+    (result,) = _mean.run(input, dims, keepdim, kind)
+    record_reduction(result, _Mean0 if dim is None else _Mean1, input, dims, keepdim)
+    return finished(result, out)
+
+
+def _welford(a: Any, b: Any) -> Any:
+    """Means and sums of squared differences of two parts. Source: Chan et al., 1979."""
+    mean_a, squares_a, n_a = a
+    mean_b, squares_b, n_b = b
+    n = n_a + n_b
+    share = s.where(n == 0, 0.0, n_b / s.where(n == 0, 1.0, n))
+    delta = mean_b - mean_a
+    return (
+        mean_a + delta * share,
+        squares_a + squares_b + delta * delta * n_a * share,
+        n,
+    )
+
+
+def _two_floats(name: str) -> Callable[[Dtype, Dtype | None], tuple[Dtype, list[Dtype]]]:
+    def rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
+        if not dtype.is_floating_point:
+            raise RuntimeError(
+                f"{name} only support floating point and complex dtypes, got {dtype}. Convert with "
+                ".float()."
+            )
+        return dtype, [dtype, dtype]
+
+    return rule
+
+
+def _variance_kernel(name: str, root: bool) -> ReductionKernel:
+    def finish(mean: Any, squares: Any, count: Any, n: Any, correction: Any) -> Any:
+        variance = squares / s.maximum(n - correction, 0.0)
+        return (s.sqrt(variance) if root else variance), mean
+
+    return ReductionKernel(
+        name, ["x"], lambda x: (x, 0.0 * x, 0.0 * x + 1.0), (0.0, 0.0, 0.0), _welford, finish,
+        scalars=("correction",),
+    )  # fmt: skip
+
+
+_var = Reduction(_variance_kernel("var", False), _two_floats("var"))
+_std = Reduction(_variance_kernel("std", True), _two_floats("std"))
+
+
+class VarBackward0(ReduceNode):
+    """2 / (n - correction) * (x - mean) * g."""
+
+    __slots__ = ("correction",)
+    correction: float
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradients of variance and mean together."""
+        (x,) = self.unpack()
+        g, g_mean = grads
+        total = None
+        count = self.layout.numel // max(_kept(self.layout, self.dims), 1)
+        if g is not None:
+            centred = x - mean(x, self.dims or None, True)
+            scale = 2.0 / (count - self.correction) if count != self.correction else math.inf
+            total = centred * (self.spread(g) * scale)
+        if g_mean is not None:
+            part = expand(self.spread(g_mean / count), *self.layout.shape)
+            total = part if total is None else total + part
+        return (total,)
+
+
+class StdBackward0(ReduceNode):
+    """(x - mean) * g / (std * (n - correction)), 0 where the deviation is 0."""
+
+    __slots__ = ("correction",)
+    correction: float
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradients of deviation and mean together."""
+        x, deviation = self.unpack()
+        g, g_mean = grads
+        total = None
+        count = self.layout.numel // max(_kept(self.layout, self.dims), 1)
+        if g is not None:
+            centred = x - mean(x, self.dims or None, True)
+            scaled = (g / (deviation * (count - self.correction))).masked_fill(deviation == 0, 0)
+            total = centred * self.spread(scaled)
+        if g_mean is not None:
+            part = expand(self.spread(g_mean / count), *self.layout.shape)
+            total = part if total is None else total + part
+        return (total,)
+
+
+def _kept(layout: Layout, dims: Dims) -> int:
+    """The number of elements that stay."""
+    count = 1
+    for d, size in enumerate(layout.shape):
+        if dims and d not in dims:
+            count *= size
+    return count
+
+
+def _moments(
+    reduction: Reduction, node_type: Any, input: Tensor, dim: Any, unbiased: Any, correction: Any,
+    keepdim: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    if isinstance(dim, bool):  # var(x, False) means unbiased=False
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    name = reduction.kernel.name
+    dims = normalize_dims(name, dim, input._layout.ndim)
+    result, average = reduction.run(input, dims, keepdim, None, correction=float(correction))
+    if input._requires_grad and mode.enabled:
+        node = node_type((edge(input),), (result._layout, average._layout))
+        node.dims, node.keepdim, node.layout = dims, keepdim, input._layout
+        node.correction = float(correction)
+        node.save(input)
+        for number, output in enumerate((result, average)):
+            output._grad_fn, output._requires_grad, output._output_nr = node, True, number
+        if node_type is StdBackward0:
+            node.save_outputs(result)
+    return result, average
+
+
+@operation("reduction", numpy=lambda x, **o: np.var(x, ddof=1, **o), integers=False)
+def var(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The variance over `dim`, divided by n - correction (1)."""
+    return finished(
+        _moments(_var, VarBackward0, input, dim, unbiased, correction, keepdim)[0], out
+    )
+
+
+@operation("reduction", numpy=lambda x, **o: np.std(x, ddof=1, **o), integers=False)
+def std(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None, out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The standard deviation over `dim`, divided by n - correction (1)."""
+    return finished(
+        _moments(_std, StdBackward0, input, dim, unbiased, correction, keepdim)[0], out
+    )
+
+
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Variance and mean, in one pass."""
+    return _moments(_var, VarBackward0, input, dim, unbiased, correction, keepdim)
+
+
+def std_mean(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Standard deviation and mean, in one pass."""
+    return _moments(_std, StdBackward0, input, dim, unbiased, correction, keepdim)
+
+
+# ---- products
+
+
+_prod = Reduction(
+    ReductionKernel("prod", ["x"], lambda x: x, 1, lambda a, b: a * b), _sum_rule
+)
+
+
+class ProdBackward(ReduceNode):
+    """The product of the other elements, exact where some are zero."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Products from the left and from the right of each element."""
+        (x,) = self.unpack()
+        (g,) = grads
+        from tritorch.ops.scan import exclusive_product
+        from tritorch.ops.views import reshape
+
+        if not self.dims:
+            others = reshape(exclusive_product(reshape(x, -1), 0), *x._layout.shape)
+        else:
+            others = exclusive_product(x, self.dims[0])
+        return (others * self.spread(g),)
+
+
+_Prod0 = node_class(ProdBackward, "ProdBackward0")
+_Prod1 = node_class(ProdBackward, "ProdBackward1")
+
+
+@operation("reduction", numpy=np.prod)
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """The product over `dim` (all dimensions)."""
+    kind = None if dtype is None else resolve_dtype(dtype, "prod")
+    dims = normalize_dims("prod", dim, input._layout.ndim)
+    (result,) = _prod.run(input, dims, keepdim, kind)
+    node = record_reduction(result, _Prod0 if dim is None else _Prod1, input, dims, keepdim)
+    if node is not None:
+        node.save(input)
+    return result
+
+
+# ---- truth and counting
+
+
+def _bool_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
+    return dtype, [dtypes.bool]
+
+
+def _count_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
+    return dtype, [dtypes.int64]
+
+
+_any = Reduction(
+    ReductionKernel("any", ["x"], lambda x: x != 0, 0, lambda a, b: a | b), _bool_rule
+)
+_all = Reduction(
+    ReductionKernel("all", ["x"], lambda x: x != 0, 1, lambda a, b: a & b), _bool_rule
+)
+_count = Reduction(
+    ReductionKernel(
+        "count_nonzero", ["x"], lambda x: s.cast(x != 0, dtypes.int64), 0, lambda a, b: a + b
+    ),
+    _count_rule,
+)
+
+
+@operation("reduction", numpy=np.any, differentiable=False)
+def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether an element is nonzero."""
+    return _any.run(input, normalize_dims("any", dim, input._layout.ndim), keepdim)[0]
+
+
+@operation("reduction", numpy=np.all, differentiable=False)
+def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements are nonzero."""
+    return _all.run(input, normalize_dims("all", dim, input._layout.ndim), keepdim)[0]
+
+
+@operation("reduction", differentiable=False, register=False)
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many elements are nonzero."""
+    return _count.run(input, normalize_dims("count_nonzero", dim, input._layout.ndim), False)[0]
+
+
+@operation("reduction", numpy=np.nansum)
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum of what is not nan."""
+    from tritorch.ops.comparison import masked_fill
+    from tritorch.ops.elementary import isnan
+
+    return sum(masked_fill(input, isnan(input), 0), dim, keepdim, dtype=dtype)
+
+
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The mean of what is not nan."""
+    from tritorch.ops.comparison import logical_not
+    from tritorch.ops.elementary import isnan
+
+    return nansum(input, dim, keepdim) / sum(logical_not(isnan(input)), dim, keepdim)
+
+
+method("nanmean")(nanmean)

@@ -1,0 +1,518 @@
+"""Reading and writing through index tensors and masks: gather, scatter, index_*, nonzero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tritorch import dtypes
+from tritorch.autograd import inplace
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.autograd.node import Node
+from tritorch.kernels.templates import indexing as kernels
+from tritorch.layout import Layout, normalize_dim
+from tritorch.ops.declare import method, operation
+from tritorch.ops.dispatch import Plans
+from tritorch.ops.memory import contiguous, dense, duplicate, fill
+from tritorch.ops.promotion import NUMBERS
+from tritorch.ops.views import expand, reshape
+from tritorch.tensor import Tensor, empty
+
+Indices = Sequence[Tensor | None]
+
+# ---- launches without history
+
+
+def _layouts(indices: Indices) -> tuple[Layout | None, ...]:
+    return tuple([None if i is None else i._layout for i in indices])
+
+
+_reads = Plans(lambda key: kernels.plan_index(*key))
+_writes = Plans(lambda key: kernels.plan_index_put(key[0], key[1], key[2], mode=key[3]))
+_gathers = Plans(lambda key: kernels.plan_gather(*key))
+_scatters = Plans(lambda key: kernels.plan_scatter(*key[:4], mode=key[4]))
+
+
+def _read(x: Tensor, indices: Indices) -> Tensor:
+    plan = _reads[x._layout, _layouts(indices)]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, x._address, *[i._address for i in indices if i is not None])
+    return result
+
+
+def _write(x: Tensor, indices: Indices, values: Tensor, how: str) -> None:
+    plan = _writes[x._layout, _layouts(indices), values._layout, how]
+    plan.launch(x._address, *[i._address for i in indices if i is not None], values._address)
+
+
+def _scatter_raw(x: Tensor, dim: int, index: Tensor, source: Tensor, how: str) -> None:
+    plan = _scatters[x._layout, dim, index._layout, source._layout, how]
+    plan.launch(x._address, index._address, source._address)
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    result = empty(Layout.contiguous(like._layout.dtype, shape, like._layout.device))
+    fill(result, 0)
+    return result
+
+
+def _fresh(x: Tensor) -> Tensor:
+    """A copy without history, to be written into."""
+    return duplicate(x, dense(x._layout))
+
+
+# ---- advanced indexing
+
+
+class IndexNode(Node):
+    """What the nodes of indexing keep: the shape of the input, how many dimensions are skipped."""
+
+    __slots__ = ("places", "shape")
+    shape: tuple[int, ...]
+    #: per leading dimension whether an index stands there
+    places: tuple[bool, ...]
+
+    def indices(self, saved: Sequence[Any]) -> list[Any]:
+        """The saved index tensors, None where a dimension is not indexed."""
+        following = iter(saved)
+        return [next(following) if there else None for there in self.places]
+
+
+class IndexBackward0(IndexNode):
+    """The gradient is added where the elements came from."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Zeros plus the gradient at the indices."""
+        (g,) = grads
+        indices = self.indices(self.unpack())
+        return (index_put(_zeros(self.shape, g), indices, g, accumulate=True),)
+
+
+def index(input: Tensor, indices: Indices) -> Tensor:
+    """input[indices]: an integer tensor or None per leading dimension."""
+    result = _read(input, indices)
+    if input._requires_grad and mode.enabled:
+        node = IndexBackward0((edge(input),), (result._layout,))
+        node.shape = input._layout.shape
+        node.places = tuple([i is not None for i in indices])
+        node.save(*[i for i in indices if i is not None])
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+class IndexPutBackward0(IndexNode):
+    """The gradient passes where nothing was written; what was written gets it from there."""
+
+    __slots__ = ("how",)
+    how: str
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """(gradient of what was written to, gradient of the values)."""
+        (g,) = grads
+        indices = self.indices(self.unpack())
+        own = values = None
+        if self.needs(0):
+            own = g if self.how == "add" else index_put(g, indices, _zeros((), g))
+        if self.needs(1):
+            values = index(g, indices)
+        return own, values
+
+
+def _put_node(
+    target: Tensor, result: Tensor, indices: Indices, values: Tensor, how: str
+) -> IndexPutBackward0 | None:
+    if not ((target._requires_grad or values._requires_grad) and mode.enabled):
+        return None
+    node = IndexPutBackward0((edge(target), edge(values)), (result._layout,))
+    node.shape, node.how = target._layout.shape, how
+    node.places = tuple([i is not None for i in indices])
+    node.save(*[i for i in indices if i is not None])
+    return node
+
+
+def _values(x: Tensor, values: Any) -> Tensor:
+    if not isinstance(values, Tensor):
+        from tritorch.ops.creation import tensor
+
+        return tensor(values, dtype=x._layout.dtype, device=x._layout.device)
+    return values
+
+
+@method("index_put")
+def index_put(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
+    """A copy of input with values written (or added) at the indices."""
+    indices = converted_indices(input, indices)
+    how, values = "add" if accumulate else "set", _values(input, values)
+    result = _fresh(input)
+    _write(result, indices, values, how)
+    node = _put_node(input, result, indices, values, how)
+    if node is not None:
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+@method("index_put_")
+def index_put_(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
+    """Write (or add) values at the indices."""
+    indices = converted_indices(input, indices)
+    how, values = "add" if accumulate else "set", _values(input, values)
+    inplace.check_inplace(input, bool(values._requires_grad))
+    node = _put_node(input, input, indices, values, how)
+    if values._storage is input._storage:
+        values = duplicate(values, dense(values._layout))
+    _write(input, indices, values, how)
+    input._storage.version += 1
+    if node is not None:
+        inplace.rebase_history(input, node)
+    return input
+
+
+def converted_indices(input: Tensor, indices: Indices) -> list[Tensor | None]:
+    """Masks become the index tensors of their true elements."""
+    result: list[Tensor | None] = []
+    for entry in indices:
+        if entry is not None and entry._layout.dtype in (dtypes.bool, dtypes.uint8):
+            result += nonzero(entry, as_tuple=True)
+        else:
+            result.append(entry)
+    return result
+
+
+# ---- along a dimension
+
+
+class GatherBackward0(Node):
+    """The gradient is added where the elements came from."""
+
+    __slots__ = ("dim", "shape")
+    dim: int
+    shape: tuple[int, ...]
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """scatter_add into zeros."""
+        (index,) = self.unpack()
+        (g,) = grads
+        return (scatter_add(_zeros(self.shape, g), self.dim, index, g),)
+
+
+@operation("index", register=False)
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """result[i, j, k] = input[index[i, j, k], j, k] (for dim 0)."""
+    dim = normalize_dim("gather", dim, input._layout.ndim)
+    plan = _gathers[input._layout, dim, index._layout]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, input._address, index._address)
+    if input._requires_grad and mode.enabled:
+        node = GatherBackward0((edge(input),), (result._layout,))
+        node.dim, node.shape = dim, input._layout.shape
+        node.save(index)
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+class ScatterBackward0(Node):
+    """Set: nothing passes where was written. Add: everything passes."""
+
+    __slots__ = ("dim", "how")
+    dim: int
+    how: str
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """(gradient of what was written to, gradient of the source)."""
+        (index,) = self.unpack()
+        (g,) = grads
+        own = source = None
+        if self.needs(0):
+            own = g if self.how == "add" else scatter(g, self.dim, index, 0)
+        if len(self.next_functions) > 1 and self.needs(1):
+            source = gather(g, self.dim, index)
+        return (own, source) if len(self.next_functions) > 1 else (own,)
+
+
+def _source(x: Tensor, index: Tensor, src: Any) -> Tensor:
+    if src.__class__ in NUMBERS:
+        one = empty(Layout.contiguous(x._layout.dtype, (), x._layout.device))
+        fill(one, src)
+        return expand(one, *index._layout.shape)  # type: ignore[no-any-return]
+    if src._layout.dtype is not x._layout.dtype:
+        raise RuntimeError(
+            f"scatter(): Expected self.dtype to be equal to src.dtype, got {x._layout.dtype} and "
+            f"{src._layout.dtype}. Cast one of them."
+        )
+    return src  # type: ignore[no-any-return]
+
+
+_MODES = {
+    None: "set", "add": "add", "multiply": "multiply", "sum": "add", "prod": "multiply",
+    "amax": "amax", "amin": "amin",
+}  # fmt: skip
+
+
+def _scatter_node(
+    input: Tensor, result: Tensor, dim: int, index: Tensor, source: Tensor, how: str
+) -> ScatterBackward0 | None:
+    if not ((input._requires_grad or source._requires_grad) and mode.enabled):
+        return None
+    if how not in ("set", "add"):
+        raise NotImplementedError(f"scatter: no gradient for reduce={how!r}. Use detach().")
+    node = ScatterBackward0((edge(input), edge(source)), (result._layout,))
+    node.dim, node.how = dim, how
+    node.save(index)
+    return node
+
+
+def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> Tensor:
+    dim = normalize_dim("scatter", dim, input._layout.ndim)
+    source = _source(input, index, src)
+    result = _fresh(input)
+    _scatter_raw(result, dim, index, source, how)
+    node = _scatter_node(input, result, dim, index, source, how)
+    if node is not None:
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+def _scattered_(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> Tensor:
+    dim = normalize_dim("scatter_", dim, input._layout.ndim)
+    source = _source(input, index, src)
+    inplace.check_inplace(input, bool(source._requires_grad))
+    node = _scatter_node(input, input, dim, index, source, how)
+    _scatter_raw(input, dim, index, source, how)
+    input._storage.version += 1
+    if node is not None:
+        inplace.rebase_history(input, node)
+    return input
+
+
+def _src(src: Any, value: Any) -> Any:
+    if (src is None) == (value is None):
+        raise TypeError("scatter: give either src or value.")
+    return value if src is None else src
+
+
+@method("scatter")
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
+    """A copy of input with result[index[i, j, k], j, k] = src[i, j, k] (for dim 0)."""
+    return _scattered(input, dim, index, _src(src, value), _MODES[reduce])
+
+
+@method("scatter_")
+def scatter_(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
+    """In-place version of `scatter`."""
+    return _scattered_(input, dim, index, _src(src, value), _MODES[reduce])
+
+
+@method("scatter_add")
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy of input with src[i, j, k] added at [index[i, j, k], j, k] (for dim 0)."""
+    return _scattered(input, dim, index, src, "add")
+
+
+@method("scatter_add_")
+def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """In-place version of `scatter_add`."""
+    return _scattered_(input, dim, index, src, "add")
+
+
+@method("scatter_reduce")
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """A copy of input in which src meets what stands at the index: sum, prod, mean, amax or amin."""
+    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
+        raise RuntimeError(
+            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}."
+        )
+    start = input
+    if not include_self:
+        limits = {"sum": 0, "mean": 0, "prod": 1, "amax": _limit(input, False), "amin": _limit(input, True)}
+        start = scatter(input, dim, index, limits[reduce])
+    if reduce != "mean":
+        return _scattered(start, dim, index, src, _MODES[reduce])
+    total = scatter_add(start, dim, index, src)
+    ones = _zeros(src._layout.shape, src)
+    fill(ones, 1)
+    count = _zeros(input._layout.shape, input)
+    if include_self:
+        fill(count, 1)
+    count = scatter_add(count, dim, index, ones).clamp(min=1)  # type: ignore[attr-defined]
+    if input._layout.dtype.is_floating_point:
+        return total / count  # type: ignore[operator, no-any-return]
+    return total // count  # type: ignore[operator, no-any-return]
+
+
+def _limit(x: Tensor, upper: bool) -> Any:
+    kind = x._layout.dtype
+    if kind.is_floating_point:
+        return float("inf") if upper else float("-inf")
+    limits = np.iinfo(kind.numpy)
+    return int(limits.max if upper else limits.min)
+
+
+def scatter_zeros(g: Tensor, layout: Layout, dim: int, index: Tensor) -> Tensor:
+    """Zeros of a layout's shape with g written at the index along a dimension."""
+    return scatter(_zeros(layout.shape, g), dim, index, g)  # type: ignore[no-any-return]
+
+
+@method("take_along_dim")
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """`gather` with broadcasting; of all elements in one row without `dim`."""
+    if dim is None:
+        return gather(reshape(input, -1), 0, reshape(indices, -1))  # type: ignore[no-any-return]
+    dim = normalize_dim("take_along_dim", dim, input._layout.ndim)
+    own, other = list(input._layout.shape), list(indices._layout.shape)
+    for d in range(len(own)):
+        if d != dim:
+            own[d] = other[d] = max(own[d], other[d])
+    return gather(expand(input, *own), dim, expand(indices, *other))  # type: ignore[no-any-return]
+
+
+@method("index_select")
+def index_select(input: Tensor, dim: int, index_: Tensor) -> Tensor:
+    """The slices of a dimension at the indices."""
+    dim = normalize_dim("index_select", dim, input._layout.ndim)
+    if index_._layout.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if not input._layout.ndim:
+        return reshape(index(reshape(input, 1), [reshape(index_, -1)]), ())  # type: ignore[no-any-return]
+    if not index_._layout.ndim:
+        index_ = reshape(index_, 1)
+    return index(input, [*[None] * dim, index_])
+
+
+def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
+    dim = normalize_dim("index", dim, input._layout.ndim)
+    return [*[None] * dim, reshape(index_, -1)]
+
+
+@method("index_add")
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """A copy of input with slices of source added at the indices."""
+    scaled = source if alpha == 1 else source * alpha  # type: ignore[operator]
+    return index_put(input, _along(dim, input, index), scaled, accumulate=True)  # type: ignore[no-any-return]
+
+
+@method("index_add_")
+def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """In-place version of `index_add`."""
+    scaled = source if alpha == 1 else source * alpha  # type: ignore[operator]
+    return index_put_(input, _along(dim, input, index), scaled, accumulate=True)  # type: ignore[no-any-return]
+
+
+@method("index_copy")
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """A copy of input with slices of source written at the indices."""
+    return index_put(input, _along(dim, input, index), source)  # type: ignore[no-any-return]
+
+
+@method("index_copy_")
+def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """In-place version of `index_copy`."""
+    return index_put_(input, _along(dim, input, index), source)  # type: ignore[no-any-return]
+
+
+@method("index_fill")
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """A copy of input with a number in the slices at the indices."""
+    return index_put(input, _along(dim, input, index), value)  # type: ignore[no-any-return]
+
+
+@method("index_fill_")
+def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """In-place version of `index_fill`."""
+    return index_put_(input, _along(dim, input, index), value)  # type: ignore[no-any-return]
+
+
+@method("take")
+def take(input: Tensor, index_: Tensor) -> Tensor:
+    """The elements at row-major positions."""
+    return index(reshape(contiguous(input), -1), [index_])
+
+
+# ---- masks
+
+
+def flat_nonzero(input: Tensor) -> Tensor:
+    """Row-major positions of the nonzero elements."""
+    from tritorch.ops.creation import arange
+    from tritorch.ops.scan import cumsum
+
+    layout = input._layout
+    mask = reshape(input, -1) != 0
+    device = layout.device
+    if not layout.numel:
+        return empty(Layout.contiguous(dtypes.int64, (0,), device))
+    ranks = cumsum(mask, 0)
+    count = int(ranks[-1])
+    # Each true element goes to its rank; all others to one place too many.
+    places = (ranks - 1).masked_fill(~mask, count)
+    found = empty(Layout.contiguous(dtypes.int64, (count + 1,), device))
+    _write(found, [places], arange(layout.numel, device=device), "set")
+    return found[:count]  # type: ignore[index, no-any-return]
+
+
+@method("nonzero")
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """The indices of nonzero elements: a row each, or with `as_tuple` a tensor per dimension."""
+    from tritorch.ops.joining import stack
+
+    shape = input._layout.shape
+    flat = flat_nonzero(input.detach())
+    columns: list[Tensor] = []
+    for size in reversed(shape):
+        columns.append(flat % size if size else flat)  # type: ignore[operator]
+        flat = flat // size if size else flat  # type: ignore[operator]
+    columns.reverse()
+    if as_tuple:
+        return tuple(columns) if shape else (flat,)
+    if not shape:
+        return empty(Layout.contiguous(dtypes.int64, (flat.numel(), 0), input._layout.device))
+    return stack(columns, 1)
+
+
+def argwhere(input: Tensor) -> Tensor:
+    """The indices of nonzero elements, a row each."""
+    return nonzero(input)  # type: ignore[no-any-return]
+
+
+method("argwhere")(argwhere)
+
+
+@method("masked_select")
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where the mask holds, in one row."""
+    from tritorch.ops.views import broadcast_tensors
+
+    if mask._layout.dtype is not dtypes.bool:
+        raise RuntimeError(
+            f"masked_select: expected BoolTensor for mask, got {mask._layout.dtype}. Use .bool()."
+        )
+    input, mask = broadcast_tensors(input, mask)
+    return index(reshape(input, -1), [flat_nonzero(mask)])
+
+
+@method("masked_scatter")
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """A copy of input with the elements of source written, in order, where the mask holds."""
+    places = flat_nonzero(expand(mask, *input._layout.shape))
+    values = reshape(source, -1)[: places.numel()]
+    return reshape(index_put(reshape(input, -1), [places], values), *input._layout.shape)  # type: ignore[no-any-return]
+
+
+@method("masked_scatter_")
+def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """In-place version of `masked_scatter`."""
+    return input.copy_(masked_scatter(input, mask, source))  # type: ignore[attr-defined, no-any-return]
+
+
