@@ -11,11 +11,13 @@ import gc
 import hashlib
 import linecache
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,15 @@ _LOCK = threading.RLock()
 
 @cache
 def triton_version() -> str:
-    """Triton's version, read from the installed distribution (no import of Triton)."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    for distribution in ("triton", "pytorch-triton"):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
+    """The version, read from Triton's source: no import of it, nor of importlib.metadata (40 ms)."""
+    found = find_spec("triton")
+    if found is None or found.origin is None:
+        raise CompileError("compile: Triton is not installed. Run pip install triton.")
+    match = re.search(
+        r"^__version__ = ['\"](.+)['\"]", Path(found.origin).read_text(), re.MULTILINE
+    )
+    if match:
+        return match[1]
     import triton
 
     return str(triton.__version__)

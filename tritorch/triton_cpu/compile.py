@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tritorch.triton_api as triton_api
 from tritorch.errors import UnsupportedOperation
 from tritorch.kernel_source import KernelSource
 from tritorch.triton_cpu import cache, llvm
-from tritorch.triton_cpu.ir import Type
-from tritorch.triton_cpu.parser import parse_module
 from tritorch.triton_cpu.target import CPUTarget, host
+
+if TYPE_CHECKING:
+    from tritorch.triton_cpu.ir import Type
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,16 @@ def generate_llvm(
     The types are the signature's. Without one, or where a host tensor descriptor has become a
     pointer, its shape and its strides, they are what Triton IR says, which has no signs.
     """
+    # A warm process generates nothing, so these wait.
+    from tritorch.triton_cpu.codegen import generate
+    from tritorch.triton_cpu.parser import parse_module
+
     functions = parse_module(text, name)
     types, _ = triton_api.split_signature(signature or {})
     parameter_types = tuple(types.values())
     if signature is None or any(kind.startswith("tensordesc") for kind in parameter_types):
         arguments = functions[0].regions[0][0].arguments
         parameter_types = tuple(_slot_type(argument.type) for argument in arguments)
-    from tritorch.triton_cpu.codegen import generate  # a warm process generates nothing
-
     try:
         return generate(functions, target, name), parameter_types
     except UnsupportedOperation as error:

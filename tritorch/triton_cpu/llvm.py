@@ -32,9 +32,9 @@ def binding() -> Any:
 
 
 def binding_version() -> str:
-    from importlib.metadata import version
+    import llvmlite
 
-    return version("llvmlite")
+    return str(llvmlite.__version__)
 
 
 def _parse(text: str, target: CPUTarget, name: str) -> Any:
@@ -103,10 +103,13 @@ def _jit() -> Any:
     return binding().create_lljit_compiler(host().machine())
 
 
-def load_object(object_code: bytes, names: Iterable[str]) -> dict[str, int]:
+def load_object(
+    object_code: bytes, names: Iterable[str], symbols: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """Link an object into this process, for good; gives the addresses of the functions `names`.
 
-    Unknown symbols are looked up among the supplied ones and then in the process (libc, libm).
+    Symbols that it refers to are looked up in `symbols`, among the supplied ones, and then in the
+    process (libc, libm).
     """
     from tritorch.triton_cpu.support import support_symbols
 
@@ -117,7 +120,7 @@ def load_object(object_code: bytes, names: Iterable[str]) -> dict[str, int]:
         if {name.decode() for name in mentioned} - _SUPPLIED.keys() - set(names):
             for name, address in support_symbols().items():
                 _SUPPLIED.setdefault(name, address)
-        return _link(llvm, object_code, names, _SUPPLIED)
+        return _link(llvm, object_code, names, {**_SUPPLIED, **(symbols or {})})
 
 
 def _link(
