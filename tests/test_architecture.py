@@ -29,8 +29,6 @@ FLOORS = {
     "tritorch.printing": 4,
     "tritorch.indexing": 4,
     "tritorch.serialization": 4,
-    "tritorch.autograd.gradcheck": 4.5,
-    "tritorch.autograd.functional": 4.5,
     "tritorch.nn": 5,
     "tritorch.optim": 5,
     "tritorch.utils": 5,
