@@ -29,7 +29,7 @@ _LOCK = threading.RLock()
 
 @cache
 def triton_version() -> str:
-    """The version, read from Triton's source: no import of it, nor of importlib.metadata (40 ms)."""
+    """The version, read from Triton's source; importing it or importlib.metadata takes longer."""
     found = find_spec("triton")
     if found is None or found.origin is None:
         raise CompileError("compile: Triton is not installed. Run pip install triton.")

@@ -137,7 +137,7 @@ def check(x_ptr, BLOCK: tl.constexpr):
     values = np.ones(8, np.int32)
     launch((1,), values)
     values[3] = -1
-    with pytest.raises(DeviceAssertError, match="check: .*all positive"):
+    with pytest.raises(DeviceAssertError, match=r"check: .*all positive"):
         launch((1,), values)
     values[3] = 1
     launch((1,), values)

@@ -65,9 +65,10 @@ class Launcher:
         self.name = kernel.name
         self._types = kernel.parameter_types
         self._format = struct.Struct("<4i" + "".join(map(slot_format, self._types)))
-        self._function = _PROTOTYPE(
-            llvm.load_object(kernel.object_code, [kernel.name])[kernel.name]
-        )
+        # Its own support functions, though the runtime may have supplied others: it asks them
+        # for failed assertions.
+        loaded = llvm.load_object(kernel.object_code, [kernel.name], support.support_symbols())
+        self._function = _PROTOTYPE(loaded[kernel.name])
 
     def __call__(self, grid: Sequence[int], *values: Any) -> None:
         x, y, z = (*grid, 1, 1)[:3]
