@@ -1,10 +1,10 @@
 """Reverse-mode differentiation: the names of `torch.autograd`.
 
 The graph itself knows tensors by protocol only (`tritorch.autograd.protocol`); `gradcheck` and
-`functional` use the public tensor API.
+`functional` use what tensors offer in public.
 """
 
-from tritorch.autograd import function, graph
+from tritorch.autograd import function, functional, graph
 from tritorch.autograd.anomaly import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
@@ -23,10 +23,12 @@ from tritorch.autograd.grad_mode import (
     no_grad,
     set_grad_enabled,
 )
+from tritorch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from tritorch.autograd.node import Node
 
 __all__ = [
     "Function",
+    "GradcheckError",
     "GradientEdge",
     "Node",
     "attach",
@@ -35,8 +37,11 @@ __all__ = [
     "edge",
     "enable_grad",
     "function",
+    "functional",
     "grad",
     "grad_mode_state",
+    "gradcheck",
+    "gradgradcheck",
     "graph",
     "inference_mode",
     "is_anomaly_check_nan_enabled",

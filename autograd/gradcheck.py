@@ -413,6 +413,5 @@ def _check_undefined(
             if gradient is not None and np.any(_host(gradient) != 0):
                 raise GradcheckError(
                     "Expected all input grads to be undefined or zero when all output grads are "
-                    "undefined or zero. Please look at 'Notes about undefined output gradients' in "
-                    '"tools/autograd/derivatives.yaml"'
+                    "undefined or zero."
                 )
