@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from tritorch.errors import DeviceAssertError
 from tritorch.runtime.cpu import launcher_ir
+from tritorch.runtime.cpu import pool as pool_module
 from tritorch.runtime.cpu.launcher import bind
 from tritorch.runtime.cpu.launcher_ir import PARALLEL_NS
 from tritorch.runtime.cpu.pool import pool
+from tritorch.runtime.cpu.pool_ir import WAKE_NS
 
 LONG = 1e9
 
@@ -291,15 +293,30 @@ def test_long_launches_release_the_interpreter(make_kernel, threads):
     assert sums[0] == 100_000_000
 
 
-@pytest.mark.parametrize(("work", "parallel"), [(PARALLEL_NS, 0), (PARALLEL_NS + 1, 1)])
-def test_the_estimate_of_work_decides(make_kernel, threads, work, parallel):
+@pytest.mark.parametrize(
+    ("work", "awake", "parallel"),
+    [
+        (PARALLEL_NS, True, False),
+        (PARALLEL_NS + 1, True, True),
+        (WAKE_NS - 1, False, False),
+        (WAKE_NS, False, True),
+    ],
+)
+def test_the_estimate_of_work_decides(make_kernel, threads, monkeypatch, work, awake, parallel):
+    pool().stop()
+    monkeypatch.setattr(pool_module, "WORKER_SPIN_US", 1e7 if awake else 0)
     threads(2)
-    launch, sums = spinning(make_kernel, 1000, 1, work)
-    jobs = pool().state.parallel_jobs
-    for _ in range(10):
+    try:
+        pool().start()
+        while not awake and pool().state.sleepers == 0:
+            time.sleep(0.001)
+        launch, sums = spinning(make_kernel, 1000, 1, work)
+        jobs = pool().state.parallel_jobs
         launch(ctypes.addressof(sums))
-    assert pool().state.parallel_jobs - jobs == 10 * parallel
-    assert list(sums) == [10] * 1000
+        assert pool().state.parallel_jobs - jobs == parallel
+        assert list(sums) == [1] * 1000
+    finally:
+        pool().stop()
 
 
 def test_without_an_estimate_launches_are_measured(make_kernel, threads):

@@ -95,10 +95,11 @@ def bind(
         grid: up to three counts of programs; a product of 0 launches nothing.
         values: one for each entry of the kernel's signature: a number (fixed for all launches; an
             address where the type is a pointer) or None (dynamic).
-        work: estimated nanoseconds of all programs on one thread. A launch of more than 40 us
-            (`PARALLEL_NS`) and more than one program runs on the pool, without the GIL; a shorter
-            one at once on the calling thread. None: the first three launches are timed (their
-            first programs, so that a long first launch is parallel all the same) and decide.
+        work: estimated nanoseconds of all programs on one thread. Up to 10 us (`PARALLEL_NS`) the
+            launch runs at once on the calling thread; longer ones run without the GIL and are
+            shared with workers that are awake; from 40 us on (`WAKE_NS`) sleeping ones are woken.
+            None, the best choice unless the work is known: the first three launches are timed (by
+            their first programs, so that a long first launch is parallel all the same).
 
     Raises:
         ValueError: a grid or a number of values that does not fit.
@@ -130,7 +131,7 @@ def bind(
         dynamic=len(parameters),
         mode=launcher_ir.MEASURE,
         samples=SAMPLES,
-        least_ns=(1 << 63) - 1,
+        work=(1 << 63) - 1,
     )
     if work is not None:
         _decide(header, work)
@@ -140,6 +141,7 @@ def bind(
 def _decide(header: Header, work: float) -> None:
     header.mode = launcher_ir.PARALLEL if work > PARALLEL_NS else launcher_ir.SERIAL
     per_program = max(work / max(header.programs, 1), 1e-3)
+    header.work = min(int(work), 1 << 62)
     header.grain = max(1, min(int(CHUNK_NS / per_program), MAX_PROGRAMS))
 
 

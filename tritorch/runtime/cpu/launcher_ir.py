@@ -17,8 +17,8 @@ import ctypes
 SERIAL, PARALLEL, MEASURE = 0, 1, 2
 #: Launches that MEASURE looks at before it settles; the least of them counts (the first is cold).
 SAMPLES = 3
-#: A job longer than this is worth waking other threads for.
-PARALLEL_NS = 40_000
+#: A job longer than this is offered to the pool; from pool_ir.WAKE_NS on it also wakes threads.
+PARALLEL_NS = 10_000
 #: Chunks are at least this long, so that claiming them does not show.
 CHUNK_NS = 4_000
 
@@ -39,7 +39,7 @@ class Header(ctypes.Structure):
         ("dynamic", ctypes.c_int64),  # number of dynamic arguments
         ("mode", ctypes.c_int32),
         ("samples", ctypes.c_int32),
-        ("least_ns", ctypes.c_int64),
+        ("work", ctypes.c_int64),  # nanoseconds of all programs on one thread, the least measured
     )
 
 
@@ -94,6 +94,8 @@ declare void @PyEval_RestoreThread(ptr)
 declare i32 @clock_gettime(i32, ptr)
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
+declare double @llvm.minnum.f64(double, double)
+declare double @llvm.maxnum.f64(double, double)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
 define internal i64 @nanoseconds() {
@@ -215,7 +217,7 @@ bad:
 
 ; Offer the programs from %from on to the pool, without the GIL; false with an exception.
 define internal i1 @run_released(ptr %function, ptr %frame, i64 %from, i64 %end,
-                                 i64 %grain) noinline {
+                                 i64 %grain, i64 %work) noinline {
 entry:
   %started = load atomic i32, ptr @started acquire, align 4
   %ready = icmp ne i32 %started, 0
@@ -230,7 +232,8 @@ started_now:
   br label %run
 run:
   %state = call ptr @PyEval_SaveThread()
-  call void @tritorch_pool_run(ptr %function, ptr %frame, i64 %from, i64 %end, i64 %grain)
+  call void @tritorch_pool_run(ptr %function, ptr %frame, i64 %from, i64 %end, i64 %grain,
+                               i64 %work)
   call void @PyEval_RestoreThread(ptr %state)
   ret i1 true
 failed:
@@ -245,7 +248,7 @@ entry:
   %grain_field = getelementptr %Header, ptr %header, i64 0, i32 2
   %mode_field = getelementptr %Header, ptr %header, i64 0, i32 7
   %samples_field = getelementptr %Header, ptr %header, i64 0, i32 8
-  %least_field = getelementptr %Header, ptr %header, i64 0, i32 9
+  %work_field = getelementptr %Header, ptr %header, i64 0, i32 9
   %function = load ptr, ptr %entry_field, align 8
   %programs = load i64, ptr %programs_field, align 8
   ; A 32nd of the programs, at most 64: one alone would be lost in the clock's own time.
@@ -256,17 +259,24 @@ entry:
   call void %function(ptr %frame, i64 0, i64 %some)
   %after = call i64 @nanoseconds()
   %took = sub i64 %after, %before
-  %one = call i64 @llvm.smax.i64(i64 %took, i64 1)
-  %least0 = load i64, ptr %least_field, align 8
-  %least = call i64 @llvm.smin.i64(i64 %least0, i64 %one)
-  store i64 %least, ptr %least_field, align 8
-  %chunk_time = mul i64 %some, CHUNK_NS
-  %grain0 = udiv i64 %chunk_time, %least
-  %grain = call i64 @llvm.smax.i64(i64 %grain0, i64 1)
+  %took_f = uitofp i64 %took to double
+  %some_f = uitofp i64 %some to double
+  %programs_f = uitofp i64 %programs to double
+  %each = fdiv double %took_f, %some_f
+  %all = fmul double %each, %programs_f
+  %bounded = call double @llvm.minnum.f64(double %all, double 1.0e18)
+  %estimate = fptoui double %bounded to i64
+  %work0 = load i64, ptr %work_field, align 8
+  %work = call i64 @llvm.smin.i64(i64 %work0, i64 %estimate)
+  store i64 %work, ptr %work_field, align 8
+  %work_f = uitofp i64 %work to double
+  %share_of_chunk = fdiv double CHUNK_NS.0, %work_f
+  %grain_f = fmul double %share_of_chunk, %programs_f
+  %grain_high = call double @llvm.minnum.f64(double %grain_f, double 1.0e12)
+  %grain_low = call double @llvm.maxnum.f64(double %grain_high, double 1.0)
+  %grain = fptoui double %grain_low to i64
   store i64 %grain, ptr %grain_field, align 8
-  %threshold_time = mul i64 %some, PARALLEL_NS
-  %long = udiv i64 %threshold_time, %programs
-  %parallel = icmp ugt i64 %least, %long
+  %parallel = icmp ugt i64 %work, PARALLEL_NS
   %samples0 = load i32, ptr %samples_field, align 4
   %samples = sub i32 %samples0, 1
   store i32 %samples, ptr %samples_field, align 4
@@ -282,7 +292,8 @@ held:
   call void %function(ptr %frame, i64 %some, i64 %programs)
   br label %good
 released:
-  %ok = call i1 @run_released(ptr %function, ptr %frame, i64 %some, i64 %programs, i64 %grain)
+  %ok = call i1 @run_released(ptr %function, ptr %frame, i64 %some, i64 %programs,
+                               i64 %grain, i64 %work)
   ret i1 %ok
 good:
   ret i1 true
@@ -421,7 +432,10 @@ serial:
 parallel:
   %grain_field = getelementptr %Header, ptr %header, i64 0, i32 2
   %grain = load i64, ptr %grain_field, align 8
-  %parallel_ok = call i1 @run_released(ptr %function, ptr %frame, i64 0, i64 %programs, i64 %grain)
+  %work_field = getelementptr %Header, ptr %header, i64 0, i32 9
+  %work = load i64, ptr %work_field, align 8
+  %parallel_ok = call i1 @run_released(ptr %function, ptr %frame, i64 0, i64 %programs,
+                                       i64 %grain, i64 %work)
   br i1 %parallel_ok, label %check, label %failed
 measured:
   %measured_ok = call i1 @run_measured(ptr %header, ptr %frame)

@@ -11,6 +11,9 @@ job finds another generation there and claims nothing of a newer one. This order
 - a claimed chunk keeps its job unfinished, so whatever the master's `arguments` point to is alive.
 
 `busy` is a try-lock: a master that finds it taken runs its job alone, so nothing can deadlock.
+Waking a sleeping worker costs microseconds of system calls, so a job shorter than `WAKE_NS` is
+shared with workers that still spin after the last one, and runs alone where all sleep.
+
 When an OpenMP runtime lives in the process (it came with PyTorch, say), its threads spin after each
 of their own jobs and two pools would fight for the cores. Then `openmp` holds its `GOMP_parallel`
 and jobs run on its threads instead; claiming is the same.
@@ -25,6 +28,8 @@ from tritorch.errors import DeviceError
 MAX_PROGRAMS = (1 << 40) - 1
 #: Chunks a thread gets of a job on average: more even out uneven programs, fewer claim less.
 CHUNKS_PER_THREAD = 8
+#: A job of at least so many nanoseconds (on one thread) is worth waking workers for.
+WAKE_NS = 40_000
 
 
 class PoolState(ctypes.Structure):
@@ -241,8 +246,10 @@ define void @tritorch_pool_halt() {
   ret void
 }
 
-; Run the programs %from <= p < %end on the pool, or alone where that is all there is.
-define void @tritorch_pool_run(ptr %function, ptr %arguments, i64 %from, i64 %end, i64 %grain) {
+; Run the programs %from <= p < %end on the pool, or alone where that is all there is. They take
+; about %work nanoseconds on one thread.
+define void @tritorch_pool_run(ptr %function, ptr %arguments, i64 %from, i64 %end, i64 %grain,
+                               i64 %work) {
 entry:
   %count = sub i64 %end, %from
   %threads = load i32, ptr @threads, align 4
@@ -255,7 +262,17 @@ divide:
   %chunk0 = call i64 @llvm.umax.i64(i64 %even, i64 %grain)
   %chunk = call i64 @llvm.umax.i64(i64 %chunk0, i64 1)
   %single = icmp uge i64 %chunk, %count
-  br i1 %single, label %alone, label %lock
+  br i1 %single, label %alone, label %attend
+attend:
+  %openmp = load ptr, ptr @openmp, align 8
+  %borrowed = icmp ne ptr %openmp, null
+  %asleep = load atomic i32, ptr @sleepers monotonic, align 4
+  %workers = sub i32 %threads, 1
+  %someone_awake = icmp ult i32 %asleep, %workers
+  %long = icmp uge i64 %work, WAKE_NS
+  %wake_or_awake = or i1 %long, %someone_awake
+  %worthwhile = or i1 %wake_or_awake, %borrowed
+  br i1 %worthwhile, label %lock, label %alone
 lock:
   %swap = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
   %won = extractvalue { i32, i1 } %swap, 1
@@ -284,16 +301,15 @@ publish:
   %open = or i64 %high, %from
   store atomic i64 %open, ptr @claim release, align 8
   store atomic i32 %new, ptr @generation seq_cst, align 4
-  %openmp = load ptr, ptr @openmp, align 8
-  %borrowed = icmp ne ptr %openmp, null
   br i1 %borrowed, label %borrow, label %own
 borrow:
   call void %openmp(ptr @openmp_body, ptr null, i32 %threads, i32 0)
   br label %wait
 own:
-  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
-  %any = icmp ne i32 %asleep, 0
-  br i1 %any, label %wake, label %take
+  %asleep_now = load atomic i32, ptr @sleepers seq_cst, align 4
+  %any = icmp ne i32 %asleep_now, 0
+  %call = and i1 %any, %long
+  br i1 %call, label %wake, label %take
 wake:
   %c1 = sub i64 %count, 1
   %helpers = udiv i64 %c1, %chunk
@@ -359,6 +375,7 @@ def pool_text(architecture: str) -> str:
     return (
         _TEXT.replace("PAUSE_DECLARATION", declaration)
         .replace("CHUNKS_PER_THREAD", str(CHUNKS_PER_THREAD))
+        .replace("WAKE_NS", str(WAKE_NS))
         .replace("FUTEX", str(futex))
         .replace("PAUSE", pause)
     )
