@@ -67,7 +67,7 @@ def float_floor_divide(x, y):
     whole = tl.where(quotient == 0, libdevice.copysign(quotient * 0, x / y), whole)
     return tl.where(y == 0, x / y, whole)
 """,
-    # By repeated squaring; a negative exponent leaves 0, but for a base of 1 or -1.
+    # By repeated squaring, until no exponent has bits left; a negative one leaves 0, but for a base of 1 or -1.
     "integer_power": """
 @triton.jit
 def integer_power(x, y, SIGNED: tl.constexpr):
@@ -75,13 +75,14 @@ def integer_power(x, y, SIGNED: tl.constexpr):
     zero = tl.full((), 0, x.dtype)
     exponent = y
     if SIGNED:
-        exponent = tl.where(y < 0, -y, y)
-    base = x
+        exponent = tl.where(y < 0, zero - y, y)
+    base = x + exponent * zero
     result = tl.where((exponent & 1) != 0, base, one)
-    for _ in tl.static_range(31 if x.dtype.primitive_bitwidth > 16 else x.dtype.primitive_bitwidth - 1):
-        exponent = exponent >> 1
+    exponent = exponent >> 1
+    while (tl.max(exponent) if exponent.type.is_block() else exponent) > 0:
         base = base * base
         result = tl.where((exponent & 1) != 0, result * base, result)
+        exponent = exponent >> 1
     if SIGNED:
         kept = tl.where((x == 1) | (x + 1 == 0), result, zero)
         result = tl.where(y < 0, kept, result)

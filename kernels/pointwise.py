@@ -17,13 +17,14 @@ For the operations' authors:
 - `plan.launch(*outputs, *tensor inputs, *scalars)`, each in operand order.
 
 A kernel is specialised on the collapsed rank, on each operand's innermost strides being 0, 1 or a run-time number,
-and on the dtypes. Sizes and strides are run-time arguments: a new shape never compiles. Blocks are fixed: flat
-kernels take `FLAT_BLOCK` elements a program; tiles of rows x columns hold as many (`_tile`).
+and on the dtypes. Sizes and strides are run-time arguments: a new shape never compiles. Blocks are fixed: a program
+has `FLAT_BLOCK` elements, in one piece, as rows, or as a tile of rows x columns (`_blocks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod as product
 from typing import Any
 
 from tritorch import devices
@@ -32,7 +33,13 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr, input_names, substitute, topological, variable
 from tritorch.kernels.plan import Plan, nothing
-from tritorch.kernels.pointwise_source import Operand, SourceKey, free_name, pointwise_source
+from tritorch.kernels.pointwise_source import (
+    BLOCKS,
+    Operand,
+    SourceKey,
+    free_name,
+    pointwise_source,
+)
 from tritorch.kernels.strides import dense_like, needs_int64, stride_class
 from tritorch.kernels.triton_printer import scalar_type
 from tritorch.layout import (
@@ -44,7 +51,7 @@ from tritorch.layout import (
     contiguous_strides,
 )
 
-#: elements of a flat block per device type
+#: elements of a program's block per device type
 FLAT_BLOCK = {"cpu": 4096, "cuda": 1024}
 #: columns of a tile, by the size of the inner dimension
 _COLUMNS = (16, 64, 256, 1024)
@@ -150,7 +157,9 @@ class PointwiseKernel:
         wide = needs_int64(extents)
         classes = tuple("".join(map(stride_class, s[-2:])) for s in walked)
         position = iter(range(len(outputs), len(walked)))
+        form, blocks = _blocks(sizes, device, classes)
         key = SourceKey(
+            form=form,
             rank=rank,
             wide=wide,
             outputs=tuple(
@@ -165,30 +174,34 @@ class PointwiseKernel:
             ),
             index=classes[-1] if self.reads_index else None,
         )
-        columns, rows = _tile(sizes, device, classes)
-        kernel, target = self._kernel(key, columns, rows, device)
-        grid = -(-sizes[-1] // columns)
+        kernel, target = self._kernel(key, blocks, device)
         values: list[int | None] = [None] * (len(outputs) + len(operands))
-        if rank > 1:
-            grid *= -(-sizes[-2] // rows)
-            for size in sizes[:-2]:
-                grid *= size
         values += sizes
+        if form == "flat":
+            grid = -(-numel // blocks[0])
+        elif form == "rows":
+            rows = numel // sizes[-1]
+            each = max(FLAT_BLOCK[device.type] // sizes[-1], 1)
+            values += [rows, each]
+            grid = -(-sizes[-1] // blocks[0]) * -(-rows // each)
+        else:
+            grid = -(-sizes[-1] // blocks[1]) * -(-sizes[-2] // blocks[0])
+            grid *= product(sizes[:-2])
         for s in walked:
             values += s[:-2]
             values += [step for step in s[-2:] if step > 1 or step < 0]
         launch = target.bind(kernel, (grid,), values, work=numel)
         return Plan(outputs, launch, (kernel,))
 
-    def _kernel(self, key: SourceKey, columns: int, rows: int, device: Device) -> tuple[Any, Any]:
+    def _kernel(self, key: SourceKey, blocks: tuple[int, ...], device: Device) -> tuple[Any, Any]:
         from tritorch.runtime import get_target
 
         target = get_target(device.type)
-        found = self._compiled.get((key, columns, rows, device))
+        found = self._compiled.get((key, blocks, device))
         if found is None:
-            constants = {"BLOCK": columns} if key.rank == 1 else {"ROWS": rows, "COLUMNS": columns}
+            constants = dict(zip(BLOCKS[key.form], blocks))
             found = target.compile(self.source(key), key.signature(), constants)
-            self._compiled[key, columns, rows, device] = found
+            self._compiled[key, blocks, device] = found
         return found, target
 
     def source(self, key: SourceKey) -> KernelSource:
@@ -214,12 +227,14 @@ def _output_layouts(
     return [dense_like(d, shape, strides, device) for d in dtypes]
 
 
-def _tile(sizes: Shape, device: Device, classes: Sequence[str]) -> tuple[int, int]:
-    """(columns, rows) of a program's block; fixed by the sizes, so results and caches are reproducible."""
+def _blocks(sizes: Shape, device: Device, classes: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """The form and its constants; fixed by the sizes, so results and caches are reproducible."""
     block = FLAT_BLOCK[device.type]
     if len(sizes) == 1:
-        return block, 1
-    if any(c[0] == "1" for c in classes):  # an operand walks the other way: square tiles
-        return 64, 64 if device.type == "cpu" else 16
+        return "flat", (block,)
+    # An operand that walks the other way is read in square tiles, so that its cache lines are used whole.
+    across = "1s" in classes and min(sizes[-2:]) >= 16
+    if device.type == "cpu":
+        return ("tiles", (64, 64)) if across else ("rows", (block,))
     columns = next((c for c in _COLUMNS if c >= sizes[-1]), _COLUMNS[-1])
-    return columns, max(block // columns, 1)
+    return "tiles", (32, 32) if across else (max(block // columns, 1), columns)

@@ -36,8 +36,13 @@ class Operand(NamedTuple):
 
 
 class SourceKey(NamedTuple):
-    """What a pointwise kernel's text depends on, apart from its trees."""
+    """What a pointwise kernel's text depends on, apart from its trees.
 
+    `form`: "flat" (rank 1), "rows" (programs loop over rows: scalar loops around contiguous strips, the best on
+    CPUs) or "tiles" (rows x columns at once: GPUs, and operands that walk the other way).
+    """
+
+    form: str
     rank: int
     wide: bool
     outputs: tuple[Operand, ...]
@@ -56,7 +61,7 @@ class SourceKey(NamedTuple):
         result = {f"{o.name}_ptr": f"*{o.memory.triton}" for o in self.outputs if o.memory}
         result |= {f"{o.name}_ptr": f"*{o.memory.triton}" for o in self.inputs if o.memory}
         result |= {o.name: o.strides for o in self.inputs if o.memory is None}
-        result |= dict.fromkeys(_size_names(self.rank), number)
+        result |= dict.fromkeys(_size_names(self.form, self.rank), number)
         for name, classes in self.walked:
             result |= dict.fromkeys(_stride_names(name, self.rank, classes), number)
         return result
@@ -64,7 +69,7 @@ class SourceKey(NamedTuple):
 
 _RESERVED = re.compile(
     r"(t|i|size_)\d+|n|n_rows|n_columns|index|offsets|mask|rows|columns|row_mask|column_mask|program|row_tiles|"
-    r"column_tiles|out\d*|tl|triton|libdevice|\w+_ptr|\w+_stride(_\d+)?"
+    r"column_tiles|out\d*|first|row|outer|all_rows|rows_per_program|tl|triton|libdevice|\w+_ptr|\w+_stride(_\d+)?"
 )
 
 
@@ -73,6 +78,8 @@ def free_name(name: str) -> str:
     return f"{name}_" if keyword.iskeyword(name) or _RESERVED.fullmatch(name) else name
 
 
+#: names of the constants per form
+BLOCKS = {"flat": ("BLOCK",), "rows": ("COLUMNS",), "tiles": ("ROWS", "COLUMNS")}
 _SHORT = {"float": "f", "int": "i", "uint": "u", "bfloat": "bf"}
 
 
@@ -86,10 +93,13 @@ def short_name(dtype: Dtype) -> str:
     )
 
 
-def _size_names(rank: int) -> list[str]:
-    if rank == 1:
+def _size_names(form: str, rank: int) -> list[str]:
+    if form == "flat":
         return ["n"]
-    return [f"size_{d}" for d in range(rank - 2)] + ["n_rows", "n_columns"]
+    outer = [f"size_{d}" for d in range(rank - 2)]
+    if form == "tiles":
+        return [*outer, "n_rows", "n_columns"]
+    return [*outer, f"size_{rank - 2}", "n_columns", "all_rows", "rows_per_program"]
 
 
 def _stride_names(name: str, rank: int, classes: str) -> list[str]:
@@ -101,7 +111,8 @@ def _stride_names(name: str, rank: int, classes: str) -> list[str]:
 def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> KernelSource:
     """The kernel for one specialisation; it computes `outputs` of the inputs in `key`."""
     function = _function_name(name, key)
-    body = _flat_offsets(key) if key.rank == 1 else _tile_offsets(key)
+    start = {"flat": _flat_offsets, "rows": _row_offsets, "tiles": _tile_offsets}[key.form](key)
+    body: list[str] = []
     inputs: dict[str, Value] = {}
     for operand in key.inputs:
         text, dtype = operand.name, operand.memory or scalar_dtype(operand.compute)
@@ -110,7 +121,7 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
         inputs[operand.name] = converted(Value(text, dtype), operand.compute)
     index = None
     if key.index is not None:
-        text = _offset("index", key.index, key.rank)
+        text = _offset("index", key.index, key)
         index = Value(
             text if text.isidentifier() else f"({text})", dtypes.int64 if key.wide else dtypes.int32
         )
@@ -119,7 +130,10 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
     body += printer.statements
     for operand, value in zip(key.outputs, values):
         body.append(_access(operand, key, "store", stored(value, operand.compute).text))
-    blocks = ["BLOCK"] if key.rank == 1 else ["ROWS", "COLUMNS"]
+    blocks = BLOCKS[key.form]
+    if key.form == "rows":
+        body = ["    " + line for line in body]
+    body = start + body
     parameters = [*key.signature(), *(f"{b}: tl.constexpr" for b in blocks)]
     lines = "\n".join(f"    {line}" for line in body)
     text = f"@triton.jit\ndef {function}({', '.join(parameters)}):\n{lines}\n"
@@ -142,7 +156,7 @@ def _function_name(name: str, key: SourceKey) -> str:
         or not key.inputs
     ):
         parts += ["to", *results]
-    parts.append(f"{key.rank}d" + ("_wide" if key.wide else ""))
+    parts.append(f"{key.rank}d" + "_tiles" * (key.form == "tiles") + "_wide" * key.wide)
     plain = "1" if key.rank == 1 else "s1"
     classes = [c for _, c in key.walked]
     if any(c != plain for c in classes):
@@ -161,13 +175,35 @@ def _flat_offsets(key: SourceKey) -> list[str]:
     ]
 
 
-def _tile_offsets(key: SourceKey) -> list[str]:
-    lines = [
+def _column_tile(key: SourceKey, lanes: str) -> list[str]:
+    return [
         f"program = {_program(key.wide)}",
         "column_tiles = tl.cdiv(n_columns, COLUMNS)",
-        "columns = (program % column_tiles) * COLUMNS + tl.arange(0, COLUMNS)[None, :]",
+        f"columns = (program % column_tiles) * COLUMNS + {lanes}",
         "program = program // column_tiles",
     ]
+
+
+def _row_offsets(key: SourceKey) -> list[str]:
+    """The loop over rows, all dimensions but the last as one, and their indices i0, i1, ... in it."""
+    lines = _column_tile(key, "tl.arange(0, COLUMNS)")
+    lines += [
+        "column_mask = columns < n_columns",
+        "first = program * rows_per_program",
+        "for row in range(first, tl.minimum(first + rows_per_program, all_rows)):",
+    ]
+    if key.rank == 2:
+        return lines
+    rest = "row"
+    for d in range(key.rank - 2, 0, -1):
+        lines.append(f"    i{d} = {rest} % size_{d}")
+        lines.append(f"    {'i0' if d == 1 else 'outer'} = {rest} // size_{d}")
+        rest = "outer"
+    return lines
+
+
+def _tile_offsets(key: SourceKey) -> list[str]:
+    lines = _column_tile(key, "tl.arange(0, COLUMNS)[None, :]")
     if key.rank == 2:
         lines.append("rows = program * ROWS + tl.arange(0, ROWS)[:, None]")
     else:
@@ -190,31 +226,29 @@ def _tile_offsets(key: SourceKey) -> list[str]:
     return lines
 
 
-def _offset(name: str, classes: str, rank: int) -> str:
-    """Text of the offsets of an operand within its tile; "" where it is one element."""
-    if rank == 1:
+def _offset(name: str, classes: str, key: SourceKey) -> str:
+    """Text of the offsets of an operand within its block; "" where it is one element."""
+    if key.form == "flat":
         return {"0": "", "1": "offsets", "s": f"offsets * {name}_stride"}[classes]
-    row = {"0": "", "1": "rows", "s": f"rows * {name}_row_stride"}[classes[0]]
-    column = {"0": "", "1": "columns", "s": f"columns * {name}_column_stride"}[classes[1]]
-    text = " + ".join(part for part in (row, column) if part)
-    if name == "index" and rank > 2:
-        return " + ".join([*(f"i{d} * index_stride_{d}" for d in range(rank - 2)), text])
-    return text
+    outer = [f"i{d} * {name}_stride_{d}" for d in range(key.rank - 2)]
+    rows = "rows" if key.form == "tiles" else "row" if key.rank == 2 else f"i{key.rank - 2}"
+    terms = outer if key.form == "rows" or name == "index" else []
+    terms += {"0": [], "1": [rows], "s": [f"{rows} * {name}_row_stride"]}[classes[0]]
+    terms += {"0": [], "1": ["columns"], "s": [f"columns * {name}_column_stride"]}[classes[1]]
+    return " + ".join(terms)
 
 
-def _mask(classes: str, rank: int) -> str:
-    if rank == 1:
+def _mask(classes: str, key: SourceKey) -> str:
+    if key.form == "flat":
         return "" if classes == "0" else "mask"
-    return {(True, True): "", (False, True): "row_mask", (True, False): "column_mask"}.get(
-        (classes[0] == "0", classes[1] == "0"), "mask"
-    )
+    row, column = classes[0] != "0" and key.form == "tiles", classes[1] != "0"
+    return "mask" if row and column else "row_mask" if row else "column_mask" if column else ""
 
 
 def _access(operand: Operand, key: SourceKey, verb: str, value: str = "") -> str:
-    offset = _offset(operand.name, operand.strides, key.rank)
+    offset = _offset(operand.name, operand.strides, key)
     pointer = f"{operand.name}_ptr" + (f" + {offset}" if offset else "")
-    mask = _mask(operand.strides, key.rank)
+    mask = _mask(operand.strides, key)
     if verb == "load":
         return f"tl.load({pointer}, mask={mask})" if mask else f"tl.load({pointer})"
-    # An output's stride may be 0 only where its size is 1; then every lane stores the same.
     return f"tl.store({pointer}, {value}, mask={mask})" if mask else f"tl.store({pointer}, {value})"

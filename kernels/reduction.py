@@ -55,15 +55,18 @@ from tritorch.layout import (
 )
 
 #: elements of a row form's block
-ROW_BLOCK = {"cpu": 4096, "cuda": 2048}
+ROW_BLOCKS = {"cpu": (64, 256, 1024, 4096), "cuda": (64, 256, 1024, 2048)}
 #: reduced elements of a column form's tile; kept ones by the size of the dimension
-TILE_ROWS = 32
-TILE_COLUMNS = (16, 64, 256)
+TILE_ROWS = (4, 8, 16, 32)
+TILE_COLUMNS = (64, 256)
+#: what a block costs beyond its lanes: a row's tree, in lanes; a strip's load and store, in rows
+_START, _TILE_START = 150, 3
 #: programs that a launch should have before the reduced range is left whole, and elements that a part must have
 _PROGRAMS = {"cpu": 32, "cuda": 512}
 _PART = 32768
 #: up to so many reduced elements, kept elements go into the vector lanes even if their stride is not the smallest
-_SHORT = 32
+#: (a row's tree costs as much as so many strided loads; several accumulators make it dearer)
+_SHORT, _SHORT_OF_SEVERAL = 12, 24
 
 Identity = bool | int | float | str
 
@@ -133,7 +136,9 @@ class ReductionKernel:
             o.strides if o.shape == shape else broadcast_strides(o.shape, o.strides, shape)
             for o in operands
         ]
-        work = ReductionWork(operands, shape, kept, reduced, strides, self.reads_index)
+        work = ReductionWork(
+            operands, shape, kept, reduced, strides, self.reads_index, len(self.map)
+        )
         count = numel(shape[d] for d in reduced)
         return self._bind(work, computes, outputs, count, scalars, device)
 
@@ -212,7 +217,7 @@ class ReductionKernel:
         ]
         second = ReductionWork(
             partials, partials[0].shape, [0 if row else 1], [1 if row else 0],
-            [p.strides for p in partials], False,
+            [p.strides for p in partials], False, len(partials),
         )  # fmt: skip
         plan = self._second_kernel()._bind(
             second, accumulators, outputs, count, scalars, device, whole=True
@@ -259,7 +264,9 @@ class ReductionWork:
         reduced: Sequence[int],
         strides: Sequence[Shape],
         ordered: bool,
+        accumulators: int,
     ) -> None:
+        limit = _SHORT if accumulators == 1 else _SHORT_OF_SEVERAL
         self.operands = operands
         main = max(range(len(operands)), key=lambda i: operands[i].numel)
         if not ordered:
@@ -281,7 +288,7 @@ class ReductionWork:
         self.form = "row"
         if lanes is not None:
             nearest = self.reduced_strides[main][-1]
-            short = numel(self.reduced_sizes) <= _SHORT and kept_sizes[lanes] >= 2 * _SHORT
+            short = numel(self.reduced_sizes) <= limit and kept_sizes[lanes] >= 64
             if walked[1 + main][lanes] < nearest or short:
                 self.form = "column"
         if self.form == "column" and lanes is not None:  # the lanes' dimension goes last
@@ -301,10 +308,10 @@ class ReductionWork:
 
     def blocks(self, device: Device) -> dict[str, int]:
         if self.form == "row":
-            return {"BLOCK": ROW_BLOCK[device.type]}
+            return {"BLOCK": _cheapest(self.reduced_sizes[-1], ROW_BLOCKS[device.type], _START)}
         size = self.kept_sizes[-1]
         return {
-            "BLOCK": TILE_ROWS,
+            "BLOCK": _cheapest(self.reduced_sizes[-1], TILE_ROWS, _TILE_START),
             "COLUMNS": next((c for c in TILE_COLUMNS if c >= size), TILE_COLUMNS[-1]),
         }
 
@@ -358,6 +365,11 @@ class ReductionWork:
             if entry.kept_class == "s":
                 values.append(kept[-1])
         return values
+
+
+def _cheapest(size: int, blocks: Sequence[int], start: int) -> int:
+    """The block that walks `size` at the least cost: a block costs its width, masked or not, and a start."""
+    return min(blocks, key=lambda b: -(-size // b) * (b + start))
 
 
 def lane_dimension(sizes: Shape, strides: Shape) -> int | None:

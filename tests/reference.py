@@ -29,7 +29,7 @@ def evaluate(
 
 def _value(node: Expr, arguments: list[Any], inputs: Mapping[str, Any], index: Any) -> Any:
     if node.op == "input":
-        return inputs[node.value]
+        return np.asarray(inputs[node.value])
     if node.op == "constant":
         return node.value
     if node.op == "index":
