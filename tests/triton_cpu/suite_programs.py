@@ -468,7 +468,8 @@ def _host_descriptor(array: np.ndarray) -> Any:
     # TensorDescriptor wants 16-byte aligned tensors of torch; ours only needs its fields.
     descriptor = TensorDescriptor.__new__(TensorDescriptor)
     for name, value in dict(base=array, shape=list(array.shape), strides=strides,
-                            block_shape=[16, 32], padding="zero").items():  # fmt: skip
+                            block_shape=[16, 32], padding="zero",
+                            round_f32_to_tf32=False).items():  # fmt: skip
         object.__setattr__(descriptor, name, value)
     return descriptor
 

@@ -209,6 +209,35 @@ def test_tensor_descriptors_of_the_device(run: Run) -> None:
     assert out == "done\n"
 
 
+def test_tensor_descriptors_of_the_host(run: Run) -> None:
+    out = run("""
+        from triton.tools.tensor_descriptor import TensorDescriptor
+
+        class Tensor:
+            def __init__(self, array):
+                self.array, self.dtype, self.shape = array, array.dtype, array.shape
+            def data_ptr(self):
+                return self.array.ctypes.data
+            def stride(self):
+                return [stride // self.array.itemsize for stride in self.array.strides]
+
+        @triton.jit
+        def kernel(x, o, n, BM: tl.constexpr, BN: tl.constexpr):
+            i, j = tl.program_id(0) * BM, tl.program_id(1) * BN
+            o.store([i, j], x.load([i, j]) * 2.0 + n)
+
+        memory = np.zeros(3 * 40 * 64 + 16, np.float32)  # descriptors want aligned memory
+        first = -memory.ctypes.data % 64 // 4
+        x, o = memory[first : first + 2 * 40 * 64].reshape(2, 40, 64)
+        x[:] = np.random.default_rng(0).standard_normal(x.shape)
+        descriptors = [TensorDescriptor.from_tensor(Tensor(array), [16, 32]) for array in (x, o)]
+        kernel[(3, 2)](*descriptors, 5, 16, 32)
+        assert (o == 2 * x + 5).all()
+        print("done")
+    """)
+    assert out == "done\n"
+
+
 def test_an_unknown_operation_is_one_clear_error(run: Run) -> None:
     out = run("""
         from tritorch.errors import UnsupportedOperation

@@ -50,10 +50,9 @@ def flatten_descriptors(types: Sequence[str], values: Sequence[Any]) -> list[Any
             flat.append(value)
             continue
         flat += [value.base, *value.shape, *value.strides]
-        nan_padding = getattr(value, "padding", "zero") == "nan"
-        flat.append(nan_padding)
-        while types[len(flat)] == "i1":
-            flat.append(False)
+        flat.append(value.padding == "nan")
+        if types[len(flat)] == "i1":
+            flat.append(value.round_f32_to_tf32)
         flat += [*value.shape, *value.strides]
     return flat
 
