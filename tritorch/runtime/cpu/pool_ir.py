@@ -12,7 +12,8 @@ job finds another generation there and claims nothing of a newer one. This order
 
 `busy` is a try-lock: a master that finds it taken runs its job alone, so nothing can deadlock.
 Waking a sleeping worker costs microseconds of system calls, so a job shorter than `WAKE_NS` is
-shared with workers that still spin after the last one, and runs alone where all sleep.
+shared with workers that still spin after the last one, and runs alone where all sleep (and on an
+OpenMP runtime's threads, whose barrier costs as much).
 
 When an OpenMP runtime lives in the process (it came with PyTorch, say), its threads spin after each
 of their own jobs and two pools would fight for the cores. Then `openmp` holds its `GOMP_parallel`
@@ -270,8 +271,9 @@ attend:
   %workers = sub i32 %threads, 1
   %someone_awake = icmp ult i32 %asleep, %workers
   %long = icmp uge i64 %work, WAKE_NS
-  %wake_or_awake = or i1 %long, %someone_awake
-  %worthwhile = or i1 %wake_or_awake, %borrowed
+  %own_threads = xor i1 %borrowed, true
+  %own_awake = and i1 %someone_awake, %own_threads
+  %worthwhile = or i1 %long, %own_awake
   br i1 %worthwhile, label %lock, label %alone
 lock:
   %swap = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
