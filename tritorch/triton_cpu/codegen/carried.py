@@ -134,7 +134,7 @@ def _reads_elsewhere(g: Generator, value: Value, argument: Value, arguments: set
     identity = tuple(range(len(shape)))
     for other in sorted(arguments, key=lambda a: a.index):
         mappings = reached.maps.get(other)
-        if mappings and (other.type.shape != shape or mappings != {identity}):
+        if mappings and (other.type.shape != shape or list(mappings) != [identity]):
             return True
     return False
 

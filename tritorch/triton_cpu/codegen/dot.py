@@ -69,7 +69,7 @@ def _accumulator_buffer(g: Generator, operation: Operation) -> Buffer | None:
     if c is not argument:
         shape = result.type.shape or ()
         mappings = loops.reach(g, [c], len(shape)).maps.get(argument)
-        if mappings and mappings != {tuple(range(len(shape)))}:
+        if mappings and list(mappings) != [tuple(range(len(shape)))]:
             return None
     return buffer
 

@@ -90,7 +90,7 @@ def counted_loop(
 class Reach:
     """The virtual values under some roots, and how loop dimensions index each of them."""
 
-    maps: dict[Value, set[DimensionMap]]
+    maps: dict[Value, dict[DimensionMap, None]]
     rank: int
 
     def is_direct(self, value: Value) -> bool:
@@ -100,15 +100,15 @@ class Reach:
 
 def reach(g: Generator, roots: list[Value], rank: int) -> Reach:
     """Follow operands from the roots (tensors of the loop's shape) down to stored values and affine forms."""
-    maps: dict[Value, set[DimensionMap]] = {}
+    maps: dict[Value, dict[DimensionMap, None]] = {}
     identity: DimensionMap = tuple(range(rank))
     stack = [(root, identity) for root in reversed(roots) if is_tensor(root)]
     while stack:
         value, mapping = stack.pop()
-        known = maps.setdefault(value, set())
+        known = maps.setdefault(value, {})
         if mapping in known:
             continue
-        known.add(mapping)
+        known[mapping] = None
         if value in g.buffers or g.masks.get(value) is not None:
             continue
         if g.affine.get(value) is not None:
