@@ -70,9 +70,7 @@ class RandomSampler(Sampler):
 class WeightedRandomSampler(Sampler):
     """`num_samples` indices drawn with the given weights (with replacement)."""
 
-    def __init__(
-        self, weights: Sequence[float], num_samples: int, generator: Any = None
-    ) -> None:
+    def __init__(self, weights: Sequence[float], num_samples: int, generator: Any = None) -> None:
         if num_samples <= 0:
             raise ValueError(f"num_samples should be a positive integer value, got {num_samples}")
         self.weights = tritorch.as_tensor(weights, dtype=tritorch.float64)
