@@ -39,7 +39,13 @@ from tritorch.ops.promotion import (
     common_dtype,
     float_dtype,
 )
-from tritorch.ops.recipe import Override, gradient_trees, result_names, upstream_names
+from tritorch.ops.recipe import (
+    Override,
+    as_operands,
+    gradient_trees,
+    result_names,
+    upstream_names,
+)
 from tritorch.runtime import get_target
 from tritorch.tensor import Tensor, from_array
 
@@ -197,9 +203,10 @@ class Recipe:
         # The upstream gradient gives shape and dtype, so it is an operand even of a constant gradient.
         first = upstreams[present.index(True)]
         names = [name for name in self._places if name in read or name == first]
+        operands, fused = as_operands(names, fused)
         operation = Pointwise(
             f"{self.operation.name}_backward",
-            names,
+            operands,
             fused,
             promote="gradient",
             node_name=f"{self.operation.node_name.removesuffix('0')}Backward0",

@@ -33,6 +33,25 @@ def result_names(count: int) -> tuple[str, ...]:
     return ("result",) if count == 1 else tuple(f"result{i}" for i in range(count))
 
 
+def as_operands(names: Sequence[str], trees: Sequence[Expr]) -> tuple[list[str], list[Expr]]:
+    """The names and trees with no operand called as an upstream gradient or a result.
+
+    A gradient is an operation whose operands are the upstream gradients, saved inputs and results of
+    the one it belongs to; its own gradient speaks of other upstream gradients and results.
+    """
+    fresh = list(names)
+    changed = list(trees)
+    for position, name in enumerate(names):
+        if not name.startswith(("upstream", "result")):
+            continue
+        other = "given_" + name
+        while other in fresh:
+            other = "given_" + other
+        fresh[position] = other
+        changed = [replace(tree, variable(name), variable(other)) for tree in changed]
+    return fresh, changed
+
+
 def gradient_trees(
     inputs: Sequence[str],
     outputs: Sequence[Expr],
