@@ -1,4 +1,6 @@
-"""Kernels: the scalar language, generators, templates and launch plans. Knows buffers, not tensors."""
+"""Kernels: the scalar language, generators, templates and launch plans. Knows buffers, not
+tensors.
+"""
 
 from tritorch.kernels import scalar
 from tritorch.kernels.derivative import derivative, gradient

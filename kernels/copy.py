@@ -1,6 +1,7 @@
 """Kernels without arithmetic worth the name: copy and cast, fill, arange, linspace.
 
-All are pointwise kernels, so they take any strides on both sides; a transposed copy is done in square tiles.
+All are pointwise kernels, so they take any strides on both sides; a transposed copy is done in
+square tiles.
 """
 
 from __future__ import annotations

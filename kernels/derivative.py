@@ -1,8 +1,9 @@
 """Symbolic derivatives of expression trees, of any order: the derivative is a tree again.
 
-Tangents are carried from one input to the outputs (forward mode), seeded with the upstream gradient, which is
-valid because a pointwise function's Jacobian is diagonal. So `where` chooses after its branches were
-differentiated, and a branch that is not taken leaks neither nan nor inf; equal parts are shared by hash-consing.
+Tangents are carried from one input to the outputs (forward mode), seeded with the upstream
+gradient, which is valid because a pointwise function's Jacobian is diagonal. So `where` chooses
+after its branches were differentiated, and a branch that is not taken leaks neither nan nor inf;
+equal parts are shared by hash-consing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def derivative(output: Expr, x: Expr, upstream: Expr | Number = 1) -> Tangent:
 def gradient(
     outputs: Sequence[Expr], upstreams: Sequence[Expr], inputs: Sequence[Expr]
 ) -> tuple[Tangent, ...]:
-    """Per input the sum over outputs of upstream * d(output)/d(input); None where structurally zero."""
+    """Per input the sum over outputs of upstream * d(output)/d(input); None where structurally
+    zero.
+    """
     result = []
     for x in inputs:
         total: Tangent = None

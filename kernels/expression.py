@@ -1,8 +1,10 @@
-"""`Expr`: immutable, hash-consed expression trees, the one form in which scalar functions are known.
+"""`Expr`: immutable, hash-consed expression trees, the one form in which scalar functions are
+known.
 
-A tree is built by calling the scalar language (`tritorch.kernels.scalar`) or Python's operators on variables.
-Equal trees are the same object, so common sub-expressions exist once. Trees are free of dtypes: the printer
-gives every node one from the dtypes of the inputs (Python numbers in a tree are weak, as in PyTorch).
+A tree is built by calling the scalar language (`tritorch.kernels.scalar`) or Python's operators on
+variables. Equal trees are the same object, so common sub-expressions exist once. Trees are free of
+dtypes: the printer gives every node one from the dtypes of the inputs (Python numbers in a tree
+    are weak, as in PyTorch).
 """
 
 from __future__ import annotations
@@ -24,17 +26,18 @@ class Primitive:
         name: as users call it.
         arity: number of operands.
         kind: dtype of the result. "same": that of the operands after promotion; "float": the same,
-            but integers become the default float; "select": as "same", without the first operand; else a
-            dtype's name.
-        floating, integer, boolean: how Triton spells it per category of the operands, with {0}, {1}, ... for
-            them, {t} for their Triton dtype, {bits} for its width and {signed}. None: bool operands are computed as
-            int32 and integer operands as the default float.
+            but integers become the default float; "select": as "same", without the first operand;
+            else a dtype's name.
+        floating, integer, boolean: how Triton spells it per category of the operands, with {0},
+            {1}, ... for them, {t} for their Triton dtype, {bits} for its width and {signed}. None:
+            bool operands are computed as int32 and integer operands as the default float.
         double: the spelling for float64 where it differs from `floating`.
-        numpy: how NumPy spells it, for the reference in tests (`np`, `special`, and `reference` at hand).
-        partials: per operand a function of (result, *operands) giving the local derivative, or None where it
-            is zero almost everywhere.
-        tangent: overrides `partials`: a function of (result, operands, tangents) giving the tangent of the
-            result, tangents being None where zero.
+        numpy: how NumPy spells it, for the reference in tests (`np`, `special`, and `reference` at
+            hand).
+        partials: per operand a function of (result, *operands) giving the local derivative, or
+            None where it is zero almost everywhere.
+        tangent: overrides `partials`: a function of (result, operands, tangents) giving the
+            tangent of the result, tangents being None where zero.
         fold: evaluates it on Python numbers, for constants.
         logical: operands are converted to bool first.
     """
@@ -61,8 +64,8 @@ LEAVES = ("input", "constant", "index")
 class Expr:
     """A node: `op` is the name of a primitive, or input, constant, index, cast.
 
-    `value` is an input's name, a constant's number, or a cast's dtype; None otherwise. Compare trees with
-    `is`; `==` builds the comparison node, as it does for tensors.
+    `value` is an input's name, a constant's number, or a cast's dtype; None otherwise. Compare
+    trees with `is`; `==` builds the comparison node, as it does for tensors.
     """
 
     __slots__ = ("__weakref__", "args", "op", "value")
@@ -85,7 +88,8 @@ class Expr:
 
     def __bool__(self) -> bool:
         raise TypeError(
-            f"an expression has no truth value while it is traced: {self!r}. Use where(condition, a, b)."
+            f"an expression has no truth value while it is traced: {self!r}. "
+            "Use where(condition, a, b)."
         )
 
     def __add__(self, other: Expr | Number) -> Expr:
@@ -189,7 +193,8 @@ _nodes: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDi
 
 
 def _node(op: str, args: tuple[Expr, ...], value: Any = None) -> Expr:
-    # repr keeps 1, 1.0 and True apart, and 0.0 and -0.0; ids are safe keys: a node keeps its args alive.
+    # repr keeps 1, 1.0 and True apart, and 0.0 and -0.0; ids are safe keys: a node keeps its args
+    # alive.
     key = (op, tuple(map(id, args)), repr(value))
     found = _nodes.get(key)
     if found is None:
@@ -210,7 +215,9 @@ def constant(value: Number) -> Expr:
 
 
 def index() -> Expr:
-    """The row-major position of the element: in the output (pointwise), along the reduced or scanned part."""
+    """The row-major position of the element: in the output (pointwise), along the reduced or
+    scanned part.
+    """
     return _node("index", ())
 
 

@@ -1,4 +1,6 @@
-"""Device functions that the spellings of some primitives call; their text is put before the kernels that do."""
+"""Device functions that the spellings of some primitives call; their text is put before the
+kernels that do.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from typing import Final
 _LIBDEVICE: Final = "from triton.language.extra import libdevice\n"
 
 HELPERS: Final[dict[str, str]] = {
-    # Division by 0, and of the lowest number by -1, trap on CPUs even in masked lanes: divide by 1 there instead.
+    # Division by 0, and of the lowest number by -1, trap on CPUs even in masked lanes: divide by 1
+    # there instead.
     "safe_divisor": """
 @triton.jit
 def safe_divisor(y, SIGNED: tl.constexpr):
@@ -67,7 +70,8 @@ def float_floor_divide(x, y):
     whole = tl.where(quotient == 0, libdevice.copysign(quotient * 0, x / y), whole)
     return tl.where(y == 0, x / y, whole)
 """,
-    # By repeated squaring, until no exponent has bits left; a negative one leaves 0, but for a base of 1 or -1.
+    # By repeated squaring, until no exponent has bits left; a negative one leaves 0, but for a
+    # base of 1 or -1.
     "integer_power": """
 @triton.jit
 def integer_power(x, y, SIGNED: tl.constexpr):
@@ -193,7 +197,9 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def prelude(names: set[str], body: str) -> str:
-    """The text that goes before `body`: imports and the helpers of these names, in a fixed order."""
+    """The text that goes before `body`: imports and the helpers of these names, in a fixed
+    order.
+    """
     wanted = set(names)
     for name in names:
         wanted.update(NEEDS.get(name, ()))

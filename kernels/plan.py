@@ -13,7 +13,7 @@ Launch = Callable[..., None]
 
 @dataclass(frozen=True)
 class Step:
-    """One launch of a plan of several: `arguments` are indices of the plan's arguments, or -1 - i for workspace i."""
+    """One launch of several: `arguments` index the plan's arguments; -1 - i is workspace i."""
 
     launch: Launch
     arguments: tuple[int, ...]
@@ -24,10 +24,11 @@ class Plan:
 
     Attributes:
         outputs: layouts of the outputs; the caller allocates them.
-        launch: takes the outputs' addresses, the tensor inputs' addresses and the scalar operands' values,
-            each in operand order.
+        launch: takes the outputs' addresses, the tensor inputs' addresses and the scalar operands'
+            values, each in operand order.
         kernels: the target's compiled kernels, for `tritorch.kernels.source` and statistics.
-        steps, workspaces: the launches and the sizes (bytes) of the buffers between them, for `compile`.
+        steps, workspaces: the launches and the sizes (bytes) of the buffers between them, for
+            `compile`.
     """
 
     __slots__ = ("kernels", "launch", "outputs", "steps", "workspaces")
@@ -55,7 +56,9 @@ class Plan:
         workspaces: Sequence[int],
         kernels: Sequence[Any],
     ) -> Plan:
-        """A plan of several launches; workspaces live in the target's memory for the length of a call."""
+        """A plan of several launches; workspaces live in the target's memory for the length of a
+        call.
+        """
 
         def launch(*values: Any) -> None:
             held = [target.allocate(nbytes) for nbytes in workspaces]

@@ -2,23 +2,26 @@
 
 For the operations' authors:
 
-    kernel = PointwiseKernel("axpy", ["x", "y", "alpha"], trace(lambda x, y, alpha: x + alpha * y, ["x", "y", "alpha"]))
-    plan = kernel.plan([x_layout, y_layout, float], computes=[float32] * 3, out_dtypes=[float32])
-    plan.outputs                                   # layouts to allocate
+    names = ["x", "y", "alpha"]
+    kernel = PointwiseKernel("axpy", names, trace(lambda x, y, alpha: x + alpha * y, names))
+    plan = kernel.plan([x_layout, y_layout, float], [float32] * 3, out_dtypes=[float32])
+    plan.outputs  # layouts to allocate
     plan.launch(out_address, x_address, y_address, 2.0)
 
-- `operands`: a Layout for a tensor; the Python type (bool, int, float) of a scalar operand, which is a run-time
-  argument: no new kernel for a new number.
-- `computes[i]`: the dtype to which operand i is converted on load (arithmetic is in its `.compute`), usually the
-  promoted dtype of the operation. `out_dtypes[i]`: what output i is converted to on store.
-- Output layouts follow PyTorch: dense, in the order of the operands' strides. For in-place and `out=` give
-  `out_layouts` (all outputs have the broadcast shape). Without tensor operands give `out_shape` (contiguous on
-  `device`) or `out_layouts`.
+- `operands`: a Layout for a tensor; the Python type (bool, int, float) of a scalar operand, which
+  is a run-time argument: no new kernel for a new number.
+- `computes[i]`: the dtype to which operand i is converted on load (arithmetic is in its
+  `.compute`), usually the promoted dtype of the operation. `out_dtypes[i]`: what output i is
+  converted to on store.
+- Output layouts follow PyTorch: dense, in the order of the operands' strides. For in-place and
+  `out=` give `out_layouts` (all outputs have the broadcast shape). Without tensor operands give
+  `out_shape` (contiguous on `device`) or `out_layouts`.
 - `plan.launch(*outputs, *tensor inputs, *scalars)`, each in operand order.
 
-A kernel is specialised on the collapsed rank, on each operand's innermost strides being 0, 1 or a run-time number,
-and on the dtypes. Sizes and strides are run-time arguments: a new shape never compiles. Blocks are fixed: a program
-has `FLAT_BLOCK` elements, in one piece, as rows, or as a tile of rows x columns (`_blocks`).
+A kernel is specialised on the collapsed rank, on each operand's innermost strides being 0, 1 or a
+run-time number, and on the dtypes. Sizes and strides are run-time arguments: a new shape never
+compiles. Blocks are fixed: a program has `FLAT_BLOCK` elements, in one piece, as rows, or as a
+tile of rows x columns (`_blocks`).
 """
 
 from __future__ import annotations
@@ -232,7 +235,8 @@ def _blocks(sizes: Shape, device: Device, classes: Sequence[str]) -> tuple[str, 
     block = FLAT_BLOCK[device.type]
     if len(sizes) == 1:
         return "flat", (block,)
-    # An operand that walks the other way is read in square tiles, so that its cache lines are used whole.
+    # An operand that walks the other way is read in square tiles, so that its cache lines are used
+    # whole.
     across = "1s" in classes and min(sizes[-2:]) >= 16
     if device.type == "cpu":
         return ("tiles", (64, 64)) if across else ("rows", (block,))

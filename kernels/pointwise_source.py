@@ -25,7 +25,8 @@ from tritorch.kernels.triton_printer import (
 class Operand(NamedTuple):
     """An operand of a specialisation: `memory` is its dtype there, None for a scalar argument.
 
-    `strides`: the classes of its last two collapsed strides ("0", "1" or "s" each; one if the rank is 1); the
+    `strides`: the classes of its last two collapsed strides ("0", "1" or "s" each; one if the rank
+        is 1); the
     Triton type of a scalar argument.
     """
 
@@ -38,7 +39,8 @@ class Operand(NamedTuple):
 class SourceKey(NamedTuple):
     """What a pointwise kernel's text depends on, apart from its trees.
 
-    `form`: "flat" (rank 1), "rows" (programs loop over rows: scalar loops around contiguous strips, the best on
+    `form`: "flat" (rank 1), "rows" (programs loop over rows: scalar loops around contiguous
+        strips, the best on
     CPUs) or "tiles" (rows x columns at once: GPUs, and operands that walk the other way).
     """
 
@@ -56,7 +58,9 @@ class SourceKey(NamedTuple):
         return named if self.index is None else [*named, ("index", self.index)]
 
     def signature(self) -> dict[str, str]:
-        """Parameter name -> Triton type, in the kernel's order: pointers, scalars, sizes, strides."""
+        """Parameter name -> Triton type, in the kernel's order: pointers, scalars, sizes,
+        strides.
+        """
         number = "i64" if self.wide else "i32"
         result = {f"{o.name}_ptr": f"*{o.memory.triton}" for o in self.outputs if o.memory}
         result |= {f"{o.name}_ptr": f"*{o.memory.triton}" for o in self.inputs if o.memory}
@@ -69,7 +73,7 @@ class SourceKey(NamedTuple):
 
 _RESERVED = re.compile(
     r"(t|i|size_)\d+|n|n_rows|n_columns|index|offsets|mask|rows|columns|row_mask|column_mask|program|row_tiles|"
-    r"column_tiles|out\d*|first|row|outer|all_rows|rows_per_program|tl|triton|libdevice|\w+_ptr|\w+_stride(_\d+)?"
+    r"column_tiles|out\d*|first|row|outer|all_rows|rows_per_program|tl|triton|\w+_value|libdevice|\w+_ptr|\w+_stride(_\d+)?"
 )
 
 
@@ -115,10 +119,17 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
     body: list[str] = []
     inputs: dict[str, Value] = {}
     for operand in key.inputs:
-        text, dtype = operand.name, operand.memory or scalar_dtype(operand.compute)
         if operand.memory is not None:
-            body.append(f"{operand.name} = {_access(operand, key, 'load')}")
-        inputs[operand.name] = converted(Value(text, dtype), operand.compute)
+            loaded = Value(_access(operand, key, "load"), operand.memory)
+            value = converted(loaded, operand.compute)
+        else:  # a number is not rounded to float16, as in PyTorch
+            loaded = Value(operand.name, scalar_dtype(operand.compute))
+            value = converted(loaded, operand.compute.compute)
+        if value.text != operand.name:
+            name = operand.name if operand.memory else f"{operand.name}_value"
+            body.append(f"{name} = {value.text}")
+            value = Value(name, value.dtype)
+        inputs[operand.name] = value
     index = None
     if key.index is not None:
         text = _offset("index", key.index, key)
@@ -185,7 +196,9 @@ def _column_tile(key: SourceKey, lanes: str) -> list[str]:
 
 
 def _row_offsets(key: SourceKey) -> list[str]:
-    """The loop over rows, all dimensions but the last as one, and their indices i0, i1, ... in it."""
+    """The loop over rows, all dimensions but the last as one, and their indices i0, i1, ... in
+    it.
+    """
     lines = _column_tile(key, "tl.arange(0, COLUMNS)")
     lines += [
         "column_mask = columns < n_columns",

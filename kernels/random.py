@@ -1,8 +1,10 @@
-"""Random numbers: Philox-4x32-10, keyed by (seed, offset + index), so the same on every target and schedule.
+"""Random numbers: Philox-4x32-10, keyed by (seed, offset + index), so the same on every target and
+schedule.
 
-`seed` and `offset` are scalar operands (int64); a generator advances its offset by the number of elements it has
-drawn. Element i of a kernel's output depends on seed and offset + i alone, so a mask need not be kept: the backward
-of dropout draws it again. Being expressions, they fuse with what surrounds them.
+`seed` and `offset` are scalar operands (int64); a generator advances its offset by the number of
+elements it has drawn. Element i of a kernel's output depends on seed and offset + i alone, so a
+mask need not be kept: the backward of dropout draws it again. Being expressions, they fuse with
+    what surrounds them.
 
 Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
 """
@@ -15,30 +17,24 @@ from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels.expression import Expr, index, trace
 from tritorch.kernels.pointwise import PointwiseKernel
-from tritorch.kernels.scalar import floor, log1p, primitive, where
+from tritorch.kernels.scalar import Scalar, floor, log1p, primitive, where
+
+
+def _philox(name: str, kind: str, helper: str) -> Scalar:
+    """A primitive of (seed, position), both int64; the device function `helper` computes it."""
+    spelling = f"{helper}({{0}}, {{1}})"
+    return primitive(name, 2, kind=kind, integer=spelling, numpy=f"reference.{spelling}")
+
 
 #: float32 in [0, 1) of 24 random bits; float64 of 53
-random_uniform = primitive(
-    "random_uniform", 2, kind="float32", integer="philox_uniform({0}, {1})", numpy="reference.philox_uniform({0}, {1})"
-)  # fmt: skip
-random_uniform64 = primitive(
-    "random_uniform64", 2, kind="float64", integer="philox_uniform64({0}, {1})", numpy="reference.philox_uniform64({0}, {1})"
-)  # fmt: skip
+random_uniform = _philox("random_uniform", "float32", "philox_uniform")
+random_uniform64 = _philox("random_uniform64", "float64", "philox_uniform64")
 #: standard normal numbers, by Box and Muller's method
-random_normal = primitive(
-    "random_normal", 2, kind="float32", integer="philox_normal({0}, {1})", numpy="reference.philox_normal({0}, {1})"
-)  # fmt: skip
-random_normal64 = primitive(
-    "random_normal64", 2, kind="float64", integer="philox_normal64({0}, {1})", numpy="reference.philox_normal64({0}, {1})"
-)  # fmt: skip
+random_normal = _philox("random_normal", "float32", "philox_normal")
+random_normal64 = _philox("random_normal64", "float64", "philox_normal64")
 #: random 32-bit words 0 and 1 of a position, as int64 in [0, 2**32)
-random_word = primitive(
-    "random_word", 2, kind="int64", integer="philox_word({0}, {1})", numpy="reference.philox_word({0}, {1})"
-)  # fmt: skip
-random_second_word = primitive(
-    "random_second_word", 2, kind="int64", integer="philox_second_word({0}, {1})",
-    numpy="reference.philox_second_word({0}, {1})",
-)  # fmt: skip
+random_word = _philox("random_word", "int64", "philox_word")
+random_second_word = _philox("random_second_word", "int64", "philox_second_word")
 
 
 def uniform(seed: Expr, offset: Expr) -> Expr:
@@ -122,7 +118,8 @@ bernoulli = PointwiseKernel(
 exponential = PointwiseKernel(
     "exponential", ["rate", "seed", "offset"], trace(_exponential, ["rate", "seed", "offset"])
 )
-#: x * scale, or 0 with probability p: operands x, p, scale = 1 / (1 - p), seed, offset. Its own backward.
+#: x * scale, or 0 with probability p: operands x, p, scale = 1 / (1 - p), seed, offset. Its own
+#: backward.
 dropout = PointwiseKernel(
     "dropout",
     ["x", "p", "scale", "seed", "offset"],

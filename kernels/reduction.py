@@ -3,26 +3,32 @@
 For the operations' authors:
 
     total = ReductionKernel("sum", ["x"], map=lambda x: x, identity=0, combine=lambda a, b: a + b)
-    mean = ReductionKernel("mean", ["x"], lambda x: x, 0, lambda a, b: a + b, finish=lambda a, n: a / n)
-    plan = total.plan([x_layout], dims=(1,), keepdim=False, computes=[float32], out_dtypes=[float32])
+    mean = ReductionKernel("mean", ["x"], lambda x: x, 0, lambda a, b: a + b, lambda a, n: a / n)
+    plan = total.plan([x_layout], (1,), keepdim=False, computes=[float32], out_dtypes=[float32])
     plan.launch(out_address, x_address)
 
-- `map(*inputs, *scalars)` (trailing parameters may be left out) gives the accumulators' values for one element; `index()` is the element's row-major
-  position among the reduced ones.
-- `identity`: a number per accumulator, or "lowest" / "highest" of its dtype (-inf / inf for floats).
-- `combine`: for one accumulator `(a, b) -> expression`; for several `(a: tuple, b: tuple) -> tuple`. It must be
-  associative and commutative: the order is fixed (results are reproducible) but not from left to right.
-- `finish(*accumulators, n, *scalars)` gives the outputs; n is the number of reduced elements. By default the
-  outputs are the accumulators.
-- `scalars`: names of host numbers, floats, that `plan(..., correction=1.0)` fixes (arguments, not source text).
-- `computes[i]`: the dtype to which input i is converted on load. Accumulators have the dtype that `map` gives,
-  float32 or wider, int32 or wider. Sums of integers are int64 in PyTorch: pass computes=[int64].
-- Output shapes: the kept dimensions (reduced ones are 1 with `keepdim`), contiguous. Empty `dims` means all.
+- `map(*inputs, *scalars)` (trailing parameters may be left out) gives the accumulators' values for
+  one element; `index()` is the element's row-major position among the reduced ones.
+- `identity`: a number per accumulator, or "lowest" / "highest" of its dtype (-inf / inf for
+  floats).
+- `combine`: for one accumulator `(a, b) -> expression`; for several `(a: tuple, b: tuple) ->
+  tuple`. It must be associative and commutative: the order is fixed (results are reproducible) but
+  not from left to right.
+- `finish(*accumulators, n, *scalars)` gives the outputs; n is the number of reduced elements. By
+  default the outputs are the accumulators.
+- `scalars`: names of host numbers, floats, that `plan(..., correction=1.0)` fixes (arguments, not
+  source text).
+- `computes[i]`: the dtype to which input i is converted on load. Accumulators have the dtype that
+  `map` gives, float32 or wider, int32 or wider. Sums of integers are int64 in PyTorch: pass
+  computes=[int64].
+- Output shapes: the kept dimensions (reduced ones are 1 with `keepdim`), contiguous. Empty `dims`
+  means all.
 
-Forms (chosen from the strides of the input with the most elements): "row" walks the reduced dimension in blocks,
-one kept element a program; "column" keeps a strip of kept elements in vectors and walks the reduced ones. Where
-that makes too few programs, the reduced range is cut in parts, whose accumulators a second launch combines. Blocks
-are summed by lanes and trees and the parts again by blocks, so rounding grows with the logarithm of n in effect.
+Forms (chosen from the strides of the input with the most elements): "row" walks the reduced
+dimension in blocks, one kept element a program; "column" keeps a strip of kept elements in vectors
+and walks the reduced ones. Where that makes too few programs, the reduced range is cut in parts,
+whose accumulators a second launch combines. Blocks are summed by lanes and trees and the parts
+again by blocks, so rounding grows with the logarithm of n in effect.
 """
 
 from __future__ import annotations
@@ -61,11 +67,13 @@ TILE_ROWS = (4, 8, 16, 32)
 TILE_COLUMNS = (64, 256)
 #: what a block costs beyond its lanes: a row's tree, in lanes; a strip's load and store, in rows
 _START, _TILE_START = 150, 3
-#: programs that a launch should have before the reduced range is left whole, and elements that a part must have
+#: programs that a launch should have before the reduced range is left whole, and elements that a
+#: part must have
 _PROGRAMS = {"cpu": 32, "cuda": 512}
 _PART = 32768
-#: up to so many reduced elements, kept elements go into the vector lanes even if their stride is not the smallest
-#: (a row's tree costs as much as so many strided loads; several accumulators make it dearer)
+#: up to so many reduced elements, kept elements go into the vector lanes even if their stride is
+#: not the smallest (a row's tree costs as much as so many strided loads; several accumulators make
+#: it dearer)
 _SHORT, _SHORT_OF_SEVERAL = 12, 24
 
 Identity = bool | int | float | str
@@ -93,7 +101,8 @@ class ReductionKernel:
         self.identity: tuple[Identity, ...] = tuple(identity) if several else (identity,)  # type: ignore[arg-type]
         if len(self.identity) != len(self.map):
             raise TypeError(
-                f"{name}: map gives {len(self.map)} accumulators, identity has {len(self.identity)}."
+                f"{name}: map gives {len(self.map)} accumulators, "
+                f"identity has {len(self.identity)}."
             )
         left = tuple(variable(f"a{i}") for i in range(len(self.map)))
         right = tuple(variable(f"b{i}") for i in range(len(self.map)))
@@ -117,7 +126,7 @@ class ReductionKernel:
         out_dtypes: Sequence[Dtype],
         **scalars: float,
     ) -> Plan:
-        """A launch (or two) that reduces `dims` (normalised; none means all) of the broadcast operands."""
+        """A launch (or two) that reduces `dims` (normalised; none: all) of the operands."""
         if set(scalars) != set(self.scalars):
             raise TypeError(
                 f"{self.name}: expected the numbers {self.scalars}, got {tuple(scalars)}."
@@ -254,7 +263,7 @@ class ReductionKernel:
 
 
 class ReductionWork:
-    """The iteration space of a reduction: collapsed kept and reduced dimensions, the form, the blocks."""
+    """The iteration space of a reduction: collapsed dimensions, the form, the blocks."""
 
     def __init__(
         self,
@@ -329,7 +338,7 @@ class ReductionWork:
         )
 
     def parts(self, device: Device) -> tuple[int, int]:
-        """(parts of the reduced range, steps of each); from sizes alone, so results are reproducible."""
+        """(parts of the reduced range, steps of each), from sizes alone: reproducible."""
         steps = self.steps(device)
         programs = self.programs(device)
         wanted = min(-(-_PROGRAMS[device.type] // programs), self.numel // (programs * _PART))
@@ -368,12 +377,14 @@ class ReductionWork:
 
 
 def _cheapest(size: int, blocks: Sequence[int], start: int) -> int:
-    """The block that walks `size` at the least cost: a block costs its width, masked or not, and a start."""
+    """The cheapest block for `size`: a block costs its width, masked or not, and a start."""
     return min(blocks, key=lambda b: -(-size // b) * (b + start))
 
 
 def lane_dimension(sizes: Shape, strides: Shape) -> int | None:
-    """The kept dimension that the vector lanes should walk: the smallest stride, a tiny one only if alone."""
+    """The kept dimension that the vector lanes should walk: the smallest stride, a tiny one only
+    if alone.
+    """
     candidates = [d for d in range(len(sizes)) if strides[d]]
     if not candidates:
         return max(range(len(sizes)), key=lambda d: sizes[d]) if sizes else None

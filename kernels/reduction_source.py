@@ -88,7 +88,9 @@ class Declaration(Protocol):
 def accumulator_dtypes(
     reduction: Declaration, inputs: Sequence[ReductionInput], wide: bool
 ) -> tuple[Dtype, ...]:
-    """The dtypes of the accumulators: what map gives, at least 32 bits wide; constants take the first's."""
+    """The dtypes of the accumulators: what map gives, at least 32 bits wide; constants take the
+    first's.
+    """
     values = _mapped(reduction, inputs, wide)[1]
     found = [
         None if tree.op == "constant" else _widened(value.dtype)
@@ -105,7 +107,7 @@ def _widened(dtype: Dtype) -> Dtype:
 def _mapped(
     reduction: Declaration, inputs: Sequence[ReductionInput], wide: bool
 ) -> tuple[Printer, list[Value]]:
-    known = {i.name: converted(Value(i.name, i.memory), i.compute) for i in inputs}
+    known = {i.name: Value(i.name, i.compute.compute) for i in inputs}
     known |= _scalar_values(reduction, inputs)
     printer = Printer(known, Value("at", _number_dtype(wide)))
     return printer, printer.print(reduction.map)
@@ -158,7 +160,9 @@ def reduction_source(reduction: Declaration, key: ReductionKey) -> KernelSource:
 def accumulator_start(
     reduction: Declaration, key: ReductionKey, accumulators: Sequence[Dtype]
 ) -> list[str]:
-    """acc0, acc1, ... set to the identities: scalars in the row form, a strip in the column form."""
+    """acc0, acc1, ... set to the identities: scalars in the row form, a strip in the column
+    form.
+    """
     shape = "()" if key.form == "row" else "(COLUMNS,)"
     return [
         f"acc{i} = {literal(identity_of(identity, dtype), dtype, shape=shape)}"
@@ -169,14 +173,16 @@ def accumulator_start(
 def block_values(
     reduction: Declaration, key: ReductionKey, accumulators: Sequence[Dtype]
 ) -> tuple[list[str], set[str]]:
-    """m0, m1, ...: the mapped block, identities where it is masked; and the helpers that this calls."""
+    """m0, m1, ...: the mapped block, identities where it is masked; and the helpers that this
+    calls.
+    """
     printer, values = _mapped(reduction, key.inputs, key.wide)
     lines = list(printer.statements)
     for i, (tree, value, identity, dtype) in enumerate(
         zip(reduction.map, values, reduction.identity, accumulators)
     ):
         text = literal(tree.value, dtype) if tree.op == "constant" else converted(value, dtype).text
-        masked = literal(identity_of(identity, dtype), dtype)
+        masked = literal(identity_of(identity, dtype), dtype, "call")
         lines.append(f"m{i} = tl.where(mask, {text}, {masked})")
     return lines, printer.helpers
 
@@ -184,7 +190,9 @@ def block_values(
 def finished(
     reduction: Declaration, key: ReductionKey, names: Sequence[str], accumulators: Sequence[Dtype]
 ) -> tuple[list[str], list[Value], set[str]]:
-    """Statements, the outputs' values in their dtypes, and the helpers called, from accumulators so named."""
+    """Statements, the outputs' values in their dtypes, and the helpers called, from accumulators
+    so named.
+    """
     known = {f"acc{i}": Value(n, d) for i, (n, d) in enumerate(zip(names, accumulators))}
     known |= _scalar_values(reduction, key.inputs)
     known["n"] = Value("n", _number_dtype(key.wide))
@@ -196,7 +204,9 @@ def finished(
 def combine_function(
     name: str, trees: Sequence[Expr], accumulators: Sequence[Dtype]
 ) -> tuple[str, set[str]]:
-    """The text of the device function that combines two sets of accumulators, and the helpers it calls."""
+    """The text of the device function that combines two sets of accumulators, and the helpers it
+    calls.
+    """
     parameters = [f"{side}{i}" for side in "ab" for i in range(len(accumulators))]
     known = {p: Value(p, accumulators[int(p[1:])]) for p in parameters}
     printer = Printer(known)
@@ -287,11 +297,8 @@ def block_loads(key: ReductionKey) -> list[str]:
         masked += ["column_mask[None, :]"] * (i.kept_class not in ("", "0"))
         mask = "mask" if len(masked) == 2 else masked[0] if masked else ""
         pointer = " + ".join([f"{i.name}_ptr", *terms])
-        lines.append(
-            f"{i.name} = tl.load({pointer}, mask={mask})"
-            if mask
-            else f"{i.name} = tl.load({pointer})"
-        )
+        load = f"tl.load({pointer}, mask={mask})" if mask else f"tl.load({pointer})"
+        lines.append(f"{i.name} = {converted(Value(load, i.memory), i.compute).text}")
     return lines
 
 

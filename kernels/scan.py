@@ -1,12 +1,14 @@
-"""Scans (running reductions) from a declaration: map -> associative combine -> finish, along one dimension.
+"""Scans (running reductions) from a declaration: map -> associative combine -> finish.
 
     cumsum = ScanKernel("cumsum", ["x"], map=lambda x: x, identity=0, combine=lambda a, b: a + b)
     plan = cumsum.plan([x_layout], dim=1, computes=[float32], out_dtypes=[float32], reverse=False)
 
-The declaration is that of a reduction (`tritorch.kernels.reduction`), `index()` being the position along the
-dimension; `finish(*accumulators, n)` is applied to every element. Outputs are contiguous. "row" scans blocks of the
-innermost dimension and carries the accumulators from block to block; "column" scans an outer dimension with the
-inner one in the vector lanes. `reverse` runs from the last element to the first.
+They run along one dimension. The declaration is that of a reduction
+(`tritorch.kernels.reduction`), `index()` being the position along the dimension;
+`finish(*accumulators, n)` is applied to every element. Outputs are contiguous. "row" scans blocks
+of the innermost dimension and carries the accumulators from block to block; "column" scans an
+outer dimension with the inner one in the vector lanes. `reverse` runs from the last element to the
+first.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from tritorch.layout import Layout, broadcast_shapes, broadcast_strides, contigu
 
 
 class ScanKey(NamedTuple):
-    """What a scan's text depends on: the walk of the inputs, the direction, the output's inner stride."""
+    """What a scan's text depends on: the walk of the inputs, the direction, the output's inner
+    stride.
+    """
 
     base: ReductionKey
     reverse: bool

@@ -1,4 +1,6 @@
-"""Arithmetic on shapes and strides that the generators share: output layouts, dimension order, index width."""
+"""Arithmetic on shapes and strides that the generators share: output layouts, dimension order,
+index width.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ INT32_MAX = 2**31 - 1
 def dimension_order(shape: Shape, operands: Sequence[Shape]) -> list[int]:
     """Dimensions from the fastest-walked to the slowest, by PyTorch's rule (TensorIterator).
 
-    An insertion sort by stride; a broadcast dimension (stride 0) says nothing, equal strides are broken by size,
-    and the first operand that tells two dimensions apart decides.
+    An insertion sort by stride; a broadcast dimension (stride 0) says nothing, equal strides are
+    broken by size, and the first operand that tells two dimensions apart decides.
     """
     order = list(range(len(shape) - 1, -1, -1))
 
@@ -43,7 +45,9 @@ def dimension_order(shape: Shape, operands: Sequence[Shape]) -> list[int]:
 
 
 def dense_like(dtype: Dtype, shape: Shape, operands: Sequence[Shape], device: Device) -> Layout:
-    """The layout of a new output: dense, its dimensions in the order in which the operands walk theirs."""
+    """The layout of a new output: dense, its dimensions in the order in which the operands walk
+    theirs.
+    """
     strides = [0] * len(shape)
     step = 1
     for d in dimension_order(shape, operands):
@@ -53,10 +57,14 @@ def dense_like(dtype: Dtype, shape: Shape, operands: Sequence[Shape], device: De
 
 
 def stride_class(stride: int) -> str:
-    """How a stride is known when the kernel is compiled: "0", "1", or "s" for a run-time argument."""
+    """How a stride is known when the kernel is compiled: "0", "1", or "s" for a run-time
+    argument.
+    """
     return "0" if stride == 0 else "1" if stride == 1 else "s"
 
 
 def needs_int64(extents: Iterable[int]) -> bool:
-    """Whether offsets of these extents (elements) may pass 2**31 - 1, a last block's masked lanes included."""
+    """Whether offsets of these extents (elements) may pass 2**31 - 1, a last block's masked lanes
+    included.
+    """
     return any(extent > INT32_MAX - (1 << 16) for extent in extents)

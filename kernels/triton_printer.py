@@ -1,8 +1,8 @@
 """Prints expression trees as Triton statements, giving every node a dtype.
 
-Rules: an input has the compute dtype it was loaded in; a Python number is weak (it takes the dtype of what it
-meets, and turns integers into floats only if it is a float); "float" primitives turn integers into the default
-float. Storing converts to the output's dtype.
+Rules: an input has the compute dtype it was loaded in; a Python number is weak (it takes the dtype
+of what it meets, and turns integers into floats only if it is a float); "float" primitives turn
+integers into the default float. Storing converts to the output's dtype.
 """
 
 from __future__ import annotations
@@ -32,13 +32,23 @@ _TRITON_NAMES = {
 }
 
 
+_SCALAR_DTYPES = {
+    "fp64": dtypes.float64,
+    "fp32": dtypes.float32,
+    "u64": dtypes.uint64,
+    "i64": dtypes.int64,
+}
+
+
 def triton_name(dtype: Dtype) -> str:
     """`tl.float32` for float32, and so on."""
     return "tl." + _TRITON_NAMES.get(dtype.name, dtype.name)
 
 
 def scalar_type(compute: Dtype) -> str:
-    """The Triton type in which a Python number is passed to a kernel that computes in this dtype."""
+    """The Triton type in which a Python number is passed to a kernel that computes in this
+    dtype.
+    """
     if compute.is_floating_point:
         return "fp64" if compute is dtypes.float64 else "fp32"
     return "u64" if compute is dtypes.uint64 else "i64"
@@ -46,13 +56,13 @@ def scalar_type(compute: Dtype) -> str:
 
 def scalar_dtype(compute: Dtype) -> Dtype:
     """The dtype of that type."""
-    return {"fp64": dtypes.float64, "fp32": dtypes.float32, "u64": dtypes.uint64, "i64": dtypes.int64}[
-        scalar_type(compute)
-    ]  # fmt: skip
+    return _SCALAR_DTYPES[scalar_type(compute)]
 
 
 class Value(NamedTuple):
-    """The text of a value, its dtype, and whether it must be put in parentheses inside an expression."""
+    """The text of a value, its dtype, and whether it must be put in parentheses inside an
+    expression.
+    """
 
     text: str
     dtype: Dtype
@@ -68,12 +78,12 @@ def literal(
 ) -> str:
     """A Python number as Triton text of a dtype.
 
-    `place`: "infix" beside an operator, "call" among the operands of a Triton function (there Triton infers
-    float32 and int32), "typed" where nothing is inferred.
+    `place`: "infix" beside an operator, "call" among the operands of a Triton function (there
+    Triton infers float32 and int32), "typed" where nothing is inferred.
     """
     if dtype.is_floating_point:
         number = float(value)
-        if dtype is dtypes.float32 and _FLOAT32_MAX < abs(number):
+        if dtype is dtypes.float32 and abs(number) > _FLOAT32_MAX:
             number = math.copysign(math.inf, number)
         text = repr(number) if math.isfinite(number) else f'float("{number}")'
         # Triton takes numbers outside the normal range of float32 for float64.
@@ -96,11 +106,14 @@ def _is_float32(number: float) -> bool:
 
 
 def converted(value: Value, dtype: Dtype) -> Value:
-    """The value in another dtype; float16 and smaller exist only in memory, so they are rounded to and back."""
+    """The value in another dtype; float16 and smaller exist only in memory, so they are rounded to
+    and back.
+    """
     compute = dtype.compute
     text = value.atom
     if value.dtype is not compute or dtype is not compute:
-        text += by_way_of(value.dtype, dtype) + f".to({triton_name(dtype)})"
+        if value.dtype is not dtype:
+            text += by_way_of(value.dtype, dtype) + f".to({triton_name(dtype)})"
         if compute is not dtype:
             text += f".to({triton_name(compute)})"
         return Value(text, compute)
@@ -108,7 +121,9 @@ def converted(value: Value, dtype: Dtype) -> Value:
 
 
 def by_way_of(of: Dtype, to: Dtype) -> str:
-    """The conversion that comes first where floats become narrow or unsigned integers: they wrap, as in PyTorch."""
+    """The conversion that comes first where floats become narrow or unsigned integers: they wrap,
+    as in PyTorch.
+    """
     if not of.is_floating_point or to.category != 1:
         return ""
     if not to.is_signed:
@@ -117,7 +132,8 @@ def by_way_of(of: Dtype, to: Dtype) -> str:
 
 
 class Printer:
-    """Prints trees that read `inputs` (name -> value); `index` is the text of the element's position.
+    """Prints trees that read `inputs` (name -> value); `index` is the text of the element's
+    position.
 
     After `print`, `statements` holds the lines and `helpers` the device functions that they call.
     """

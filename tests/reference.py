@@ -1,6 +1,7 @@
 """The reference: expression trees evaluated by NumPy (in float64 for floats), and Philox in NumPy.
 
-Every primitive's row carries its NumPy spelling, so a function needs no second definition for the tests.
+Every primitive's row carries its NumPy spelling, so a function needs no second definition for the
+tests.
 """
 
 from __future__ import annotations

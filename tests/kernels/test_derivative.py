@@ -23,7 +23,8 @@ UNARY = {
     "exp": ANY, "exp2": ANY, "expm1": ANY, "log": POSITIVE, "log2": POSITIVE, "log10": POSITIVE,
     "log1p": POSITIVE, "sqrt": POSITIVE, "rsqrt": POSITIVE, "sin": ANY, "cos": ANY, "tan": UNIT,
     "asin": UNIT, "acos": UNIT, "atan": ANY, "sinh": ANY, "cosh": ANY, "tanh": ANY, "asinh": ANY,
-    "acosh": POSITIVE + 1, "atanh": UNIT, "erf": ANY, "erfc": ANY, "erfinv": UNIT, "lgamma": POSITIVE,
+    "acosh": POSITIVE + 1, "atanh": UNIT, "erf": ANY, "erfc": ANY, "erfinv": UNIT,
+    "lgamma": POSITIVE,
     "abs": ANY, "neg": ANY, "sigmoid": ANY, "reciprocal": ANY, "square": ANY, "digamma": POSITIVE,
 }  # fmt: skip
 FLAT = ["floor", "ceil", "trunc", "round", "sign", "isnan", "isinf", "isfinite", "logical_not"]

@@ -34,7 +34,7 @@ def test_equal_trees_are_one_object():
         (0 + x, x),
         (x - 0, x),
         (0 - x, -x),
-        (-(-x), x),
+        (-(0 - x), x),
         (x + -y, x - y),
         ((-x) * (-y), x * y),
         (pow(x, 2), x * x),

@@ -57,11 +57,20 @@ def floats(*shape):
 @pytest.mark.parametrize(
     "shape_x, shape_y",
     [
-        ((1000,), (1000,)), ((4097,), (4097,)), ((50, 70), (70,)), ((50, 1), (1, 70)), ((3, 4, 5), (4, 1)),
-        ((), ()), ((7,), ()), ((2, 3, 4, 5), (2, 1, 4, 1)), ((2, 3, 4, 5, 6), (1, 3, 1, 5, 1)), ((1, 1), (1,)),
-        ((3, 2000), (3, 1)), ((5000, 3), (3,)),
+        ((1000,), (1000,)),
+        ((4097,), (4097,)),
+        ((50, 70), (70,)),
+        ((50, 1), (1, 70)),
+        ((3, 4, 5), (4, 1)),
+        ((), ()),
+        ((7,), ()),
+        ((2, 3, 4, 5), (2, 1, 4, 1)),
+        ((2, 3, 4, 5, 6), (1, 3, 1, 5, 1)),
+        ((1, 1), (1,)),
+        ((3, 2000), (3, 1)),
+        ((5000, 3), (3,)),
     ],
-)  # fmt: skip
+)
 def test_broadcasting(shape_x, shape_y):
     check_axpy(floats(*shape_x), floats(*shape_y))
 
@@ -238,9 +247,16 @@ def test_integer_division_never_traps(name):
 def test_bool_operands():
     a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
     for name, expected in [
-        ("add", a | b), ("mul", a & b), ("bitwise_xor", a ^ b), ("maximum", a | b), ("minimum", a & b),
-        ("lt", a < b), ("ge", a >= b), ("eq", a == b), ("logical_and", a & b),
-    ]:  # fmt: skip
+        ("add", a | b),
+        ("mul", a & b),
+        ("bitwise_xor", a ^ b),
+        ("maximum", a | b),
+        ("minimum", a & b),
+        ("lt", a < b),
+        ("ge", a >= b),
+        ("eq", a == b),
+        ("logical_and", a & b),
+    ]:
         kernel = PointwiseKernel(
             name, ["x", "y"], trace(lambda x, y, n=name: s.apply(n, x, y), ["x", "y"])
         )
@@ -253,7 +269,11 @@ def test_bool_operands():
     np.testing.assert_array_equal(out, [True, False, False])
 
 
-@pytest.mark.parametrize("dtype", [dtypes.float16, dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e5m2], ids=lambda d: d.name)  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype",
+    [dtypes.float16, dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e5m2],
+    ids=lambda d: d.name,
+)
 def test_small_floats_compute_in_float32(dtype):
     kernel = PointwiseKernel("fma", ["x", "y"], trace(lambda x, y: x * y + 1.0, ["x", "y"]))
     x, y = (RANDOM.normal(size=300).astype(dtype.numpy) for _ in range(2))
@@ -264,7 +284,16 @@ def test_small_floats_compute_in_float32(dtype):
     assert same.mean() > 0.99  # a fused multiply-add may round the other way
 
 
-CASTS = [dtypes.float32, dtypes.float64, dtypes.float16, dtypes.int8, dtypes.int32, dtypes.int64, dtypes.uint8, dtypes.bool]  # fmt: skip
+CASTS = [
+    dtypes.float32,
+    dtypes.float64,
+    dtypes.float16,
+    dtypes.int8,
+    dtypes.int32,
+    dtypes.int64,
+    dtypes.uint8,
+    dtypes.bool,
+]
 
 
 @pytest.mark.parametrize("to", CASTS, ids=lambda d: d.name)
@@ -342,7 +371,8 @@ def test_names_that_the_generated_text_uses():
 
 
 def test_wide_indices_give_the_same():
-    # the extent of this layout is above 2**31 although it touches few elements; nothing is read beyond x
+    # the extent of this layout is above 2**31 although it touches few elements; nothing is read
+    # beyond x
     kernel = PointwiseKernel("double", ["x"], trace(lambda x: x * 2, ["x"]))
     shape, strides = (1, 3), (1 << 32, 1)
     plan = kernel.plan(

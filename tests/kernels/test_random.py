@@ -20,7 +20,8 @@ def draw(kernel, numbers, dtype, count=COUNT, seed=SEED, offset=OFFSET, compute=
 
 
 def test_philox_known_answers():
-    # Random123's kat_vectors, philox4x32 with 10 rounds: all zeros; and all ones in key and low counter
+    # Random123's kat_vectors, philox4x32 with 10 rounds: all zeros; and all ones in key and low
+    # counter
     assert [int(w) for w in reference.philox(0, 0)] == [
         0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8,
     ]  # fmt: skip
@@ -63,7 +64,7 @@ def test_uniform():
 @pytest.mark.parametrize("dtype", [dtypes.float16, dtypes.bfloat16], ids=lambda d: d.name)
 def test_uniform_never_rounds_up_to_one(dtype):
     out = draw(random.uniform_kernel(dtype), [0.0, 1.0], dtype).astype(np.float64)
-    assert 0 <= out.min() and 0.99 < out.max() < 1
+    assert out.min() >= 0 and 0.99 < out.max() < 1
 
 
 @pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64], ids=lambda d: d.name)
@@ -114,9 +115,14 @@ def test_dropout_is_its_own_backward():
 def test_seeds_are_arguments():
     kernel = random.uniform_kernel(dtypes.float32)
     plans = [
-        kernel.plan([float, float, int, int], [dtypes.float32] * 2 + [WORD] * 2, [dtypes.float32], out_shape=(n,))
+        kernel.plan(
+            [float, float, int, int],
+            [dtypes.float32] * 2 + [WORD] * 2,
+            [dtypes.float32],
+            out_shape=(n,),
+        )
         for n in (10, 20)
-    ]  # fmt: skip
+    ]
     assert source(plans[0]) == source(plans[1])
     one = draw(kernel, [0.0, 1.0], dtypes.float32, seed=1)
     other = draw(kernel, [0.0, 1.0], dtypes.float32, seed=1 + (1 << 32))

@@ -127,13 +127,16 @@ def test_accuracy_of_long_sums():
 @pytest.mark.parametrize(
     "of, compute, to",
     [
-        (dtypes.int8, dtypes.int64, dtypes.int64), (dtypes.int32, dtypes.int64, dtypes.int64),
-        (dtypes.uint8, dtypes.int64, dtypes.int64), (dtypes.bool, dtypes.int64, dtypes.int64),
-        (dtypes.float16, dtypes.float16, dtypes.float16), (dtypes.bfloat16, dtypes.bfloat16, dtypes.float32),
+        (dtypes.int8, dtypes.int64, dtypes.int64),
+        (dtypes.int32, dtypes.int64, dtypes.int64),
+        (dtypes.uint8, dtypes.int64, dtypes.int64),
+        (dtypes.bool, dtypes.int64, dtypes.int64),
+        (dtypes.float16, dtypes.float16, dtypes.float16),
+        (dtypes.bfloat16, dtypes.bfloat16, dtypes.float32),
         (dtypes.float64, dtypes.float64, dtypes.float64),
     ],
     ids=lambda d: d.name,
-)  # fmt: skip
+)
 def test_dtypes(of, compute, to):
     x = RANDOM.integers(-20, 20, (33, 70)).astype(of.numpy)
     for dim in (0, 1):
