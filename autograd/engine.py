@@ -96,7 +96,7 @@ class GraphTask:
         for node in needed:
             for following, _ in node.next_functions:
                 if following in counts:
-                    counts[following] += 1  # type: ignore[index]
+                    counts[following] += 1
         return counts
 
 
@@ -198,11 +198,11 @@ def _evaluate(
             if restricted and not _captured(task, node, buffer):
                 continue
             if node.__class__ is AccumulateGrad:
-                hooks = node.variable._hooks  # type: ignore[attr-defined]
+                hooks = node.variable._hooks
                 if hooks is not None and hooks.backward:
                     call_tensor_hooks(hooks.backward, buffer, 0)
                 if node._extras is None:
-                    node.accumulate(buffer)  # type: ignore[attr-defined]
+                    node.accumulate(buffer)
                     continue
             if node._extras is None and not anomaly.enabled:
                 incoming = tuple(buffer)
@@ -415,7 +415,7 @@ def _apply_with_extras(node: Node, buffer: list[TensorLike | None]) -> Any:
     if not leaf:
         _call_all_tensor_hooks(node, buffer)
     incoming = tuple(buffer)
-    for hook in _hooks(extras and extras.pre_hooks):
+    for hook in _hooks(extras.pre_hooks if extras else None):
         replaced = hook(incoming)
         if replaced is not None:
             incoming = _checked(incoming, replaced)
@@ -424,7 +424,7 @@ def _apply_with_extras(node: Node, buffer: list[TensorLike | None]) -> Any:
         outgoing: Any = (None,) * len(node.next_functions)
     else:
         outgoing = node.apply(incoming)
-    post_hooks = _hooks(extras and extras.post_hooks)
+    post_hooks = _hooks(extras.post_hooks if extras else None)
     if post_hooks:
         outgoing = tuple(
             gradient

@@ -29,8 +29,6 @@ _VIEW_WITH_MANY_OUTPUTS = (
 class FunctionCtx:
     """What `forward` and `backward` of a custom Function get as `ctx`."""
 
-    __slots__ = ()
-
     #: tensors given to save_for_backward, until they are saved at the end of forward
     _to_save: tuple[Any, ...] = ()
     _dirty: tuple[Any, ...] = ()
@@ -236,7 +234,7 @@ class Function(metaclass=FunctionMeta):
         edges: tuple[Edge, ...] = ()
         if recording:
             edges = tuple([edge(value) for value, known in zip(arguments, is_tensor) if known])
-        ctx = cls._backward_cls(edges, ())  # type: ignore[attr-defined]
+        ctx = cls._backward_cls(edges, ())
         ctx.needs_input_grad = wanted
         ctx._is_tensor = is_tensor
         previous, state.enabled = state.enabled, False

@@ -125,7 +125,7 @@ def _decorate_generator(
                     raise
                 except BaseException:
                     with context():
-                        response = generator.throw(sys.exc_info()[1])  # type: ignore[arg-type]
+                        response = generator.throw(sys.exc_info()[1])
                 else:
                     with context():
                         response = generator.send(request)

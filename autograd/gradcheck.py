@@ -136,15 +136,19 @@ def _differentiable(value: Any) -> tuple[TensorLike, ...]:
 
 
 def _random_like(random: np.random.Generator, like: TensorLike, strided: bool) -> TensorLike:
-    import tritorch
-
     shape = tuple(like.shape)
     if strided and shape:
-        wide = tritorch.from_numpy(random.standard_normal((*shape, 2)))
-        wide = wide.to(like.dtype).to(like.device)
+        wide = _tensor(random.standard_normal((*shape, 2)), like)
         return wide[..., 0].detach().requires_grad_()
-    values = tritorch.from_numpy(np.asarray(random.standard_normal(shape)))
-    return values.to(like.dtype).to(like.device).requires_grad_()
+    return _tensor(np.asarray(random.standard_normal(shape)), like).requires_grad_()
+
+
+def _tensor(values: Array, like: TensorLike) -> TensorLike:
+    """A tensor of these values in the dtype and on the device of another."""
+    import tritorch
+
+    made: TensorLike = tritorch.from_numpy(np.array(values))
+    return made.to(like.dtype).to(like.device)
 
 
 def _host(tensor: TensorLike) -> Array:
@@ -230,11 +234,8 @@ class _Perturbed:
         self._original = tensor.detach().cpu().numpy().copy()
 
     def write(self, values: Array) -> None:
-        import tritorch
-
         with no_grad():
-            values = np.asarray(values, self._original.dtype)
-            self._tensor.data.copy_(tritorch.from_numpy(values.copy()))
+            self._tensor.data.copy_(_tensor(values, self._tensor))
 
     @property
     def values(self) -> Array:
@@ -267,14 +268,12 @@ def _analytical(
     output: TensorLike, inputs: Sequence[TensorLike], check_dtypes: bool
 ) -> list[Array]:
     """The same by the backward pass, for each input."""
-    import tritorch
-
     columns: list[list[Array]] = [[] for _ in inputs]
     shape = tuple(output.shape)
     for index in np.ndindex(*shape):
         seed = np.zeros(shape)
         seed[index] = 1.0
-        weight = tritorch.from_numpy(seed).to(output.dtype).to(output.device)
+        weight = _tensor(seed, output)
         found = grad(output, list(inputs), weight, retain_graph=True, allow_unused=True)
         for column, gradient, tensor in zip(columns, found, inputs):
             if gradient is None:
@@ -327,11 +326,9 @@ def _check_projection(
     rtol: float,
 ) -> None:
     """v^T J u for random unit u and v."""
-    import tritorch
-
     random = np.random.default_rng(0)
     v = np.asarray(_unit(random, tuple(output.shape)))
-    weight = tritorch.from_numpy(v).to(output.dtype).to(output.device)
+    weight = _tensor(v, output)
     found = grad(output, list(inputs), weight, retain_graph=True, allow_unused=True)
     for position, (tensor, gradient) in enumerate(zip(inputs, found)):
         u = _unit(random, tuple(tensor.shape))

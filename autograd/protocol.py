@@ -124,7 +124,7 @@ class Operations:
     stack: Callable[[list[TensorLike]], TensorLike]
     copy_: Callable[[TensorLike, TensorLike], TensorLike]
     has_nan: Callable[[TensorLike], bool]
-    tensor_type: type
+    tensor_type: Any
 
     def register(self, **operations: Any) -> None:
         """Fill the table; names outside it are an error."""
