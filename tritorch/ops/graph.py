@@ -7,6 +7,7 @@ from typing import Any
 from tritorch.autograd.protocol import operations
 from tritorch.layout import Layout
 from tritorch.ops.arithmetic import _add
+from tritorch.ops.joining import stack
 from tritorch.ops.memory import alias, clone, copy_, fill, restride, to_dtype
 from tritorch.ops.reduction import sum_to_size
 from tritorch.ops.strided import as_strided
@@ -57,6 +58,7 @@ def register() -> None:
         "restride": restride,
         "copy_": copy_,
         "has_nan": has_nan,
+        "stack": stack,
         "tensor_type": Tensor,
     }
     operations.register(**table)
