@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 
 def _forward_tile(*, target: str, n_columns: int) -> dict[str, Any]:
-    """CPU: a program is one iteration of a loop in machine code, so a row each costs nothing.
-    GPU: narrow rows share a program, to fill its threads."""
+    """Narrow rows share a program: its start costs 20 ns on a CPU, and a GPU's threads want
+    filling.
+    """
+    columns = min(next_power_of_2(n_columns), 4096 if target == "cpu" else 1024)
     if target == "cpu":
-        return {"BLOCK_COLUMNS": min(next_power_of_2(n_columns), 4096), "BLOCK_ROWS": 1}
-    columns = min(next_power_of_2(n_columns), 1024)
+        return {"BLOCK_COLUMNS": columns, "BLOCK_ROWS": 16 if columns <= 512 else 1}
     return {"BLOCK_COLUMNS": columns, "BLOCK_ROWS": 1024 // columns}
 
 

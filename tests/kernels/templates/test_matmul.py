@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tritorch import dtypes
+from tritorch.config import config
 from tritorch.kernels.templates import matmul
 
 SIZES = [(1, 1, 1), (17, 33, 5), (64, 64, 64), (130, 70, 300), (3, 200, 1), (129, 257, 65)]
@@ -141,3 +142,16 @@ def test_errors(layout: Any) -> None:
     bias = np.zeros((3, 2, 2), np.float32)
     with pytest.raises(RuntimeError, match=r"bias of shape \(3, 2, 2\) does not broadcast"):
         matmul.plan(layout(a), layout(a.T), layout(bias))
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(200, 300, 700), (2000, 1, 300), (64, 200, 784)])
+def test_the_number_of_threads_changes_no_bit(
+    m: int, n: int, k: int, normal: Any, layout: Any, run: Any
+) -> None:
+    a, b = normal(m, k, order=(1, 0)), normal(k, n)
+    results = []
+    for threads in (1, 2, 16):
+        with config(num_threads=threads):
+            results.append(run(matmul.plan(layout(a), layout(b)), a, b)[0])
+    for c in results[1:]:
+        np.testing.assert_array_equal(c, results[0])
