@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.affine import Affine
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import groups, order
+from tritorch.triton_cpu.analysis.stability import adds_zero_outside
+from tritorch.triton_cpu.codegen import groups
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.loops import reach
 from tritorch.triton_cpu.codegen.scratch import Buffer
@@ -110,9 +111,8 @@ def lower_body(g: Generator, block: Block, updates: list[tuple[Value, Value, Buf
                 continue
             if value in arguments or _reads_elsewhere(g, value, argument, arguments):
                 copy_aside(g, value)
-        write_each(
-            g, [(value, buffer) for argument, value, buffer in updates if value is not argument]
-        )
+        clips = {v: adds_zero_outside(g.masks, v, a) for a, v, _ in updates if v not in g.buffers}
+        write_each(g, [(v, buffer) for a, v, buffer in updates if v is not a], clips)
 
     g.lower_block(block, update)
 
@@ -137,6 +137,3 @@ def _reads_elsewhere(g: Generator, value: Value, argument: Value, arguments: set
         if mappings and (other.type.shape != shape or list(mappings) != [identity]):
             return True
     return False
-
-
-__all__ = ["InductionTensor", "induction_tensors", "lower_body", "lower_region", "order"]

@@ -100,11 +100,40 @@ def emit_group(g: Generator, sinks: list[Operation]) -> None:
         accumulation=_accumulation(reductions, walk),
         clip=[] if reduces or spills else common_clip(g, sinks, shape),
         spills=spills,
+        may_stop=len(reduces) == len(sinks),
     )
+    if spills and not _only_stored_within(g, spills, sinks, nest.stable_beyond):
+        nest.stable_beyond = []
     nest.emit()
     g.publish(spills)
     for reduction in reductions:
         reduction.publish()
+
+
+def _only_stored_within(
+    g: Generator, spills: frozenset[Value], sinks: list[Operation], bounds: list[Constraint]
+) -> bool:
+    """Whether what is made of the spilled values only ever goes to stores masked by the one bound."""
+    if len(bounds) != 1:
+        return False
+    shape = _shape(sinks[0])
+    seen: set[Operation] = set(sinks)
+    stack = [user for value in spills for user in value.uses]
+    while stack:
+        user = stack.pop()
+        if user in seen:
+            continue
+        seen.add(user)
+        if is_virtual(user):
+            if any(result.type.shape != shape for result in user.results):
+                return False
+            stack.extend(later for result in user.results for later in result.uses)
+            continue
+        if user.name != "tt.store" or len(user.operands) < 3 or _shape(user) != shape:
+            return False
+        if bounds[0] not in (g.masks.get(user.operands[2]) or ()):
+            return False
+    return True
 
 
 def _accumulation(reductions: list[reduce.Reduction], walk: Walk) -> Accumulation | None:
@@ -143,8 +172,13 @@ def emit_materialise(g: Generator, value: Value) -> None:
     g.publish(frozenset(spills))
 
 
-def write_tensors(g: Generator, pairs: list[tuple[Value, Buffer]]) -> None:
-    """Evaluate values of one shape and write each to its buffer; all are read before any is written."""
+def write_tensors(
+    g: Generator, pairs: list[tuple[Value, Buffer]], clip: list[Constraint] | None = None
+) -> None:
+    """Evaluate values of one shape and write each to its buffer; all are read before any is written.
+
+    Outside `clip` the buffers already hold what would be written.
+    """
     values = [value for value, _ in pairs]
     shape = values[0].type.shape or ()
     last = 1 << 60
@@ -157,7 +191,7 @@ def write_tensors(g: Generator, pairs: list[tuple[Value, Buffer]]) -> None:
             memory.write_buffer(g, buffer, loop.index, vec)
         return []
 
-    Nest(g, walk, values, body).emit()
+    Nest(g, walk, values, body, clip=clip).emit()
 
 
 # ---- what a nest needs before it starts

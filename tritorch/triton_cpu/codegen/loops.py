@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.masks import Constraint, DimensionMap, operand_maps, translate
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import is_virtual
+from tritorch.triton_cpu.analysis.stability import Stability
 from tritorch.triton_cpu.codegen import evaluate
 from tritorch.triton_cpu.codegen.context import Base, Index, Loop, Walk
 from tritorch.triton_cpu.ir import Operation, Value
@@ -81,6 +83,25 @@ def counted_loop(
         builder.define(f"phi {kind} [{initial}, %{before}], [{result}, %{latch}]")
         for (initial, kind), result in zip(carried, results)
     ]
+
+
+def _identical(g: Generator, kind: str, a: str, b: str) -> str:
+    """Whether two registers of an LLVM type hold the same bits."""
+    builder = g.builder
+    lanes, scalar = 1, kind
+    if kind[0] == "<":
+        count, _, scalar = kind[1:-1].partition(" x ")
+        lanes = int(count)
+    bits = {"double": "i64", "float": "i32", "half": "i16", "bfloat": "i16"}.get(scalar, scalar)
+    whole = bits if lanes == 1 else f"<{lanes} x {bits}>"
+    if bits != scalar:
+        a = builder.define(f"bitcast {kind} {a} to {whole}")
+        b = builder.define(f"bitcast {kind} {b} to {whole}")
+    differ = builder.define(f"icmp ne {whole} {a}, {b}")
+    if lanes > 1:
+        differ = builder.define(f"bitcast <{lanes} x i1> {differ} to i{lanes}")
+        differ = builder.define(f"icmp ne i{lanes} {differ}, 0")
+    return builder.define(f"xor i1 {differ}, true")
 
 
 # ---- what a nest must know about the values it will evaluate
@@ -295,7 +316,9 @@ class Nest:
         clip: list[Constraint] | None = None,
         spills: frozenset[Value] = frozenset(),
         backwards: bool = False,
+        may_stop: bool = False,
     ) -> None:
+        """`may_stop`: nobody reads what this nest spills beyond the bounds of its masks."""
         self.g = g
         self.walk = walk
         self.roots = roots
@@ -306,6 +329,17 @@ class Nest:
         self.backwards = backwards
         self.reached = reach(g, roots, len(walk.shape))
         self.bounds = mask_bounds(g, self.reached, walk)
+        self.stable_beyond = self._stable_beyond() if may_stop and accumulation else []
+
+    def _stable_beyond(self) -> list[Constraint]:
+        """Bounds beyond which all strips compute the same; empty if they do not."""
+        g = self.g
+        stability = Stability(
+            g.affine, g.masks, g.buffers.__contains__, len(self.walk.shape), self.walk.inner
+        )
+        if self.walk.inner < 0 or not all(stability.is_stable(root) for root in self.roots):
+            return []
+        return list(stability.bounds)
 
     def emit(self) -> None:
         self._outer(0, {})
@@ -368,18 +402,42 @@ class Nest:
         ]
         if self.backwards:
             sections.reverse()
-        for first, last, full in sections:
+        limit = self._stop_limit(outer)
+        for number, (first, last, full) in enumerate(sections):
             if first == last:
                 continue
 
             def body(counter: Base, names: list[str], full: bool = full) -> list[str]:
                 return self._strip(parent, outer, counter, names, full)
 
-            carried = counted_loop(
-                g, first, last, walk.step, list(zip(carried, kinds)), body, backwards=self.backwards
-            )
+            stop = None
+            if number == 2 and limit is not None:
+                stop = partial(self._stop, limit, kinds)
+            state = list(zip(carried, kinds))
+            carried = counted_loop(g, first, last, walk.step, state, body, stop, self.backwards)
         if self.accumulation is not None:
             self.accumulation.finish(carried, self.index(outer))
+
+    def _stop_limit(self, outer: dict[int, Base]) -> Base | None:
+        """The first position at which every mask is false."""
+        if not self.stable_beyond:
+            return None
+        limit: Base = 0
+        for constraint in self.stable_beyond:
+            part = _interval(self.g, [constraint], self.walk, outer, every=False)
+            limit = _maximum(self.g, limit, part.high)
+        return limit
+
+    def _stop(
+        self, limit: Base, kinds: list[str], position: str, old: list[str], new: list[str]
+    ) -> str:
+        """Whether this strip was beyond the limit and changed no accumulator, bit for bit."""
+        builder = self.g.builder
+        result = builder.define(f"icmp sge i64 {position}, {limit}")
+        for kind, before, after in zip(kinds, old, new):
+            same = _identical(self.g, kind, before, after)
+            result = builder.define(f"and i1 {result}, {same}")
+        return result
 
     def _strip(
         self,

@@ -166,4 +166,3 @@ def scatter(g: Generator, pointers: str, value: Vec, mask: Vec | None) -> None:
         (f"<{lanes} x ptr> align {_alignment(element)}", pointers),
         (f"<{lanes} x i1>", active),
     )
-
