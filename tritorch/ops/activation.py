@@ -235,3 +235,6 @@ def prelu(input: Tensor, weight: Any) -> Tensor:
             )
         weight = weight.reshape(1, -1, *[1] * (input._layout.ndim - 2))
     return _prelu(input, weight)  # type: ignore[no-any-return]
+
+
+relu_ = relu.operation.inplace

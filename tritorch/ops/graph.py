@@ -8,6 +8,7 @@ from tritorch.autograd.protocol import operations
 from tritorch.layout import Layout
 from tritorch.ops.arithmetic import _add
 from tritorch.ops.joining import stack
+from tritorch.ops.joining import stack
 from tritorch.ops.memory import alias, clone, copy_, fill, restride, to_dtype
 from tritorch.ops.reduction import sum_to_size
 from tritorch.ops.strided import as_strided
@@ -56,6 +57,7 @@ def register() -> None:
         "to_dtype": to_dtype,
         "as_strided": as_strided,
         "restride": restride,
+        "stack": stack,
         "copy_": copy_,
         "has_nan": has_nan,
         "stack": stack,

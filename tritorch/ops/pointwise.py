@@ -486,8 +486,8 @@ class Pointwise:
                 for part, operand in zip(parts, operands)
             )
             node = self.node(edges, (target._layout,))
-            # What is overwritten is saved as a copy.
-            kept = [o.detach().clone() if o is target else o for o in operands]
+            # What is overwritten is saved as a copy, with its history for second derivatives.
+            kept = [o.clone() if o is target else o for o in operands]
             recipe.save(node, tuple(kept) if 0 in recipe.tensors else operands)
         elif any(part == WANTED for part in parts):
             raise RuntimeError(f"{self.name}_: has no gradient. Use detach().")

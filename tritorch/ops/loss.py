@@ -1,0 +1,410 @@
+"""Losses; `nn.functional` takes them from here."""
+
+# The decorated functions are written in the scalar language, whose operands have no annotations.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tritorch import dtypes
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.autograd.node import Node
+from tritorch.kernels import scalar as s
+from tritorch.kernels.templates import cross_entropy as kernels
+from tritorch.layout import broadcast_shapes
+from tritorch.ops.declare import pointwise
+from tritorch.ops.dispatch import Plans
+from tritorch.ops.memory import contiguous
+from tritorch.ops.normalization import log_softmax
+from tritorch.ops.reduction import mean, sum
+from tritorch.ops.selection import gather
+from tritorch.ops.views import expand, squeeze, unsqueeze
+from tritorch.tensor import Tensor, empty
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return mean(loss)  # type: ignore[no-any-return]
+    if reduction == "sum":
+        return sum(loss)  # type: ignore[no-any-return]
+    if reduction == "none":
+        return loss
+    raise ValueError(f"{reduction} is not a valid value for reduction. Use none, mean or sum.")
+
+
+def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
+    if input._layout.shape != target._layout.shape:
+        broadcast_shapes(name, input._layout.shape, target._layout.shape)
+
+
+# ---- element by element
+
+
+@pointwise(numpy=lambda x, y: (x - y) ** 2, method=False, out=False, integers=False)
+def _mse_loss(input, target):
+    difference = input - target
+    return difference * difference
+
+
+@pointwise(numpy=lambda x, y: np.abs(x - y), method=False, out=False, integers=False)
+def _l1_loss(input, target):
+    return s.abs(input - target)
+
+
+@pointwise(
+    numpy=lambda x, y, beta: np.where(
+        np.abs(x - y) < beta, 0.5 * (x - y) ** 2 / beta, np.abs(x - y) - 0.5 * beta
+    ),
+    method=False, out=False, integers=False, calls=({"beta": 1.0}, {"beta": 0.3}),
+)  # fmt: skip
+def _smooth_l1_loss(input, target, beta: float):
+    size = s.abs(input - target)
+    return s.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
+
+
+@pointwise(
+    numpy=lambda x, y, delta: np.where(
+        np.abs(x - y) <= delta, 0.5 * (x - y) ** 2, delta * (np.abs(x - y) - 0.5 * delta)
+    ),
+    method=False, out=False, integers=False, calls=({"delta": 1.0}, {"delta": 0.3}),
+)  # fmt: skip
+def _huber_loss(input, target, delta: float):
+    size = s.abs(input - target)
+    return s.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
+
+
+@pointwise(
+    numpy=lambda p, t: -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100)),
+    method=False, out=False, integers=False, low=0.05, high=0.95,
+    grad=lambda g, input, target: (
+        g * (input - target) / s.maximum((1.0 - input) * input, 1e-12),
+        g * (s.maximum(s.log1p(-input), -100.0) - s.maximum(s.log(input), -100.0)),
+    ),
+)  # fmt: skip
+def _binary_cross_entropy(input, target):
+    # The logarithms are cut off as in PyTorch, so that 0 * log(0) is 0.
+    log_p, log_q = s.maximum(s.log(input), -100.0), s.maximum(s.log1p(-input), -100.0)
+    return (target - 1.0) * log_q - target * log_p
+
+
+@pointwise(
+    numpy=lambda x, t: np.logaddexp(x, 0) - x * t, method=False, out=False, integers=False,
+    samples=(1e4, -1e4),
+    grad=lambda g, input, target: (g * (s.sigmoid(input) - target), -g * input),
+    node="BinaryCrossEntropyWithLogitsBackward0",
+)  # fmt: skip
+def _binary_cross_entropy_with_logits(input, target):
+    return (1.0 - target) * input + s.maximum(-input, 0.0) + s.log1p(s.exp(-s.abs(input)))
+
+
+@pointwise(
+    numpy=lambda x, t, w: (1 - t) * x + (1 + (w - 1) * t) * np.logaddexp(-x, 0), method=False,
+    out=False, integers=False, node="BinaryCrossEntropyWithLogitsBackward0",
+)  # fmt: skip
+def _weighted_logits(input, target, pos_weight):
+    log_weight = (pos_weight - 1.0) * target + 1.0
+    soft = s.log1p(s.exp(-s.abs(input))) + s.maximum(-input, 0.0)
+    return (1.0 - target) * input + log_weight * soft
+
+
+@pointwise(
+    numpy=lambda x, t: np.where(t > 0, t * (np.log(np.where(t > 0, t, 1)) - x), 0), method=False,
+    out=False, integers=False, low=0.05, node="KlDivBackward0",
+)  # fmt: skip
+def _kl_div(input, target):
+    return s.where(target == 0, 0.0, target * (s.log(s.where(target == 0, 1.0, target)) - input))
+
+
+@pointwise(
+    numpy=lambda x, t: np.exp(t) * (t - x), method=False, out=False, integers=False,
+    node="KlDivBackward0",
+)  # fmt: skip
+def _kl_div_log(input, target):
+    return s.exp(target) * (target - input)
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
+    """(input - target) ** 2."""
+    _same_shape("mse_loss", input, target)
+    loss = _mse_loss(input, target)
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|input - target|."""
+    _same_shape("l1_loss", input, target)
+    return _reduced(_l1_loss(input, target), reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """Quadratic below `beta`, linear above. Source: Girshick, Fast R-CNN, 2015."""
+    if beta < 0:
+        raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}.")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    return _reduced(_smooth_l1_loss(input, target, float(beta)), reduction)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
+    """Quadratic up to `delta`, linear above. Source: Huber, 1964."""
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}.")
+    return _reduced(_huber_loss(input, target, float(delta)), reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)); logarithms are cut off at -100."""
+    if input._layout.shape != target._layout.shape:
+        raise ValueError(
+            f"Using a target size ({target.size()}) that is different to the input size "
+            f"({input.size()}) is deprecated. Please ensure they have the same size."
+        )
+    loss = _binary_cross_entropy(input, target)
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """`binary_cross_entropy` of sigmoid(input); does not overflow."""
+    if input._layout.shape != target._layout.shape:
+        raise ValueError(
+            f"Target size ({target.size()}) must be the same as input size ({input.size()})"
+        )
+    if pos_weight is None:
+        loss = _binary_cross_entropy_with_logits(input, target)
+    else:
+        loss = _weighted_logits(input, target, pos_weight)
+    return _reduced(loss if weight is None else loss * weight, reduction)
+
+
+def kl_div(
+    input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
+    """target * (log(target) - input), for log-probabilities `input`."""
+    loss = (_kl_div_log if log_target else _kl_div)(input, target)
+    if reduction == "batchmean":
+        return sum(loss) / (input._layout.shape[0] if input._layout.ndim else 1)  # type: ignore[no-any-return]
+    return _reduced(loss, reduction)
+
+
+# ---- classes
+
+_losses = Plans(
+    lambda key: kernels.plan(
+        *key[:3], reduction=key[3], ignore_index=key[4], label_smoothing=key[5]
+    )
+)
+_gradients = Plans(
+    lambda key: kernels.plan_backward(
+        *key[:4], reduction=key[4], ignore_index=key[5], label_smoothing=key[6]
+    )
+)
+_nlls = Plans(lambda key: kernels.plan_nll(*key[:3], reduction=key[3], ignore_index=key[4]))
+_nll_gradients = Plans(
+    lambda key: kernels.plan_nll_backward(*key[:4], reduction=key[4], ignore_index=key[5])
+)
+
+
+class ClassNode(Node):
+    """What the nodes of cross entropy and negative log-likelihood keep."""
+
+    __slots__ = ("layout", "options", "weighted")
+    #: reduction, ignore_index[, label_smoothing]
+    options: tuple[Any, ...]
+    weighted: bool
+    layout: Any
+
+
+class CrossEntropyLossBackward0(ClassNode):
+    """softmax(x) - target, from the saved log-sum-exp: one launch."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient of the logits."""
+        x, target, lse, *rest = self.unpack()
+        (g,) = grads
+        weight = rest.pop(0) if self.weighted else None
+        if mode.enabled:
+            return (self._written_out(g, x, target, weight),)
+        g = contiguous(expand(g, *self.output_layouts[0].shape))
+        layout = None if weight is None else weight._layout
+        plan = _gradients[g._layout, x._layout, target._layout, layout, *self.options]
+        result = empty(plan.outputs[0])
+        operands = [g, x, lse, target, *([] if weight is None else [weight]), *rest]
+        plan.launch(result._address, *[o._address for o in operands])
+        return (result,)
+
+    def _written_out(self, g: Tensor, x: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The gradient of the same loss written in operations."""
+        from tritorch.autograd import grad
+
+        reduction, ignored, smoothing = self.options
+        leaf = x if x._requires_grad else x.detach().requires_grad_()
+        loss = _from_logarithms(
+            log_softmax(leaf, _class_dim(leaf)), target, weight, reduction, ignored, smoothing
+        )
+        return grad(loss, leaf, g, create_graph=True)[0]  # type: ignore[no-any-return]
+
+
+class NllLossBackward0(ClassNode):
+    """-weight at the target."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient of the log-probabilities."""
+        target, *rest = self.unpack()
+        (g,) = grads
+        weight = rest.pop(0) if self.weighted else None
+        if mode.enabled:
+            from tritorch.autograd import grad
+            from tritorch.ops.creation import zeros
+
+            layout = self.layout
+            leaf = zeros(*layout.shape, dtype=layout.dtype, device=layout.device).requires_grad_()
+            loss = _from_logarithms(leaf, target, weight, *self.options, 0.0)
+            return grad(loss, leaf, g, create_graph=True)
+        g = contiguous(expand(g, *self.output_layouts[0].shape))
+        layout = None if weight is None else weight._layout
+        plan = _nll_gradients[g._layout, self.layout, target._layout, layout, *self.options]
+        result = empty(plan.outputs[0])
+        operands = [g, target, *([] if weight is None else [weight]), *rest]
+        plan.launch(result._address, *[o._address for o in operands])
+        return (result,)
+
+
+def _class_dim(x: Tensor) -> int:
+    return 1 if x._layout.ndim > 1 else 0
+
+
+def _from_logarithms(
+    x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignored: int, smoothing: float
+) -> Tensor:
+    """The loss of log-probabilities x in operations that have gradients of every order."""
+    dim = _class_dim(x)
+    valid = target != ignored
+    safe = target.masked_fill(~valid, 0)  # type: ignore[attr-defined, operator]
+    picked = -squeeze(gather(x, dim, unsqueeze(safe, dim)), dim)
+    weights = valid.to(x._layout.dtype)  # type: ignore[attr-defined]
+    classes = x._layout.shape[dim]
+    if weight is not None:
+        weights = weights * weight[safe]  # type: ignore[index]
+    loss = picked * weights
+    if smoothing:
+        shaped = x
+        if weight is not None:
+            shape = [1] * x._layout.ndim
+            shape[dim] = classes
+            shaped = x * weight.reshape(shape)  # type: ignore[attr-defined]
+        everything = -sum(shaped, dim) * valid.to(x._layout.dtype)  # type: ignore[attr-defined]
+        loss = (1 - smoothing) * loss + (smoothing / classes) * everything
+    if reduction == "mean":
+        return sum(loss) / sum(weights)  # type: ignore[no-any-return]
+    return sum(loss) if reduction == "sum" else loss  # type: ignore[no-any-return]
+
+
+def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
+    own, other = input._layout.shape, target._layout.shape
+    if len(own) == 0:
+        raise RuntimeError(f"{name}: input must have at least 1 dimension.")
+    expected = own[:1] + own[2:] if len(own) > 1 else ()
+    if other != expected:
+        raise ValueError(
+            f"{name}: Expected input batch_size ({list(own)}) to match target batch_size: the target "
+            f"must have shape {list(expected)}, got {list(other)}."
+        )
+    if target._layout.dtype not in (dtypes.int64, dtypes.int32, dtypes.uint8):
+        raise RuntimeError(
+            f"{name}: expected scalar type Long but found {target._layout.dtype}. Convert with .long()."
+        )
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
+    ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """-log softmax(input)[target], the target being classes or probabilities.
+
+    Args:
+        input: logits (N, C, ...) or (C,). target: classes (N, ...) or probabilities like input.
+        weight: per class. ignore_index: the target that counts for nothing.
+        label_smoothing: share of the target that is spread over all classes.
+    """
+    if target._layout.shape == input._layout.shape and target._layout.dtype.is_floating_point:
+        return _soft_targets(input, target, weight, reduction, label_smoothing)
+    _check_classes("cross_entropy", input, target)
+    layout = None if weight is None else weight._layout
+    options = (reduction, ignore_index, float(label_smoothing))
+    plan = _losses[input._layout, target._layout, layout, *options]
+    results = [empty(out) for out in plan.outputs]
+    operands = [input, target, *([] if weight is None else [weight])]
+    plan.launch(*[r._address for r in results], *[o._address for o in operands])
+    result = results[0]
+    if input._requires_grad and mode.enabled:
+        node = CrossEntropyLossBackward0((edge(input),), (result._layout,))
+        node.options, node.weighted, node.layout = options, weight is not None, input._layout
+        node.save(input, target, results[1], *operands[2:], *results[2:])
+        result._grad_fn = node
+        result._requires_grad = True
+    return result
+
+
+def _soft_targets(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
+) -> Tensor:
+    dim = _class_dim(input)
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / input._layout.shape[dim]  # type: ignore[operator]
+    product = log_softmax(input, dim) * target
+    if weight is not None:
+        shape = [1] * input._layout.ndim
+        shape[dim] = weight.numel()
+        product = product * weight.reshape(shape)  # type: ignore[attr-defined]
+    loss = -sum(product, dim)  # type: ignore[operator]
+    if reduction == "mean":
+        count = input._layout.numel // max(input._layout.shape[dim], 1)
+        return sum(loss) / count  # type: ignore[no-any-return]
+    return _reduced(loss, reduction)
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
+    ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """-input[target] for log-probabilities (N, C, ...) and classes (N, ...)."""
+    _check_classes("nll_loss", input, target)
+    layout = None if weight is None else weight._layout
+    plan = _nlls[input._layout, target._layout, layout, reduction, ignore_index]
+    results = [empty(out) for out in plan.outputs]
+    operands = [input, target, *([] if weight is None else [weight])]
+    plan.launch(*[r._address for r in results], *[o._address for o in operands])
+    result = results[0]
+    if input._requires_grad and mode.enabled:
+        node = NllLossBackward0((edge(input),), (result._layout,))
+        node.options = (reduction, ignore_index)
+        node.weighted, node.layout = weight is not None, input._layout
+        node.save(target, *operands[2:], *results[1:])
+        result._grad_fn = node
+        result._requires_grad = True
+    return result
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x1 . x2 / (|x1| |x2|) along `dim`."""
+    norms = (sum(x1 * x1, dim).sqrt().clamp(min=eps)) * (sum(x2 * x2, dim).sqrt().clamp(min=eps))  # type: ignore[operator]
+    return sum(x1 * x2, dim) / norms  # type: ignore[operator, no-any-return]

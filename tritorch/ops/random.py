@@ -1,0 +1,415 @@
+"""Random tensors: Philox numbers, the same on every target for one seed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from tritorch import dtypes
+from tritorch.autograd import inplace
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.autograd.node import Node
+
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
+from tritorch.kernels import random as kernels
+from tritorch.layout import Layout
+from tritorch.ops.creation import _finished, _like, _sizes
+from tritorch.ops.declare import method
+from tritorch.ops.dispatch import Plans
+from tritorch.ops.memory import FillBackward0, dense
+from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
+from tritorch.ops.views import expand
+from tritorch.tensor import Tensor, empty
+
+
+class Generator:
+    """A source of random numbers: a seed and how many numbers were drawn."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = Device(device)
+        self._lock = threading.Lock()
+        self._seed = 67280421310721
+        self._offset = 0
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start anew from a seed."""
+        self._seed, self._offset = int(seed) % (1 << 63), 0
+        return self
+
+    def seed(self) -> int:
+        """Start anew from a seed taken from the clock, which is returned."""
+        return self.manual_seed(time.time_ns()).initial_seed()
+
+    def initial_seed(self) -> int:
+        """The seed it was started from."""
+        return self._seed
+
+    def get_state(self) -> Tensor:
+        """The state as a tensor, for `set_state`."""
+        from tritorch.ops.creation import tensor
+
+        return tensor([self._seed, self._offset], dtype=dtypes.int64)
+
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Continue from a saved state."""
+        self._seed, self._offset = map(int, new_state.tolist())
+        return self
+
+    def clone_state(self) -> Generator:
+        """Another generator in the same state."""
+        return Generator(self.device).set_state(self.get_state())
+
+    def reserve(self, count: int) -> tuple[int, int]:
+        """(seed, offset) for drawing so many numbers."""
+        with self._lock:
+            offset = self._offset
+            self._offset += count
+        return self._seed, offset
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start the default generator anew; the same numbers follow on every machine."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Start the default generator from the clock."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The state of the default generator."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Continue the default generator from a saved state."""
+    default_generator.set_state(new_state)
+
+
+# ---- plans: launch(out, *numbers, seed, offset)
+
+
+def _kernel(name: str, dtype: Dtype, span: int) -> Any:
+    if name == "uniform":
+        return kernels.uniform_kernel(dtype)
+    if name == "normal":
+        return kernels.normal_kernel(dtype)
+    if name == "randint":
+        return kernels.randint_kernel(0, span)
+    return getattr(kernels, name)
+
+
+def _plan(key: tuple[Any, ...]) -> Any:
+    name, layout, count, span = key
+    kind = layout.dtype
+    if name == "randint":
+        number, compute = int, dtypes.int64
+    else:
+        number, compute = float, kind if kind.is_floating_point else dtypes.float32
+    plan = _kernel(name, kind, span).plan(
+        [number] * count + [int, int], [compute] * count + [dtypes.int64, dtypes.int64],
+        [kind], out_layouts=[layout], device=layout.device,
+    )  # fmt: skip
+    return plan.launch
+
+
+_plans = Plans(_plan)
+
+
+def draw(name: str, target: Tensor, numbers: tuple[Any, ...], generator: Generator | None) -> Tensor:
+    """Fill a tensor from a distribution; no history, no checks."""
+    layout = target._layout
+    if name == "randint":
+        span = 1 << 62 if numbers[1] - numbers[0] > 1 << 31 else 1
+    else:
+        span = 0
+    where = (generator or default_generator).reserve(layout.numel)
+    _plans[name, layout, len(numbers), span](target._address, *numbers, *where)
+    return target
+
+
+def _new(
+    name: str, sizes: tuple[Any, ...], dtype: Any, device: Any, fallback: Dtype | None = None
+) -> Tensor:
+    kind = resolve_dtype(dtype, name, fallback)
+    return empty(Layout.contiguous(kind, shape_of(name, sizes), resolve_device(device)))
+
+
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not tensor._layout.dtype.is_floating_point:
+        raise RuntimeError(
+            f'"{name}" not implemented for {tensor._layout.dtype}. Use a floating-point dtype.'
+        )
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, **options: Any,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1)."""
+    result = _new("rand", _sizes(size, options), dtype, device)
+    _check_floating("rand", result)
+    return _finished(draw("uniform", result, (0.0, 1.0), generator), requires_grad)
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, **options: Any,
+) -> Tensor:  # fmt: skip
+    """Normal numbers with mean 0 and standard deviation 1."""
+    result = _new("randn", _sizes(size, options), dtype, device)
+    _check_floating("randn", result)
+    return _finished(draw("normal", result, (0.0, 1.0), generator), requires_grad)
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    dtype: Any = None, device: Any = None, requires_grad: bool = False, **options: Any,
+) -> Tensor:  # fmt: skip
+    """Whole numbers in [low, high); `randint(high, size)` starts at 0."""
+    if size is None:
+        low, high, size = 0, low, high
+    low, high = int(low), int(high)
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got {low} >= {high}")
+    result = _new("randint", (size,), dtype, device, dtypes.int64)
+    return _finished(draw("randint", result, (low, high), generator), requires_grad)
+
+
+def rand_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    generator: Generator | None = None, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [0, 1), of the same shape, dtype and device."""
+    result = _like("rand_like", input, dtype, device, None, False)
+    _check_floating("rand_like", result)
+    return _finished(draw("uniform", result, (0.0, 1.0), generator), requires_grad)
+
+
+def randn_like(
+    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    generator: Generator | None = None, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """Standard normal numbers, of the same shape, dtype and device."""
+    result = _like("randn_like", input, dtype, device, None, False)
+    _check_floating("randn_like", result)
+    return _finished(draw("normal", result, (0.0, 1.0), generator), requires_grad)
+
+
+def randint_like(
+    input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None
+) -> Tensor:
+    """Whole numbers in [low, high), of the same shape, dtype and device."""
+    if high is None:
+        low, high = 0, low
+    result = _like("randint_like", input, dtype, device, None, False)
+    return draw("randint", result, (int(low), int(high)), None)
+
+
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
+    dtype: Any = None, device: Any = None,
+) -> Tensor:  # fmt: skip
+    """Normal numbers; mean and std are numbers (then `size` is needed) or tensors."""
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        shaped = mean + std * 0 if isinstance(std, Tensor) else mean  # type: ignore[operator]
+        noise = randn_like(shaped.detach(), generator=generator)
+        return noise * std + mean  # type: ignore[operator, no-any-return]
+    result = _new("normal", (() if size is None else size,), dtype, device)
+    return draw("normal", result, (float(mean), float(std)), generator)
+
+
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, **options: Any
+) -> Tensor:
+    """The numbers 0 to n - 1 in random order."""
+    from tritorch.ops.sorting import argsort
+
+    _sizes((), options)
+    kind = resolve_dtype(dtype, "randperm", dtypes.int64)
+    keys = _new("randperm", (n,), dtypes.int64, device)
+    draw("randint", keys, (0, 1 << 62), generator)
+    return argsort(keys).to(kind)  # type: ignore[attr-defined, no-any-return]
+
+
+# ---- in place
+
+
+def _inplace(name: str, target: Tensor, numbers: tuple[Any, ...], generator: Any) -> Tensor:
+    node = None
+    if target._requires_grad:
+        inplace.check_inplace(target)
+        if mode.enabled:
+            node = FillBackward0((edge(target),), (target._layout,))
+    draw(name, target, numbers, generator)
+    target._storage.version += 1
+    if node is not None:
+        inplace.rebase_history(target, node)
+    return target
+
+
+@method("uniform_")
+def uniform_(
+    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **options: float
+) -> Tensor:
+    """Write uniform numbers in [from, to)."""
+    _check_floating("uniform_", self)
+    low = options.pop("from", from_)
+    return _inplace("uniform", self, (float(low), float(to)), generator)
+
+
+@method("normal_")
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Write normal numbers."""
+    _check_floating("normal_", self)
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    return _inplace("normal", self, (float(mean), float(std)), generator)
+
+
+@method("exponential_")
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Write numbers with density lambd * exp(-lambd * x)."""
+    _check_floating("exponential_", self)
+    return _inplace("exponential", self, (float(lambd),), generator)
+
+
+@method("random_")
+def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
+    """Write whole numbers in [from, to); `random_(to)` starts at 0."""
+    if to is None:
+        limits = {1: 127, 2: 1 << 11, 4: 1 << 24, 8: 1 << 53}
+        low, high = (0, from_) if from_ else (0, limits[self._layout.dtype.itemsize])
+    else:
+        low, high = from_, to
+    return _inplace("randint", self, (int(low), int(high)), generator)
+
+
+def _bernoulli_plan(key: tuple[Layout, Layout]) -> Any:
+    out, p = key
+    return kernels.bernoulli.plan(
+        [p, int, int], [p.dtype, dtypes.int64, dtypes.int64], [out.dtype], out_layouts=[out]
+    ).launch
+
+
+_bernoullis = Plans(_bernoulli_plan)
+
+
+@method("bernoulli_")
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+    """Write 1 with probability p (a number or a tensor), else 0."""
+    if isinstance(p, Tensor):
+        where = (generator or default_generator).reserve(self._layout.numel)
+        _bernoullis[self._layout, p._layout](self._address, p._address, *where)
+        self._storage.version += 1
+        return self
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    return _inplace("bernoulli", self, (float(p),), generator)
+
+
+@method("bernoulli")
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
+    """1 with the probability that each element (or `p`) says, else 0."""
+    result = empty(dense(input._layout))
+    return bernoulli_(result, input.detach() if p is None else p, generator=generator)
+
+
+@method("multinomial")
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
+) -> Tensor:
+    """Indices drawn with probabilities in proportion to the last dimension.
+
+    Source of the way without replacement: Efraimidis and Spirakis, Weighted random sampling, 2006.
+    """
+    from tritorch.ops.sorting import searchsorted, topk
+
+    layout = input._layout
+    if layout.ndim not in (1, 2):
+        raise RuntimeError("multinomial: prob_dist must be 1 or 2 dim")
+    if not replacement and num_samples > layout.shape[-1]:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    if bool(((input < 0) | ~input.isfinite()).any()) or bool((input.sum(-1) <= 0).any()):  # type: ignore[operator, attr-defined]
+        raise RuntimeError(
+            "multinomial: probability tensor contains either `inf`, `nan` or element < 0, or a row "
+            "of zeros."
+        )
+    if not replacement:
+        # The largest of p / e, e exponential, is drawn with probability p.
+        noise = exponential_(empty(dense(layout)), generator=generator)
+        return topk(input.detach() / noise, num_samples, -1)[1]  # type: ignore[operator, no-any-return]
+    sums = input.detach().cumsum(-1)  # type: ignore[attr-defined]
+    shape = (*layout.shape[:-1], num_samples)
+    draws = rand(*shape, dtype=layout.dtype, device=layout.device, generator=generator)
+    return searchsorted(sums, draws * sums[..., -1:], right=True)  # type: ignore[no-any-return]
+
+
+# ---- dropout
+
+
+def _dropout_plan(layout: Layout) -> Any:
+    kind = layout.dtype
+    return kernels.dropout.plan(
+        [layout, float, float, int, int],
+        [kind, dtypes.float32, kind, dtypes.int64, dtypes.int64],
+        [kind],
+    )
+
+
+_dropouts = Plans(_dropout_plan)
+
+
+class DropoutBackward0(Node):
+    """The same elements are dropped from the gradient: they are drawn again."""
+
+    __slots__ = ("place", "probability")
+    probability: float
+    place: tuple[int, int]
+
+    def apply(self, grads: Any) -> tuple[Any, ...]:
+        """Dropout of the gradient with the same numbers."""
+        whole = expand(grads[0], *self.output_layouts[0].shape)
+        return (_dropped(whole, self.probability, self.place),)
+
+
+def _dropped(input: Tensor, p: float, place: tuple[int, int]) -> Tensor:
+    plan = _dropouts[input._layout]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, input._address, p, 1.0 / (1.0 - p), *place)
+    if input._requires_grad and mode.enabled:
+        node = DropoutBackward0((edge(input),), (result._layout,))
+        node.probability, node.place = p, place
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Elements dropped with probability p, the others divided by 1 - p; nothing if not training.
+
+    Source: Srivastava et al., 2014.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    result = input * 0 if p == 1 else _dropped(  # type: ignore[operator]
+        input, float(p), default_generator.reserve(input._layout.numel)
+    )
+    return input.copy_(result) if inplace else result  # type: ignore[attr-defined, no-any-return]
+
+

@@ -1,0 +1,335 @@
+"""Sorting and what rests on it: topk, median, quantile, unique, searchsorted, histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tritorch import dtypes
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.autograd.node import Node
+from tritorch.kernels.templates import sort as kernels
+from tritorch.layout import Layout, normalize_dim
+from tritorch.ops.comparison import eq, where
+from tritorch.ops.creation import full, zeros
+from tritorch.ops.declare import method
+from tritorch.ops.dispatch import Plans
+from tritorch.ops.elementary import isnan
+from tritorch.ops.extrema import ValuesIndices
+from tritorch.ops.joining import cat
+from tritorch.ops.memory import contiguous, fill, to_dtype
+
+from tritorch.ops.scan import cumsum
+from tritorch.ops.selection import (
+    flat_nonzero,
+    gather,
+    index_add_,
+    scatter_zeros,
+)
+from tritorch.ops.views import expand, movedim, narrow, reshape, unsqueeze
+from tritorch.ops.views import select as select_
+from tritorch.tensor import Tensor, empty
+
+_sorts = Plans(lambda key: kernels.plan(key[0], key[1], descending=key[2]))
+
+
+class SortBackward0(Node):
+    """The gradients go back to where the values came from."""
+
+    __slots__ = ("dim", "layout")
+    dim: int
+    layout: Layout
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Scattered by the indices."""
+        (index,) = self.unpack()
+        if grads[0] is None:
+            return (None,)
+        g = expand(grads[0], *index._layout.shape)
+        return (scatter_zeros(g, self.layout, self.dim, index),)
+
+
+@method("sort")
+def sort(
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
+) -> ValuesIndices:
+    """The elements in order along `dim`, and where each was; stable, nan is the greatest."""
+    layout = input._layout
+    if not layout.ndim:
+        return ValuesIndices(input.clone(), zeros((), dtype=dtypes.int64, device=layout.device))  # type: ignore[attr-defined]
+    dim = normalize_dim("sort", dim, layout.ndim)
+    if layout.dtype is dtypes.bool:
+        found = sort(to_dtype(input, dtypes.uint8), dim, descending)
+        return ValuesIndices(to_dtype(found.values, dtypes.bool), found.indices)
+    plan = _sorts[layout, dim, bool(descending)]
+    values, indices = (empty(out) for out in plan.outputs)
+    plan.launch(values._address, indices._address, input._address)
+    if input._requires_grad and mode.enabled:
+        node = SortBackward0((edge(input),), (values._layout,))
+        node.dim, node.layout = dim, layout
+        node.save(indices)
+        values._grad_fn, values._requires_grad = node, True
+    return ValuesIndices(values, indices)
+
+
+def msort(input: Tensor) -> Tensor:
+    """The elements in order along the first dimension."""
+    return sort(input, 0).values
+
+
+method("msort")(msort)
+
+
+@method("argsort")
+def argsort(
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
+) -> Tensor:
+    """Where the elements in order were."""
+    return sort(input.detach(), dim, descending).indices
+
+
+@method("topk")
+def topk(
+    input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> ValuesIndices:
+    """The k greatest (or smallest) elements along `dim`, in order, and where they are."""
+    layout = input._layout
+    if not layout.ndim:
+        return sort(input)
+    dim = normalize_dim("topk", dim, layout.ndim)
+    if not 0 <= k <= layout.shape[dim]:
+        raise RuntimeError(
+            f"topk: selected index k out of range: k is {k}, dimension {dim} has size "
+            f"{layout.shape[dim]}."
+        )
+    found = sort(input, dim, largest)
+    return ValuesIndices(
+        contiguous(narrow(found.values, dim, 0, k)), contiguous(narrow(found.indices, dim, 0, k))
+    )
+
+
+@method("kthvalue")
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
+    """The k-th smallest element along `dim` (counted from 1), and where it is."""
+    dim = normalize_dim("kthvalue", dim, input._layout.ndim)
+    size = input._layout.shape[dim] if input._layout.ndim else 1
+    if not 1 <= k <= size:
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}: k is {k}.")
+    found = sort(input, dim)
+    if not input._layout.ndim:
+        return found
+    if keepdim:
+        return ValuesIndices(*(narrow(x, dim, k - 1, 1) for x in found))
+    return ValuesIndices(*(select_(x, dim, k - 1) for x in found))
+
+
+@method("median")
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle element (the lower of two); with `dim`, where it is too. nan wins."""
+    if dim is None:
+        flat = reshape(input, -1)
+        if bool(isnan(flat.detach()).any()):
+            return flat.max()
+        return kthvalue(flat, (flat._layout.numel + 1) // 2, 0).values
+    dim = normalize_dim("median", dim, input._layout.ndim)
+    size = input._layout.shape[dim] if input._layout.ndim else 1
+    found = sort(input, dim)
+    middle = (size + 1) // 2 - 1
+    last = select_(found.values, dim, size - 1)
+    bad = isnan(last)
+    at = where(bad, size - 1, middle)
+    at = unsqueeze(at, dim)
+    values, indices = (gather(x, dim, at) for x in found)
+    if not keepdim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)  # type: ignore[attr-defined]
+    return ValuesIndices(values, indices)
+
+
+@method("quantile")
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
+    interpolation: str = "linear",
+) -> Tensor:  # fmt: skip
+    """The values below which the shares q of the elements are; between two, by interpolation."""
+    if dim is None:
+        shape = input._layout.shape
+        input, dim = reshape(input, -1), 0
+        kept = [1] * len(shape)
+    else:
+        dim = normalize_dim("quantile", dim, input._layout.ndim)
+        kept = list(input._layout.shape)
+        kept[dim] = 1
+    size = input._layout.shape[dim]
+    ordered = movedim(sort(input, dim).values, dim, -1)
+    shares = q.tolist() if isinstance(q, Tensor) else q
+    parts = []
+    for share in shares if isinstance(shares, list) else [shares]:
+        if not 0 <= share <= 1:
+            raise RuntimeError(f"quantile() q values must be in the range [0, 1], got {share}.")
+        place = share * (size - 1)
+        low = int(place)
+        high = min(low + 1, size - 1)
+        below, above = select_(ordered, -1, low), select_(ordered, -1, high)
+        weights = {
+            "linear": place - low, "lower": 0.0, "higher": 1.0 if place > low else 0.0,
+            "midpoint": 0.5 if place > low else 0.0, "nearest": float(round(place) - low),
+        }  # fmt: skip
+        if interpolation not in weights:
+            raise RuntimeError(
+                f"quantile() interpolation must be one of {', '.join(weights)}, got {interpolation}"
+            )
+        made = below + (above - below) * weights[interpolation]  # type: ignore[operator]
+        made = where(isnan(select_(ordered, -1, size - 1)), float("nan"), made)
+        parts.append(reshape(made, *kept) if keepdim else made)
+    from tritorch.ops.joining import stack
+
+    return stack(parts) if isinstance(shares, list) else parts[0]
+
+
+# ---- searching
+
+
+def searchsorted(
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Where each value would be inserted in a sorted row: by binary search, a pass per bit."""
+    from tritorch.ops.creation import as_tensor
+
+    right = right or side == "right"
+    scalar = not isinstance(input, Tensor)
+    values = as_tensor(input, sorted_sequence._layout.dtype) if scalar else input
+    rows = sorted_sequence
+    flat = rows._layout.ndim == 1
+    wanted = values._layout.shape
+    if flat:
+        values = reshape(values, -1)
+    size = rows._layout.shape[-1]
+    low = zeros(*values._layout.shape, dtype=dtypes.int64, device=rows._layout.device)
+    high = full(values._layout.shape, size, dtype=dtypes.int64, device=rows._layout.device)
+    for _ in range(size.bit_length()):
+        middle = (low + high) // 2  # type: ignore[operator]
+        found = gather(rows, -1, middle.clamp(max=max(size - 1, 0)))
+        before = (found <= values) if right else (found < values)  # type: ignore[operator]
+        before = before & (low < high)  # type: ignore[operator]
+        stop = (low < high) & ~before  # type: ignore[operator]
+        low = where(before, middle + 1, low)
+        high = where(stop, middle, high)
+    result = reshape(low, *wanted) if flat else low
+    return to_dtype(result, dtypes.int32) if out_int32 else result
+
+
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The number of the bucket of each value, for sorted boundaries."""
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+
+
+@method("isin")
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is among the test elements."""
+    from tritorch.ops.creation import as_tensor
+
+    elements = as_tensor(elements)
+    tests, _ = sort(reshape(as_tensor(test_elements), -1), 0)
+    if not tests._layout.numel:
+        found = zeros(*elements._layout.shape, dtype=dtypes.bool, device=elements._layout.device)
+    else:
+        places = searchsorted(tests, elements).clamp(max=tests._layout.numel - 1)  # type: ignore[attr-defined]
+        found = eq(tests[places], elements)  # type: ignore[index]
+    return ~found if invert else found  # type: ignore[no-any-return, operator]
+
+
+# ---- distinct values
+
+
+class _Unique(NamedTuple):
+    values: Tensor
+    inverse: Tensor
+    counts: Tensor
+
+
+def _runs(values: Tensor) -> _Unique:
+    """The first of each run of equal elements, the run of every element, the runs' lengths."""
+    layout = values._layout
+    if not layout.numel:
+        none = zeros(0, dtype=dtypes.int64, device=layout.device)
+        return _Unique(values, none, none)
+    one = full((1,), True, device=layout.device)
+    changes = cat([one, values[1:] != values[:-1]])  # type: ignore[index]
+    run = cumsum(changes, 0) - 1  # type: ignore[operator]
+    starts = flat_nonzero(changes)
+    ends = cat([starts[1:], full((1,), layout.numel, device=layout.device)])  # type: ignore[index]
+    return _Unique(values[starts], run, ends - starts)  # type: ignore[index, operator]
+
+
+def _chosen(found: _Unique, return_inverse: bool, return_counts: bool) -> Any:
+    if return_inverse and return_counts:
+        return found.values, found.inverse, found.counts
+    if return_inverse:
+        return found.values, found.inverse
+    return (found.values, found.counts) if return_counts else found.values
+
+
+@method("unique")
+def unique(
+    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:  # fmt: skip
+    """The distinct elements in order, where each element went, how often each occurs."""
+    if dim is not None:
+        raise NotImplementedError("unique: dim is not there. Use unique of flattened rows.")
+    ordered, order = sort(reshape(input.detach(), -1), 0)
+    found = _runs(ordered)
+    inverse = empty(Layout.contiguous(dtypes.int64, order._layout.shape, order._layout.device))
+    fill(inverse, 0)
+    inverse[order] = found.inverse  # type: ignore[index]
+    inverse = reshape(inverse, *input._layout.shape)
+    return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
+
+
+@method("unique_consecutive")
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The first of each run of equal elements, the run of every element, the runs' lengths."""
+    if dim is not None and input._layout.ndim != 1:
+        raise NotImplementedError("unique_consecutive: dim is not there.")
+    found = _runs(reshape(input.detach(), -1))
+    inverse = reshape(found.inverse, *input._layout.shape)
+    return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
+
+
+# ---- counting
+
+
+@method("bincount")
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each whole number occurs (or the sum of its weights)."""
+    if input._layout.ndim != 1 or input._layout.dtype.category != 1:
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    size = minlength
+    if input._layout.numel:
+        if int(input.min()) < 0:  # type: ignore[attr-defined]
+            raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+        size = max(size, int(input.max()) + 1)  # type: ignore[attr-defined]
+    if weights is None:
+        weights = full((input._layout.numel,), 1, device=input._layout.device)
+    total = zeros(size, dtype=weights._layout.dtype, device=input._layout.device)
+    return index_add_(total, 0, input, weights)  # type: ignore[no-any-return]
+
+
+@method("histc")
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """How many elements are in each of `bins` equal parts of [min, max]."""
+    low, high = float(min), float(max)
+    if low == high == 0 and input._layout.numel:
+        low, high = float(input.min()), float(input.max())  # type: ignore[attr-defined]
+    if low == high:
+        low, high = low - 1, high + 1
+    flat = reshape(input.detach(), -1)
+    flat = flat[flat_nonzero((flat >= low) & (flat <= high))]  # type: ignore[index, operator]
+    places = ((flat - low) * (bins / (high - low))).long().clamp(max=bins - 1)  # type: ignore[operator]
+    return bincount(places, minlength=bins).to(input._layout.dtype)  # type: ignore[attr-defined, no-any-return]
+
+
