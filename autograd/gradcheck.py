@@ -176,8 +176,7 @@ def _gradcheck(
     for output_nr, output in enumerate(outputs):
 
         def evaluate(output_nr: int = output_nr) -> Array:
-            with no_grad():
-                return _host(_selected(func(*inputs), everything)[output_nr]).ravel()
+            return _host(_selected(func(*inputs), everything)[output_nr]).ravel()
 
         if fast_mode:
             _check_projection(evaluate, output, output_nr, checked, eps, atol, rtol)
@@ -366,11 +365,8 @@ def _check_independent(
     for output_nr in floating:
 
         def evaluate(output_nr: int = output_nr) -> Array:
-            with no_grad():
-                values = [
-                    o for o in _as_tuple(func(*inputs)) if isinstance(o, operations.tensor_type)
-                ]
-                return _host(values[output_nr]).ravel()
+            values = [o for o in _as_tuple(func(*inputs)) if isinstance(o, operations.tensor_type)]
+            return _host(values[output_nr]).ravel()
 
         for tensor in checked:
             if np.any(_numerical(evaluate, tensor, eps) != 0):
