@@ -92,6 +92,163 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             "0x1.4cad7ff2cec48p-14 -0x1.203b99eb60539p-16"
         ),
     },
+    # (sinh x / x - 1) / x^2 of x^2, on [0, 1]
+    "SINH": {
+        "f32": _hexadecimal(  # relative error 2^-31.0
+            "0x1.555556p-3 0x1.1110ep-7 0x1.a0227p-13 0x1.75783cp-19"
+        ),
+        "f64": _hexadecimal(  # relative error 2^-60.9
+            "0x1.5555555555555p-3 0x1.111111111119bp-7 0x1.a01a01a00723p-13 "
+            "0x1.71de3a68eccbp-19 0x1.ae6440f8df7bap-26 0x1.61316cb9803d2p-33 "
+            "0x1.a64dcd56b86d6p-41 0x1.d6152e0bc0d6dp-48"
+        ),
+    },
+    # (asin x / x - 1) / x^2 of x^2, on [0, 0.25]
+    "ASIN": {
+        "f32": _hexadecimal(  # relative error 2^-27.6
+            "0x1.5555c8p-3 0x1.330206p-4 0x1.747b8ap-5 0x1.8c403ep-6 0x1.595aa6p-5"
+        ),
+        "f64": _hexadecimal(  # relative error 2^-55.9
+            "0x1.5555555555391p-3 0x1.333333336e6a9p-4 0x1.6db6db42861f7p-5 "
+            "0x1.f1c72c35adbedp-6 0x1.6e89f487787aep-6 0x1.1c6bddc30b1abp-6 "
+            "0x1.c6fe0a06ee10bp-7 0x1.8ec13738231d7p-7 0x1.abde1fad4e775p-8 "
+            "0x1.3feadd60c9dcp-6 -0x1.09c42a70f194ep-6 0x1.0568653709528p-5"
+        ),
+    },
+    # (atan x / x - 1) / x^2 of x^2, on [0, 1]
+    "ATAN": {
+        "f32": _hexadecimal(  # relative error 2^-27.5
+            "-0x1.55553ep-2 0x1.9991e4p-3 -0x1.24207cp-3 0x1.c08bbcp-4 -0x1.5806f4p-4 "
+            "0x1.da20d8p-5 -0x1.fd67cep-6 0x1.64085ep-7 -0x1.d31e78p-10"
+        ),
+        "f64": _hexadecimal(  # relative error 2^-56.1
+            "-0x1.5555555555526p-2 0x1.99999999955b2p-3 -0x1.249249237f4f1p-3 "
+            "0x1.c71c717fcda31p-4 -0x1.745d11ae59aafp-4 0x1.3b136699297eap-4 "
+            "-0x1.110e5120794b6p-4 0x1.e1bba62f46d76p-5 -0x1.ae5e71efda58bp-5 "
+            "0x1.82dad5871666ap-5 -0x1.59a3fb3c12779p-5 0x1.2c2e578759a82p-5 "
+            "-0x1.e9fa049f286dfp-6 0x1.683cc717eb94ep-6 -0x1.c78fd7fdbd56ep-7 "
+            "0x1.d7b94b4d30b27p-8 -0x1.7a39d3bbd5176p-9 0x1.b3fb3812c61f7p-11 "
+            "-0x1.3f36c2cc6d77p-13 0x1.bbee81360c0a9p-17"
+        ),
+    },
+    # x^(1/3), a first approximation, on [0.33, 2.67]
+    "CBRT": {
+        "f32": _hexadecimal(  # relative error 2^-9.0
+            "0x1.bca7dap-2 0x1.dfafep-1 -0x1.0d2264p-1 0x1.72100cp-3 -0x1.90c3bcp-6"
+        ),
+        "f64": _hexadecimal(  # relative error 2^-10.4
+            "0x1.a02b526e9c64cp-2 0x1.18f9bc181cffcp+0 -0x1.b06cb63f4bd73p-1 "
+            "0x1.d3607970291fbp-2 -0x1.0c006dbcc9fe8p-3 0x1.eb77f0f527aa2p-7"
+        ),
+    },
+    # (1 + 2 x) exp(x^2) erfc x of (x - 4) / (x + 4), on [-1, 0.99999]
+    "ERFCX_f64": {
+        "f64": _hexadecimal(  # relative error 2^-54.2
+            "0x1.3ba5916e9fd7fp+0 -0x1.1df1ad154a28cp-3 0x1.f7f5df66fb4abp-7 "
+            "0x1.16ecefcfa51b6p-4 -0x1.9ddb23c3d9c7ap-4 0x1.7fee004e15bd8p-4 "
+            "-0x1.0fb06dff979cap-4 0x1.3079edf6256bp-5 -0x1.09623849b61dfp-6 "
+            "0x1.49c6729cc63fdp-8 -0x1.8d4acc027182cp-11 -0x1.a1df331c61126p-13 "
+            "0x1.3be3a01acf4dbp-13 -0x1.9957eaf0e6cap-16 -0x1.79213c9accaecp-17 "
+            "0x1.7f1da45a11c74p-18 0x1.6025f59cf399bp-22 -0x1.baa45c10e4b7ep-21 "
+            "0x1.e5116df169c77p-26 0x1.d74287bfd42fap-24 0x1.abd6a4f1a5928p-26 "
+            "-0x1.f26a34bb88b0ep-27 -0x1.9ac4411963374p-26 0x1.daa1bc34f32f5p-30 "
+            "0x1.39937e9ec5e37p-27 -0x1.1b519873fb6d9p-33 -0x1.8c1e8090b662bp-30"
+        ),
+    },
+    # the same, in float64 for a float32 result, on [-1, 0.99999]
+    "ERFCX_f32": {
+        "f64": _hexadecimal(  # relative error 2^-32.5
+            "0x1.3ba5916e783d6p+0 -0x1.1df1acae7dc1p-3 0x1.f7f5e793708bbp-7 "
+            "0x1.16ecd15f1d2f9p-4 -0x1.9ddb35f108b7ep-4 0x1.7fef4ea16248bp-4 "
+            "-0x1.0faff0168617bp-4 0x1.306d368308564p-5 -0x1.09690829cd871p-6 "
+            "0x1.4ac77c9ef8a6bp-8 -0x1.8babd859ee599p-11 -0x1.ce569bf9e7f7cp-13 "
+            "0x1.3507bb78bd5f8p-13 -0x1.20c974944e7bcp-17 -0x1.3dfa8cd69d548p-17"
+        ),
+    },
+    # I0(x)  of x^2 / 4, for a result of f32, on [0, 16]
+    "I0_NEAR_f32": {
+        "f64": _hexadecimal(  # relative error 2^-31.7
+            "0x1.00000001358d5p+0 0x1.ffffffba064f4p-1 0x1.0000025296728p-2 "
+            "0x1.c71c39b0f6e44p-6 0x1.c71ef6e378466p-10 0x1.233578bed1166p-14 "
+            "0x1.035ff1cee81a3p-19 0x1.4dd9310de1a19p-25 0x1.6acbc2556f6b9p-31 "
+            "0x1.6f548e5d00809p-38 0x1.40547bbc39627p-43"
+        ),
+    },
+    # exp(-x) sqrt(x) I0(x) of 16 / x - 1, for a result of f32, on [-1, 1]
+    "I0_FAR_f32": {
+        "f64": _hexadecimal(  # relative error 2^-29.6
+            "0x1.9bd428ac5b6bp-2 0x1.b879885dbe941p-9 0x1.1dab2a1a9ad75p-13 "
+            "0x1.74e200deb8abbp-17 0x1.8c1c294f191edp-20 0x1.84dc880b51ee2p-22 "
+            "0x1.d3e601ca5e91fp-24"
+        ),
+    },
+    # I0(x)  of x^2 / 4, for a result of f64, on [0, 16]
+    "I0_NEAR_f64": {
+        "f64": _hexadecimal(  # relative error 2^-55.6
+            "0x1p+0 0x1p+0 0x1p-2 0x1.c71c71c71c71dp-6 0x1.c71c71c71c71ap-10 "
+            "0x1.23456789abd0ep-14 0x1.02e85c089872cp-19 0x1.522a43f65ce9fp-25 "
+            "0x1.522a43f599fa2p-31 0x1.0b31329585d88p-37 0x1.56018744a0a77p-44 "
+            "0x1.69cab09bf1ff2p-51 0x1.4196a1566d82ap-58 0x1.e739b8a7f0e48p-66 "
+            "0x1.3d8f07a5171e2p-73 0x1.6fe464094169ap-81 0x1.4190fa79f2683p-89 "
+            "0x1.e18d09b3b0b99p-97"
+        ),
+    },
+    # exp(-x) sqrt(x) I0(x) of 16 / x - 1, for a result of f64, on [-1, 1]
+    "I0_FAR_f64": {
+        "f64": _hexadecimal(  # relative error 2^-53.8
+            "0x1.9bd428ad249a5p-2 0x1.b87969bb93bb6p-9 0x1.1daa72b5e3615p-13 "
+            "0x1.75e5ee706027cp-17 0x1.8e513a613f516p-20 0x1.3f49ac7383febp-22 "
+            "0x1.7d0f284cd4c6ep-24 0x1.51cc63818696fp-25 0x1.7230135a4db3p-26 "
+            "0x1.03d5686f5273p-27 -0x1.cf74bcb5ef403p-28 -0x1.cdfe132fdfa58p-27 "
+            "-0x1.7446f76aee647p-28 0x1.07962d9397d38p-27 0x1.0055b5efbd88cp-27 "
+            "-0x1.02a0aee84e93cp-28 -0x1.9c6052bff2189p-28 0x1.04e6f1b7632ddp-29 "
+            "0x1.facbdb7a9ecbfp-29 -0x1.032078bf5fc95p-30 -0x1.c60afe0e6fb71p-30 "
+            "0x1.a82cd8e25aba6p-32 0x1.0280b8462e2cp-31 -0x1.cd51f50438874p-34 "
+            "-0x1.140690071ba2fp-34 0x1.dbf279486379ep-37"
+        ),
+    },
+    # I1(x) / x of x^2 / 4, for a result of f32, on [0, 16]
+    "I1_NEAR_f32": {
+        "f64": _hexadecimal(  # relative error 2^-34.0
+            "0x1.0000000042286p-1 0x1.ffffffe7a07f4p-3 0x1.555556b60563cp-5 "
+            "0x1.c71c547e2a6c3p-9 0x1.6c17f16795c9p-13 0x1.844ebac3887cdp-18 "
+            "0x1.2845b6ca9397ap-23 0x1.4ede60782474ap-29 0x1.3e83d1076201ap-35 "
+            "0x1.36bcc5ae32b39p-42 0x1.c2e1bb4d418aap-48"
+        ),
+    },
+    # exp(-x) sqrt(x) I1(x) of 16 / x - 1, for a result of f32, on [-1, 1]
+    "I1_FAR_f32": {
+        "f64": _hexadecimal(  # relative error 2^-29.4
+            "0x1.8ebe783bd4ac9p-2 -0x1.3f796a36ce1a6p-7 -0x1.cbc6641119647p-13 "
+            "-0x1.f778f11384128p-17 -0x1.e9a583f3d9043p-20 -0x1.c37c78879c385p-22 "
+            "-0x1.09bf1471e2bfcp-23"
+        ),
+    },
+    # I1(x) / x of x^2 / 4, for a result of f64, on [0, 16]
+    "I1_NEAR_f64": {
+        "f64": _hexadecimal(  # relative error 2^-55.0
+            "0x1p-1 0x1p-2 0x1.5555555555555p-5 0x1.c71c71c71c71cp-9 0x1.6c16c16c16c16p-13 "
+            "0x1.845c8a0ce514bp-18 0x1.27e4fb7789c94p-23 0x1.522a43f659a3ep-29 "
+            "0x1.2c9758da8a791p-35 0x1.ab81ea82e003fp-42 0x1.f17696a8491d3p-49 "
+            "0x1.e2638fb57a315p-56 0x1.8bcd598b3636ep-63 0x1.166811855b956p-70 "
+            "0x1.52d1355afd961p-78 0x1.6f3f599bb1168p-86 0x1.317dc984a61e6p-94 "
+            "0x1.a65c7cb8f2d04p-102"
+        ),
+    },
+    # exp(-x) sqrt(x) I1(x) of 16 / x - 1, for a result of f64, on [-1, 1]
+    "I1_FAR_f64": {
+        "f64": _hexadecimal(  # relative error 2^-55.6
+            "0x1.8ebe783a8403p-2 -0x1.3f796198ee638p-7 -0x1.cbc54df1e9d24p-13 "
+            "-0x1.f89c2304ebe37p-17 -0x1.ec8e105e97014p-20 -0x1.761383f2b580cp-22 "
+            "-0x1.ad8d65bc833dep-24 -0x1.72781253c4675p-25 -0x1.918cef65d1ea9p-26 "
+            "-0x1.21d3191be49a1p-27 0x1.ce8cc4e677d06p-28 0x1.e3711a2f4cfaap-27 "
+            "0x1.9b6c1f2734e03p-28 -0x1.0a8ecac892d9p-27 -0x1.1010aa0977651p-27 "
+            "0x1.f95399dc5f71dp-29 0x1.b03d426fe8cep-28 -0x1.f0a80a65516b4p-30 "
+            "-0x1.08287613574aap-28 0x1.e9cdf2196b677p-31 0x1.d822c348c372ap-30 "
+            "-0x1.93a87f9821378p-32 -0x1.0c78ff4124159p-31 0x1.bc43600ecca24p-34 "
+            "0x1.1e7a91ddcf61dp-34 -0x1.d02a37f54b14bp-37"
+        ),
+    },
     # (ATANH - 2/3) / s^2: for a logarithm in two parts, on [0, 0.04001]
     "ATANH_PAIR": {
         "f64": _hexadecimal(  # relative error 2^-68.7

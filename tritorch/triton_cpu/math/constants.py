@@ -15,8 +15,8 @@ PI = Fraction("3.141592653589793238462643383279502884197169399375105820974945")
 def parts(value: Fraction, element: str, *bits: int) -> tuple[float, ...]:
     """Floats of `element` whose sum is `value` > 0: one of each given width in bits, then the rest.
 
-    A factor of few bits makes products with small integers exact, also without a fused multiply-add.
-    All are truncated, thus positive: x - 0 * part keeps the sign of x = -0.0.
+    A factor of few bits makes products with small integers exact, also without a fused
+    multiply-add. All are truncated, thus positive: x - 0 * part keeps the sign of x = -0.0.
     """
     result = []
     for width in (*bits, MANTISSA[element] + 1):

@@ -1,9 +1,9 @@
 """exp and its relatives: exp2, exp10, expm1.
 
-exp x = 2^k exp r with k = round(x / ln 2) and r = x - k ln 2, ln 2 in two parts so that k times the first
-is exact; exp r is a polynomial. Inputs whose result is 0 are replaced by 0 before the polynomial and the
-result by 0 after it: the lanes that a mask filled with -inf would otherwise make denormals, at 150 cycles
-each.
+exp x = 2^k exp r with k = round(x / ln 2) and r = x - k ln 2, ln 2 in two parts so that k times
+the first is exact; exp r is a polynomial. Inputs whose result is 0 are replaced by 0 before the
+polynomial and the result by 0 after it: the lanes that a mask filled with -inf would otherwise
+make denormals, at 150 cycles each.
 """
 
 from __future__ import annotations
@@ -30,21 +30,13 @@ def scale(m: Lanes, x: Number, k: Number, k_bits: Number) -> Number:
     element = x.element
     if m.target.avx512f:
         magic = m.literal(1.5 * 2.0 ** MANTISSA[element], element).bits()
-        integer = m.convert(k_bits - magic, "i32")
-        suffix = m.builder.suffix(element, m.count) + "." + m.builder.suffix("i32", m.count)
-        register = m.builder.call(
-            f"llvm.ldexp.{suffix}",
-            m.type(element),
-            (m.type(element), x.register),
-            (m.type("i32"), integer.register),
-        )
-        return Number(m, register, element)
+        return m.load_exponent(x, m.convert(k_bits - magic, "i32"))
     _, half = m.nearest_product(k, 0.5)
     return x * m.power_of_two(half, element) * m.power_of_two(k_bits - half, element)
 
 
 def reduced(m: Lanes, x: Number) -> tuple[Number, Number, Number]:
-    """k (as a float, and in the low bits of an integer) and r with x = k ln 2 + r, |r| <= ln 2 / 2."""
+    """k (a float, and in the low bits of an integer) and r, |r| <= ln 2 / 2, of x = k ln 2 + r."""
     k, bits = m.nearest_product(x, float(1 / LN2))
     high, low = LN2_PARTS[x.element]
     r = m.fma(k, -low, m.fma(k, -high, x))
@@ -107,7 +99,7 @@ def exp10(m: Lanes, x: Number) -> Number:
 
 @function("expm1", inline=True)
 def expm1(m: Lanes, x: Number) -> Number:
-    """2^k (exp r - 1) + (2^k - 1), in halves so that 2^k does not overflow before the result does."""
+    """2^k (exp r - 1) + (2^k - 1), in halves: 2^k would overflow before the result does."""
     element = x.element
     # Below, the result is -1 to the last bit.
     lowest = -18.0 if element == "f32" else -38.0

@@ -1,9 +1,9 @@
-"""Fits the polynomials of `coefficients.py`: `python -m tritorch.triton_cpu.math.fit > coefficients.py`.
+"""Fits the polynomials of `coefficients.py`, which is what it prints (`python -m ...math.fit`).
 
-Not part of the product's run: it needs mpmath. Each `Fit` asks for the polynomial P of a given number of
-terms that minimises max |weight(x) (P(x) - function(x))| (Remez exchange, 60 digits), which is the relative
-error of the whole function if `weight` is the share of P in it; the error given is that of the rounded
-coefficients.
+Not part of the product's run: it needs mpmath. Each `Fit` asks for the polynomial P of a given
+number of terms that minimises max |weight(x) (P(x) - function(x))| (Remez exchange, 60 digits),
+which is the relative error of the whole function if `weight` is the share of P in it. The errors
+given are those of the rounded coefficients.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import mpmath as mp
 import numpy as np
@@ -83,7 +84,8 @@ def polynomial(fit: Fit, terms: int, double: bool) -> tuple[list[float], float]:
         )
 
     plain = [rounding(c) for c in _solve(points, values, weights, terms)]
-    # Let the higher terms make up for the rounding of the first one; often better, never sure to be.
+    # Let the higher terms make up for the rounding of the first one; often better, never sure to
+    # be.
     first = plain[0]
     rest = [(v - first) / x for x, v in zip(points, values)]
     rest_weights = [w * x for x, w in zip(points, weights)]
@@ -101,8 +103,30 @@ def _atanh_rest(z: mp.mpf) -> mp.mpf:
     return (2 * mp.atanh(s) / s - 2) / z
 
 
+def _erfcx(t: mp.mpf) -> mp.mpf:
+    x = 4 * (1 + t) / (1 - t)
+    if x > 60:  # asymptotic series: exp(x^2) would need too many digits
+        terms = [mp.fac2(2 * n - 1) * (-1) ** n / (2 * x * x) ** n for n in range(12)]
+        return (1 + 2 * x) * mp.fsum(terms) / (x * mp.sqrt(mp.pi))
+    return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x)
+
+
+def _inverse(function: Real, t: mp.mpf) -> mp.mpf:
+    return 1 / function(t)
+
+
+def _modified_near(order: int, z: mp.mpf) -> mp.mpf:
+    x = 2 * mp.sqrt(z)
+    return mp.besseli(order, x) / (x if order else 1)
+
+
+def _modified_far(order: int, t: mp.mpf) -> mp.mpf:
+    x = 16 / (t + 1) if t > -1 else mp.mpf(10) ** 30
+    return mp.exp(-x) * mp.besseli(order, x) * mp.sqrt(x)
+
+
 def _of_square(function: Real) -> Real:
-    """g(z) = (function(x) / x - 1) / x^2 with z = x^2: what an odd function has beyond its slope."""
+    """What an odd function has beyond x: g(x^2) = (function(x) / x - 1) / x^2."""
     return lambda z: (function(mp.sqrt(z)) / mp.sqrt(z) - 1) / z
 
 
@@ -169,6 +193,61 @@ FITS = [
         (3, 6),
     ),
     _odd("TANH", "(tanh x / x - 1) / x^2 of x^2", mp.tanh, 0.6, (5, 11)),
+    _odd("SINH", "(sinh x / x - 1) / x^2 of x^2", mp.sinh, 1.0, (4, 8)),
+    _odd("ASIN", "(asin x / x - 1) / x^2 of x^2", mp.asin, 0.5, (5, 12)),
+    _odd("ATAN", "(atan x / x - 1) / x^2 of x^2", mp.atan, 1.0, (9, 20)),
+    Fit(
+        "CBRT",
+        "x^(1/3), a first approximation",
+        lambda x: mp.cbrt(x),
+        lambda x: 1 / mp.cbrt(x),
+        0.33,
+        2.67,
+        (5, 6),
+    ),
+    Fit(
+        "ERFCX_f64",
+        "(1 + 2 x) exp(x^2) erfc x of (x - 4) / (x + 4)",
+        _erfcx,
+        lambda t: 1 / _erfcx(t),
+        -1.0,
+        0.99999,
+        (None, 27),
+    ),
+    Fit(
+        "ERFCX_f32",
+        "the same, in float64 for a float32 result",
+        _erfcx,
+        lambda t: 1 / _erfcx(t),
+        -1.0,
+        0.99999,
+        (None, 15),
+    ),
+    *(
+        fit
+        for order in (0, 1)
+        for element, near, far in (("f32", 11, 7), ("f64", 18, 26))
+        for fit in (
+            Fit(
+                f"I{order}_NEAR_{element}",
+                f"I{order}(x) {'/ x' if order else ''} of x^2 / 4, for a result of {element}",
+                partial(_modified_near, order),
+                partial(_inverse, partial(_modified_near, order)),
+                0.0,
+                16.0,
+                (None, near),
+            ),
+            Fit(
+                f"I{order}_FAR_{element}",
+                f"exp(-x) sqrt(x) I{order}(x) of 16 / x - 1, for a result of {element}",
+                partial(_modified_far, order),
+                partial(_inverse, partial(_modified_far, order)),
+                -1.0,
+                1.0,
+                (None, far),
+            ),
+        )
+    ),
     Fit(
         "ATANH_PAIR",
         "(ATANH - 2/3) / s^2: for a logarithm in two parts",

@@ -1,9 +1,9 @@
 """Arithmetic on emitted vectors, so that the mathematical functions read as mathematics.
 
-`Lanes` knows the builder, the number of lanes and the target; a `Number` is a register with an element type
-and operators: `x * x + 1.0` emits two instructions. Python numbers become literals of the other operand's
-element. Integers are signed unless a method's name says otherwise. Comparisons of floats are false for nan,
-except `!=`.
+`Lanes` knows the builder, the number of lanes and the target; a `Number` is a register with an
+element type and operators: `x * x + 1.0` emits two instructions. Python numbers become literals of
+the other operand's element. Integers are signed unless a method's name says otherwise. Comparisons
+of floats are false for nan, except `!=`.
 """
 
 from __future__ import annotations
@@ -194,13 +194,11 @@ class Lanes:
         )
 
     def convert(self, x: Number, element: str) -> Number:
-        """Between floats, and from signed integers to floats or other integers."""
+        """From floats to floats, from signed integers to floats or integers."""
         if x.element == element:
             return x
         width, wanted = BITS[x.element], BITS[element]
         if x.is_float:
-            if element[0] == "i":
-                return self.cast("fptosi", x, element)
             return self.cast("fpext" if wanted > width else "fptrunc", x, element)
         if element[0] != "i":
             return self.cast("sitofp", x, element)
@@ -257,7 +255,8 @@ class Lanes:
         builder.start(join)
         return [
             self.define(
-                f"phi {self.type(a.element)} [ {b.register}, %{before} ], [ {a.register}, %{after} ]",
+                f"phi {self.type(a.element)} [ {b.register}, %{before} ], "
+                f"[ {a.register}, %{after} ]",
                 a.element,
             )
             for a, b in zip(chosen, otherwise)
@@ -292,8 +291,8 @@ class Lanes:
     def fma(self, a: Operand, b: Operand, c: Operand) -> Number:
         """a b + c, rounded once where the target can; elsewhere a product and a sum, rounded each.
 
-        Without the instruction llvm.fma would call libm for each lane. A formula that needs the single
-        rounding must use `product` instead.
+        Without the instruction llvm.fma would call libm for each lane. A formula that needs the
+        single rounding must use `product` instead.
         """
         element = next(x.element for x in (a, b, c) if isinstance(x, Number))
         a, b, c = (self.literal(x, element) for x in (a, b, c))
@@ -302,7 +301,7 @@ class Lanes:
         return a * b + c
 
     def product(self, a: Number, b: Operand) -> tuple[Number, Number]:
-        """a b as an unevaluated sum high + low, exact (barring overflow of the split, above 2^100)."""
+        """a b as an unevaluated sum high + low, exact (while the split does not overflow)."""
         b = self.literal(b, a.element)
         high = a * b
         if self.target.fma:
@@ -350,9 +349,9 @@ class Lanes:
     def nearest(self, x: Number) -> tuple[Number, Number]:
         """The nearest integer to x as a float, and a number whose low bits are that integer.
 
-        |x| < 2^21 (float32) or 2^50 (float64). Adding 1.5 * 2^(p-1) leaves the integer in the low bits of the
-        mantissa: two additions, no conversion (undefined for nan, absent for int64 before AVX-512) and no
-        rounding instruction (absent before SSE4.1).
+        |x| < 2^21 (float32) or 2^50 (float64). Adding 1.5 * 2^(p-1) leaves the integer in the low
+        bits of the mantissa: two additions, no conversion (undefined for nan, absent for int64
+        before AVX-512) and no rounding instruction (absent before SSE4.1).
         """
         magic = 1.5 * 2.0 ** (MANTISSA[x.element])
         shifted = x + magic
@@ -364,8 +363,19 @@ class Lanes:
         shifted = self.fma(x, factor, magic)
         return shifted - magic, shifted.bits()
 
+    def load_exponent(self, x: Number, n: Number) -> Number:
+        """x 2^n for an i32 n: one vscalefps. Only with AVX-512: else libm, lane by lane."""
+        suffix = self.builder.suffix(x.element, self.count)
+        register = self.builder.call(
+            f"llvm.ldexp.{suffix}.{self.builder.suffix('i32', self.count)}",
+            self.type(x.element),
+            (self.type(x.element), x.register),
+            (self.type("i32"), n.register),
+        )
+        return Number(self, register, x.element)
+
     def power_of_two(self, k: Number, element: str) -> Number:
-        """2^k for an integer k of the element's width within the normal exponents; junk above is ignored."""
+        """2^k for an integer k of the element's width, a normal exponent in its low bits."""
         return ((k + BIAS[element]) << MANTISSA[element]).as_float()
 
 

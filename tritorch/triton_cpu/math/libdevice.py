@@ -5,17 +5,21 @@ from __future__ import annotations
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.math.registry import FUNCTIONS
 
-#: symbols, without `__nv_`, that do not follow the rule: double's name, float's with an f behind
+#: symbols, without `__nv_`, that are no function's name, also not with an f behind
 IRREGULAR: dict[str, str] = {
-    "fast_cosf": "cos",
-    "fast_exp10f": "exp10",
-    "fast_expf": "exp",
-    "fast_log10f": "log10",
-    "fast_log2f": "log2",
-    "fast_logf": "log",
-    "fast_powf": "pow",
-    "fast_sinf": "sin",
-    "fast_tanf": "tan",
+    **{f"fast_{name}f": name for name in ("cos", "exp10", "exp", "log10", "log2", "log", "pow")},
+    **{f"fast_{name}f": name for name in ("sin", "tan")},
+    "fast_fdividef": "div_rn",
+    "normcdff": "normcdf",
+    # f and d at the front: fadd_rd, dadd_rd.
+    **{
+        f"{kind}{name}_{mode}": f"{name}_{mode}"
+        for kind in "fd"
+        for name in ("add", "sub", "mul", "div", "sqrt", "rcp")
+        for mode in ("rn", "rd", "ru", "rz")
+    },
+    "frsqrt_rn": "rsqrt",
+    "fmaf_rn": "fma",
 }
 
 

@@ -1,10 +1,11 @@
-"""Functions of the C library, one lane at a time: exact and slow, for what is rarely asked for.
+"""Functions of the C library, lane by lane: exact and slow, for what is rarely asked for.
 
 | function | element | when |
 |---|---|---|
-| sin, cos, tan | f64 | an argument above 2^20 somewhere in the vector |
-| fmod, remainder | f32, f64 | quotients above 2^22 (2^52) somewhere in the vector; always without FMA in f64 |
-| lgamma, tgamma, cbrt, ... | f64 | always: see the declarations with `always` below |
+| sin, cos, tan | float64 | for vectors with an argument above 2^20 |
+| fmod | float64 | for vectors with a quotient above 2^52; always without FMA |
+| remainder, lgamma, tgamma | float64 | always |
+| j0, j1, jn, y0, y1, yn | both | always, in float64 |
 """
 
 from __future__ import annotations

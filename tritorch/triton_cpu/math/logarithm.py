@@ -1,7 +1,7 @@
 """log, log2, log10, log1p.
 
-x = 2^k m with m in [2/3, 4/3), f = m - 1, log x = k ln 2 + log1p f. In float32 log1p f is a polynomial; in
-float64 a division shortens it: log1p f = 2 atanh s, s = f / (2 + f).
+x = 2^k m with m in [2/3, 4/3), f = m - 1, log x = k ln 2 + log1p f. In float32 log1p f is a
+polynomial; in float64 a division shortens it: log1p f = 2 atanh s, s = f / (2 + f).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def exponent_as_float(m: Lanes, exponent: Number, element: str) -> Number:
     """The exponent that `exponent_bits` gave, as a float."""
     if element == "f32":
         return m.convert(exponent >> MANTISSA[element], element)
-    # int64 has neither arithmetic shift nor conversion before AVX-512: go through 2^52 + (k + bias).
+    # int64 has neither arithmetic shift nor conversion before AVX-512: go through 2^52 + (k +
+    # bias).
     base = 2.0 ** MANTISSA[element]
     biased = (exponent + (BIAS[element] << 52)).shift_right_logical(52)
     shifted = (biased | m.literal(base, element).bits()).as_float()
@@ -108,7 +109,7 @@ def log10(m: Lanes, x: Number) -> Number:
 
 @function("log1p", inline=True)
 def log1p(m: Lanes, x: Number) -> Number:
-    """With u = 1 + x = 2^k m only k is taken from u; f = x 2^-k + (2^-k - 1) has no error of that sum."""
+    """With 1 + x = 2^k m, f = m - 1 = x 2^-k + (2^-k - 1) does without the error of 1 + x."""
     element = x.element
     exponent = exponent_bits(m, x + 1.0)
     four = (m.literal(4.0, element).bits() - exponent).as_float()  # 4 2^-k: normal for every k

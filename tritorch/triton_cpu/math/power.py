@@ -1,7 +1,7 @@
 """pow, with C99's special cases.
 
-|x|^y = 2^(y log2 |x|). The product needs 11 (float64) or 8 (float32) more bits than the result: float32 is
-computed in float64, float64 with a logarithm in two parts.
+|x|^y = 2^(y log2 |x|). The product needs 11 (float64) or 8 (float32) more bits than the result:
+float32 is computed in float64, float64 with a logarithm in two parts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def parity(m: Lanes, y: Number) -> Pair:
         # `nearest` would end at 2^21, where float32 still has odd integers.
         return parity(m, m.convert(y, "f64"))
     size = abs(y)
-    # Adding 2^52 leaves the integer's last bit as the last bit of the sum; above, it already is there.
+    # Adding 2^52 leaves the integer's last bit as the last bit of the sum; above, it already is
+    # there.
     shifted = m.where(size < 2.0**52, size + 2.0**52, size)
     below = m.where(size < 2.0**52, shifted - 2.0**52, size)
     integer = below.equals(size)
@@ -33,7 +34,10 @@ def parity(m: Lanes, y: Number) -> Pair:
 
 
 def _finish(m: Lanes, x: Number, y: Number, magnitude: Number) -> Number:
-    """Sign and special cases for |x|^y = magnitude, which is right for |x| = 0, inf."""
+    """Sign and special cases for |x|^y = magnitude, which is right for |x| = 0, inf.
+
+    y may be wider than x.
+    """
     integer, odd = parity(m, y)
     size = abs(x)
     magnitude = m.where(size.equals(1.0), 1.0, magnitude)
@@ -107,6 +111,13 @@ def _power_f64(m: Lanes, x: Number, y: Number) -> Number:
     return _finish(m, x, y, magnitude)
 
 
-@function("pow", inner_bytes=8)
+@function("pow", "powf", inner_bytes=8)
 def power(m: Lanes, x: Number, y: Number) -> Number:
+    return _power_f32(m, x, y) if x.element == "f32" else _power_f64(m, x, y)
+
+
+@function("powi", inner_bytes=8)
+def power_of_integer(m: Lanes, x: Number, n: Number) -> Number:
+    """x^n for an i32 n."""
+    y = m.convert(n, "f64")
     return _power_f32(m, x, y) if x.element == "f32" else _power_f64(m, x, y)

@@ -1,9 +1,9 @@
 """The table of mathematical functions and the one way to emit them.
 
-A body is written once for scalars and vectors, `body(m: Lanes, x: Number, ...) -> Number`. Small hot bodies
-are emitted in place; the others become one internal function per (name, element, width) in
-`builder.helpers`, called for each hardware vector of a strip: their code is compiled once, and consecutive
-calls overlap in an out-of-order core.
+A body is written once for scalars and vectors, `body(m: Lanes, x: Number, ...) -> Number`. Small
+hot bodies are emitted in place; the others become one internal function per (name, element, width)
+in `builder.helpers`, called for each hardware vector of a strip: their code is compiled once, and
+consecutive calls overlap in an out-of-order core.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ class Function:
     inline: bool
     #: bytes of the widest number inside, where wider than the operands: it sets a helper's width
     inner_bytes: int
-    #: element of the result where it is not that of the first operand
+    #: element of the result; None: that of the first float, or else of the first operand
     result: str | None
+
+    def result_element(self, elements: tuple[str, ...]) -> str:
+        if self.result:
+            return self.result
+        return next((element for element in elements if element[0] == "f"), elements[0])
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -66,7 +71,7 @@ def _call_helper(m: Lanes, entry: Function, arguments: tuple[Number, ...]) -> Nu
     width = min(m.count, max(1, m.target.vector_bytes // widest))
     elements = tuple(x.element for x in arguments)
     name = _helper(m, entry, elements, width)
-    result = entry.result or elements[0]
+    result = entry.result_element(elements)
     kind = m.builder.type(result, width)
     pieces = []
     for start in range(0, m.count, width):
@@ -92,8 +97,9 @@ def _join(m: Lanes, pieces: list[str], element: str, width: int) -> str:
     if width == 1:
         register = "poison"
         for i, piece in enumerate(pieces):
+            value = f"{m.builder.type(element, 1)} {piece}"
             register = m.builder.define(
-                f"insertelement {m.type(element)} {register}, {m.builder.type(element, 1)} {piece}, i64 {i}"
+                f"insertelement {m.type(element)} {register}, {value}, i64 {i}"
             )
         return register
     while len(pieces) > 1:
@@ -124,8 +130,8 @@ def emit(
 ) -> str:
     """Emit `name` of registers that all have `element`; the register of the result.
 
-    Half precision is computed in float32 and rounded once. Functions whose operands or result have other
-    elements (ldexp, isnan, ...) are emitted with `emit_typed`.
+    Half precision is computed in float32 and rounded once. Functions whose operands or result have
+    other elements (ldexp, isnan, ...) are emitted with `emit_typed`.
     """
     typed = [(register, element) for register in arguments]
     return emit_typed(builder, name, typed, lanes, target)[0]

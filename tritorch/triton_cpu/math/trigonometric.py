@@ -1,9 +1,9 @@
 """sin, cos, tan and their multiples-of-pi kin.
 
 x = k pi/2 + r with |r| <= pi/4; the quadrant k mod 4 chooses and signs the polynomial.
-Moderate arguments: Cody and Waite's reduction, pi/2 as a sum of short floats. Huge ones take a branch that a
-vector without any never enters: in float32 Payne and Hanek's reduction with 96 bits of 2/pi for each
-exponent; in float64, where it would need 1200 bits, libm for each lane.
+Moderate arguments: Cody and Waite's reduction, pi/2 as a sum of short floats. Huge ones take a
+branch that a vector without any never enters: in float32 Payne and Hanek's reduction with 96 bits
+of 2/pi for each exponent; in float64, where it would need 1200 bits, libm for each lane.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 from tritorch.triton_cpu.math.coefficients import POLYNOMIALS
 from tritorch.triton_cpu.math.constants import PI, parts
-from tritorch.triton_cpu.math.lanes import INFINITY, NAN, Lanes, Number
+from tritorch.triton_cpu.math.lanes import INFINITY, MANTISSA, NAN, Lanes, Number
 from tritorch.triton_cpu.math.libm import per_lane
 from tritorch.triton_cpu.math.registry import function
+from tritorch.triton_cpu.math.rounding import floor, rint
 
 #: largest |x| that the Cody-Waite reduction takes
 _MODERATE = {"f32": 100000.0, "f64": 2.0**20}
@@ -144,12 +145,52 @@ def cos(m: Lanes, x: Number) -> Number:
     return _with_libm(m, "cos", x, body)
 
 
-@function("tan")
+@function("tan", inner_bytes=8)
 def tan(m: Lanes, x: Number) -> Number:
     def body() -> Number:
         r, tail, quadrant = _reduce(m, x)
-        sine, cosine = sine_cosine(m, r, tail)
+        if x.element == "f32":
+            # The quotient in float64: three roundings in float32 would add up to 3 ulp.
+            r, tail = m.convert(r, "f64"), None
+            z = r * r
+            cosine = m.fma(z, m.polynomial(z, (-0.5, *POLYNOMIALS["COS"]["f32"])), 1.0)
+            sine = m.copy_sign(m.fma(r * z, m.polynomial(z, POLYNOMIALS["SIN"]["f32"]), r), r)
+        else:
+            sine, cosine = sine_cosine(m, r, tail)
         odd = _is_odd(quadrant)
-        return m.where(odd, -cosine, sine) / m.where(odd, sine, cosine)
+        quotient = m.where(odd, -cosine, sine) / m.where(odd, sine, cosine)
+        return m.convert(quotient, x.element)
 
     return _with_libm(m, "tan", x, body)
+
+
+# ---- of multiples of pi
+
+
+def _reduce_half_turns(m: Lanes, x: Number) -> Reduced:
+    """pi x = k pi/2 + r, exact up to the product with pi."""
+    k = rint(m, x + x)
+    part = x - k * 0.5
+    quarter = floor(m, k * 0.25)
+    _, quadrant = m.nearest(k - quarter * 4.0)
+    high, low = parts(PI, x.element, MANTISSA[x.element] + 1)
+    r, lost = m.product(part, high)
+    tail = m.fma(part, low, lost)
+    if x.element == "f32":
+        return r + tail, None, quadrant
+    return r, tail, quadrant
+
+
+@function("sinpi")
+def sinpi(m: Lanes, x: Number) -> Number:
+    """sin(pi x); 0 with the sign of x for integers."""
+    y = _of_quadrant(m, *_reduce_half_turns(m, x))
+    return m.where(y.equals(0.0), m.copy_sign(y, x), y)
+
+
+@function("cospi")
+def cospi(m: Lanes, x: Number) -> Number:
+    """cos(pi x); +0 halfway between integers."""
+    r, tail, quadrant = _reduce_half_turns(m, abs(x))
+    y = _of_quadrant(m, r, tail, quadrant + 1)
+    return m.where(y.equals(0.0), 0.0, y)
