@@ -207,8 +207,13 @@ class Generator:
         return found
 
     def publish(self, values: frozenset[Value]) -> None:
-        """The loop that fills these values' buffers is done."""
-        for value in sorted(values, key=lambda v: self.pending_buffer(v).first):
+        """The loop that fills these values' buffers is done.
+
+        A value that the loop got round evaluating (an address that was split into a scalar and a
+        vector part) has no buffer and is computed again where it is wanted.
+        """
+        written = [value for value in values if value in self._pending_buffers]
+        for value in sorted(written, key=lambda v: self._pending_buffers[v].first):
             self.buffers[value] = self._pending_buffers.pop(value)
 
     def zero(self, element: str) -> str:
