@@ -259,7 +259,7 @@ def emitted(
 
 @np.errstate(all="ignore")
 def ulps(result: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Distances in units in the last place of the rounded reference; inf where nan or inf differ."""
+    """Distances in units in the last place of the reference; inf where nan or inf differ."""
     kind = result.dtype.type
     rounded = exact.astype(kind)
     unit = np.spacing(np.maximum(np.abs(rounded), np.finfo(kind).tiny)).astype(long)

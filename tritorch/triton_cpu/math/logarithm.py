@@ -77,7 +77,7 @@ def log(m: Lanes, x: Number) -> Number:
 
 
 def _scaled(
-    m: Lanes, x: Number, factor: Fraction, exponent_parts: tuple[float, float] | None
+    m: Lanes, x: Number, factor: Fraction, exponent_parts: tuple[float, ...] | None
 ) -> Number:
     """log(x) factor; `exponent_parts` are those of ln(2) factor, None for 1."""
     k, f = normalised(m, x)
