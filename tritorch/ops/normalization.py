@@ -126,7 +126,7 @@ def softmin(input: Tensor, dim: int | None = None, *, dtype: Dtype | None = None
 
 # ---- layer and RMS normalisation
 
-_norms = Plans(lambda key: norm_kernels.plan(*key[:4], 0.0, rms=key[4]))
+_norms = Plans(lambda key: norm_kernels.plan(*key[:5], rms=key[5]))
 _norm_gradients = Plans(lambda key: norm_kernels.plan_backward(*key[:5], rms=key[5]))
 
 
@@ -209,11 +209,11 @@ def _normalise(
     if n_dims > 1:
         input = contiguous(input)
     layouts = [None if p is None else p._layout for p in (weight, bias)]
-    plan = _norms[input._layout, n_dims, *layouts, node_type.rms]
+    plan = _norms[input._layout, n_dims, *layouts, float(eps), node_type.rms]
     results = [empty(layout) for layout in plan.outputs]
     operands = [p for p in (input, weight, bias) if p is not None]
     arguments = [r._address for r in results] + [o._address for o in operands]
-    plan.launch(*arguments, float(eps))
+    plan.launch(*arguments)
     result = results[0]
     if mode.enabled and any(o._requires_grad for o in operands):
         edges = tuple([NO_EDGE if p is None else edge(p) for p in (input, weight, bias)])

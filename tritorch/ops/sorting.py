@@ -31,7 +31,8 @@ from tritorch.ops.views import expand, movedim, narrow, reshape, unsqueeze
 from tritorch.ops.views import select as select_
 from tritorch.tensor import Tensor, empty
 
-_sorts = Plans(lambda key: kernels.plan(key[0], key[1], descending=key[2]))
+_sorts = Plans(lambda key: kernels.plan_sort(key[0], key[1], descending=key[2]))
+_searches = Plans(lambda key: kernels.plan_search(key[0], key[1], right=key[2]))
 
 
 class SortBackward0(Node):
@@ -59,9 +60,6 @@ def sort(
     if not layout.ndim:
         return ValuesIndices(input.clone(), zeros((), dtype=dtypes.int64, device=layout.device))  # type: ignore[attr-defined]
     dim = normalize_dim("sort", dim, layout.ndim)
-    if layout.dtype is dtypes.bool:
-        found = sort(to_dtype(input, dtypes.uint8), dim, descending)
-        return ValuesIndices(to_dtype(found.values, dtypes.bool), found.indices)
     plan = _sorts[layout, dim, bool(descending)]
     values, indices = (empty(out) for out in plan.outputs)
     plan.launch(values._address, indices._address, input._address)
@@ -194,29 +192,18 @@ def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """Where each value would be inserted in a sorted row: by binary search, a pass per bit."""
+    """Where each value would be inserted in a sorted row: in front of equal ones, behind if `right`."""
     from tritorch.ops.creation import as_tensor
 
+    if side not in (None, "left", "right"):
+        raise RuntimeError(f"searchsorted: side can only be 'left' or 'right' but got {side}")
+    values = input
+    if not isinstance(input, Tensor):
+        values = as_tensor(input, sorted_sequence._layout.dtype)
     right = right or side == "right"
-    scalar = not isinstance(input, Tensor)
-    values = as_tensor(input, sorted_sequence._layout.dtype) if scalar else input
-    rows = sorted_sequence
-    flat = rows._layout.ndim == 1
-    wanted = values._layout.shape
-    if flat:
-        values = reshape(values, -1)
-    size = rows._layout.shape[-1]
-    low = zeros(*values._layout.shape, dtype=dtypes.int64, device=rows._layout.device)
-    high = full(values._layout.shape, size, dtype=dtypes.int64, device=rows._layout.device)
-    for _ in range(size.bit_length()):
-        middle = (low + high) // 2  # type: ignore[operator]
-        found = gather(rows, -1, middle.clamp(max=max(size - 1, 0)))
-        before = (found <= values) if right else (found < values)  # type: ignore[operator]
-        before = before & (low < high)  # type: ignore[operator]
-        stop = (low < high) & ~before  # type: ignore[operator]
-        low = where(before, middle + 1, low)
-        high = where(stop, middle, high)
-    result = reshape(low, *wanted) if flat else low
+    plan = _searches[sorted_sequence._layout, values._layout, right]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, sorted_sequence._address, values._address)
     return to_dtype(result, dtypes.int32) if out_int32 else result
 
 
