@@ -103,7 +103,10 @@ class Node:
             self._keep([t if t is None else PackedTensor(t, self, False) for t in tensors])
             return
         try:
-            self._versions = _versions_of(tensors)
+            if len(tensors) == 1:  # most often; a call less
+                self._versions = tensors[0]._storage.version  # type: ignore[union-attr]
+            else:
+                self._versions = _versions_of(tensors)
             self._saved = tensors
         except AttributeError:
             self._keep([t if t is None else SavedInput(t) for t in tensors])
@@ -130,6 +133,8 @@ class Node:
         versions = self._versions
         if versions == SPECIAL:
             return tuple([None if entry is None else entry.unpack(self) for entry in saved])
+        if len(saved) == 1 and saved[0]._storage.version == versions:
+            return saved
         if _versions_of(saved) != versions:
             for tensor in saved:
                 check_version(tensor, tensor._grad_fn, tensor._output_nr, versions & _MASK)

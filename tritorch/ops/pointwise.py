@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,16 @@ class PointwiseNode(Node):
         return self.recipe.gradients(grads, self.unpack(), self.numbers)
 
 
+def picker(positions: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """A function that gives the items at these positions of a tuple; runs for every node."""
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    if positions:
+        (position,) = positions
+        return lambda items: (items[position],)
+    return lambda items: ()
+
+
 class Recipe:
     """How the wanted gradients of an operation are computed, and what must be saved for it.
 
@@ -165,6 +176,8 @@ class Recipe:
         is_number = [i >= len(parts) or parts[i] == NUMBER for i in range(len(names))]
         self.tensors = tuple(i for i in used if not is_number[i])
         self.numbers = tuple(i for i in used if is_number[i])
+        self._pick_tensors = picker(self.tensors)
+        self._pick_numbers = picker(self.numbers)
         self.saves_result = any(name in read for name in results)
         self._places = {name: i for i, name in enumerate(upstream_names(len(results)))}
         kept = [names[i] for i in self.tensors]
@@ -216,8 +229,9 @@ class Recipe:
     def save(self, node: PointwiseNode, operands: tuple[Any, ...]) -> None:
         """Keep what the gradients need."""
         node.recipe = self
-        node.numbers = tuple([operands[i] for i in self.numbers])
-        node.save(*[operands[i] for i in self.tensors])
+        node.numbers = self._pick_numbers(operands)
+        if self.tensors:
+            node.save(*self._pick_tensors(operands))
 
     def gradients(
         self, grads: Sequence[Any], saved: Sequence[Any], numbers: Sequence[Any]
