@@ -418,7 +418,7 @@ class Module:
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move and cast as `Tensor.to`; a dtype is applied to floating-point state only."""
-        from tritorch.tensor import parse_to
+        from tritorch.ops.memory import parse_to
 
         device, dtype, non_blocking, copy_ = parse_to(*args, **kwargs)
         if dtype is not None and not dtype.is_floating_point:

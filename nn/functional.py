@@ -1,0 +1,142 @@
+"""The functions behind the layers, with torch.nn.functional's names and arguments.
+
+Each is a declared operation of `tritorch.ops`; here is only what functional's signatures add, `inplace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tritorch.ops import activation as _activation
+from tritorch.ops.activation import (
+    gelu,
+    hardshrink,
+    logsigmoid,
+    prelu,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+)
+from tritorch.ops.elementary import sigmoid, tanh
+from tritorch.ops.joining import one_hot
+from tritorch.ops.linalg import bilinear, linear
+from tritorch.ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_similarity,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+from tritorch.ops.loss import mse_loss as _mse_loss
+from tritorch.ops.normalization import (
+    embedding,
+    layer_norm,
+    log_softmax,
+    rms_norm,
+    softmax,
+    softmin,
+)
+from tritorch.ops.random import dropout
+from tritorch.tensor import Tensor
+
+__all__ = [
+    "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "cosine_similarity",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "mish",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "prelu",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "selu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+    "threshold",
+]
+
+
+def _with_inplace(name: str) -> Callable[..., Tensor]:
+    """The operation of that name with a last argument `inplace`, as functional's signatures have it."""
+    fresh = getattr(_activation, name)
+    operation = fresh.operation
+    in_place = operation.inplace
+    count = len(operation.parameters)
+
+    def function(input: Tensor, *options: Any, inplace: bool = False, **named: Any) -> Tensor:
+        if len(options) > count:  # `inplace` was given by position
+            *options, inplace = options  # type: ignore[assignment]
+        return (in_place if inplace else fresh)(input, *options, **named)  # type: ignore[no-any-return]
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = fresh.__doc__
+    return function
+
+
+relu = _with_inplace("relu")
+relu6 = _with_inplace("relu6")
+leaky_relu = _with_inplace("leaky_relu")
+elu = _with_inplace("elu")
+selu = _with_inplace("selu")
+celu = _with_inplace("celu")
+silu = _with_inplace("silu")
+mish = _with_inplace("mish")
+hardtanh = _with_inplace("hardtanh")
+hardsigmoid = _with_inplace("hardsigmoid")
+hardswish = _with_inplace("hardswish")
+threshold = _with_inplace("threshold")
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """(input - target)², reduced by mean, sum or not at all."""
+    return _mse_loss(input, target, reduction=reduction, weight=weight)
+
+
+def normalize(
+    input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
+) -> Tensor:
+    """input / max(‖input‖_p, eps) along `dim`."""
+    return input / input.norm(p, dim, keepdim=True).clamp_min(eps)
