@@ -126,16 +126,16 @@ def _tail(signature: Signature, results: int, saves: bool) -> list[str]:
     lines = []
     if results == 1:
         lines += [
-            f"launch, target, layouts, layout, nbytes = plans[{kinds}]",
-            "storage = Storage(nbytes, target)",
+            f"launch, _target, layouts, layout, nbytes = plans[{kinds}]",
+            "storage = Storage(nbytes, _target)",
             "address = storage.address",
             f"launch(address, {values})",
             *_wrapped("result", "storage", "address", "layout"),
         ]
     else:
-        lines.append(f"launch, target, layouts, sizes = plans[{kinds}]")
+        lines.append(f"launch, _target, layouts, sizes = plans[{kinds}]")
         for i in range(results):
-            lines.append(f"storage{i} = Storage(sizes[{i}], target)")
+            lines.append(f"storage{i} = Storage(sizes[{i}], _target)")
         lines.append(f"launch({', '.join(f'storage{i}.address' for i in range(results))}, {values})")
         for i in range(results):
             lines += _wrapped(
