@@ -82,7 +82,7 @@ class PointwiseKernel:
         )
         self.reads_index = any(node.op == "index" for node in topological(self.outputs))
         self._sources: dict[SourceKey, KernelSource] = {}
-        self._compiled: dict[tuple[SourceKey, int, int, Device], Any] = {}
+        self._compiled: dict[tuple[SourceKey, tuple[int, ...], Device], Any] = {}
 
     def __repr__(self) -> str:
         return f"PointwiseKernel({self.name!r}, {list(self.inputs)}, {list(self.outputs)})"
@@ -175,7 +175,7 @@ class PointwiseKernel:
                 else Operand(name, None, compute, scalar_type(compute))
                 for name, o, compute in zip(self.inputs, operands, computes, strict=True)
             ),
-            index=classes[-1] if self.reads_index else None,
+            position=classes[-1] if self.reads_index else None,
         )
         kernel, target = self._kernel(key, blocks, device)
         values: list[int | None] = [None] * (len(outputs) + len(operands))

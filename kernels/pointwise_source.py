@@ -49,13 +49,13 @@ class SourceKey(NamedTuple):
     wide: bool
     outputs: tuple[Operand, ...]
     inputs: tuple[Operand, ...]
-    index: str | None
+    position: str | None
 
     @property
     def walked(self) -> list[tuple[str, str]]:
         """(name, stride classes) of everything that is addressed, in argument order."""
         named = [(o.name, o.strides) for o in (*self.outputs, *self.inputs) if o.memory is not None]
-        return named if self.index is None else [*named, ("index", self.index)]
+        return named if self.position is None else [*named, ("index", self.position)]
 
     def signature(self) -> dict[str, str]:
         """Parameter name -> Triton type, in the kernel's order: pointers, scalars, sizes,
@@ -72,8 +72,10 @@ class SourceKey(NamedTuple):
 
 
 _RESERVED = re.compile(
-    r"(t|i|size_)\d+|n|n_rows|n_columns|index|offsets|mask|rows|columns|row_mask|column_mask|program|row_tiles|"
-    r"column_tiles|out\d*|first|row|outer|all_rows|rows_per_program|tl|triton|\w+_value|libdevice|\w+_ptr|\w+_stride(_\d+)?"
+    r"(t|i|r|m|s|f|acc|size_|reduced_|kept_|out)\d+|n|n_\w+|index|offsets|mask|rows?|columns|row_mask|"
+    r"column_mask|program|row_tiles|column_tiles|tiles|out|first|last|outer|all_rows|rows_per_program|"
+    r"at|step|turn|chunk|part|steps_per_part|tl|triton|libdevice|\w+_(ptr|value|combine)|"
+    r"\w+_stride(_\d+)?"
 )
 
 
@@ -131,8 +133,8 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
             value = Value(name, value.dtype)
         inputs[operand.name] = value
     index = None
-    if key.index is not None:
-        text = _offset("index", key.index, key)
+    if key.position is not None:
+        text = _offset("index", key.position, key)
         index = Value(
             text if text.isidentifier() else f"({text})", dtypes.int64 if key.wide else dtypes.int32
         )

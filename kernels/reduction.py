@@ -87,7 +87,7 @@ class ReductionKernel:
         name: str,
         inputs: Sequence[str],
         map: Callable[..., Any],
-        identity: Identity | Sequence[Identity],
+        identity: Identity | tuple[Identity, ...] | list[Identity],
         combine: Callable[..., Any],
         finish: Callable[..., Any] | None = None,
         scalars: Sequence[str] = (),
@@ -98,7 +98,9 @@ class ReductionKernel:
         fixed = [variable(s) for s in self.scalars]
         self.map = call_with(map, [*(variable(i) for i in self.inputs), *fixed])
         several = isinstance(identity, (tuple, list))
-        self.identity: tuple[Identity, ...] = tuple(identity) if several else (identity,)  # type: ignore[arg-type]
+        self.identity: tuple[Identity, ...] = (
+            tuple(identity) if isinstance(identity, (tuple, list)) else (identity,)
+        )
         if len(self.identity) != len(self.map):
             raise TypeError(
                 f"{name}: map gives {len(self.map)} accumulators, "

@@ -102,14 +102,14 @@ remainder = primitive(
     "remainder", 2, floating="float_remainder({0}, {1})", integer="floor_remainder({0}, {1}, {signed})", numpy="np.remainder({0}, {1})", fold=operator.mod,
     partials=(lambda y, a, b: 1, lambda y, a, b: -floor_div(a, b)),
 )  # fmt: skip
-floor_div = primitive(
+floor_div: Scalar = primitive(
     "floor_div", 2, floating="float_floor_divide({0}, {1})", integer="floor_divide({0}, {1}, {signed})", numpy="np.floor_divide({0}, {1})", fold=operator.floordiv,
 )  # fmt: skip
 trunc_div = primitive(
     "trunc_div", 2, floating="libdevice.trunc(tl.div_rn({0}, {1}))", double="libdevice.trunc({0} / {1})",
     integer="truncate_divide({0}, {1}, {signed})", numpy="np.trunc({0} / {1})",
 )  # fmt: skip
-pow = primitive(
+pow: Scalar = primitive(
     "pow", 2, floating="libdevice.pow({0}, {1})", integer="integer_power({0}, {1}, {signed})", numpy="np.power({0}, {1})",
     partials=(
         # PyTorch's conventions: the slope of x ** 0 is 0, that of 0 ** y along y is 0.
@@ -152,7 +152,7 @@ def _extremum_tangent(
     return tangent
 
 
-where = primitive(
+where: Scalar = primitive(
     "where", 3, kind="select", floating="tl.where({0}, {1}, {2})", integer="tl.where({0}, {1}, {2})",
     boolean="tl.where({0}, {1}, {2})", numpy="np.where({0}, {1}, {2})", tangent=_where_tangent,
 )  # fmt: skip
@@ -174,7 +174,9 @@ fmin = primitive(
     numpy="np.fmin({0}, {1})",
     partials=(lambda y, a, b: where((a <= b) | isnan(b), 1.0, 0.0), lambda y, a, b: where((a <= b) | isnan(b), 0.0, 1.0)),
 )  # fmt: skip
-isnan = _unary("isnan", "{0} != {0}", None, "np.isnan({0})", kind="bool", integer="{0} != {0}")
+isnan: Scalar = _unary(
+    "isnan", "{0} != {0}", None, "np.isnan({0})", kind="bool", integer="{0} != {0}"
+)
 isinf = _unary(
     "isinf", "tl.abs({0}) == float('inf')", None, "np.isinf({0})", kind="bool", integer="{0} != {0}"
 )
@@ -200,7 +202,9 @@ shift_right = primitive("shift_right", 2, integer="wide_shift_right({0}, {1}, {b
 
 floor = _unary("floor", "tl.floor({0})", None, "np.floor({0})", kind="same", integer="{0}")
 ceil = _unary("ceil", "tl.ceil({0})", None, "np.ceil({0})", kind="same", integer="{0}")
-trunc = _unary("trunc", "libdevice.trunc({0})", None, "np.trunc({0})", kind="same", integer="{0}")
+trunc: Scalar = _unary(
+    "trunc", "libdevice.trunc({0})", None, "np.trunc({0})", kind="same", integer="{0}"
+)
 #: half to even
 round = _unary("round", "libdevice.rint({0})", None, "np.rint({0})", kind="same", integer="{0}")
 sign = _unary(
@@ -223,7 +227,7 @@ exp2 = _unary("exp2", "tl.exp2({0})", lambda y, x: y * math.log(2), "np.exp2({0}
 expm1 = _unary(
     "expm1", "libdevice.expm1({0})", lambda y, x: y + 1, "np.expm1({0})", fold=math.expm1
 )
-log = _unary("log", "tl.log({0})", _over(lambda x: x), "np.log({0})", fold=math.log)
+log: Scalar = _unary("log", "tl.log({0})", _over(lambda x: x), "np.log({0})", fold=math.log)
 log2 = _unary("log2", "tl.log2({0})", _over(lambda x: x * math.log(2)), "np.log2({0})", fold=math.log2)  # fmt: skip
 log10 = _unary("log10", "libdevice.log10({0})", _over(lambda x: x * math.log(10)), "np.log10({0})", fold=math.log10)  # fmt: skip
 log1p = _unary("log1p", "libdevice.log1p({0})", _over(lambda x: x + 1), "np.log1p({0})", fold=math.log1p)  # fmt: skip
@@ -233,7 +237,7 @@ rsqrt = _unary("rsqrt", "tl.rsqrt({0})", lambda y, x: -0.5 * y * y * y, "1 / np.
 # ---- trigonometric and hyperbolic
 
 sin = _unary("sin", "tl.sin({0})", lambda y, x: cos(x), "np.sin({0})", fold=math.sin)
-cos = _unary("cos", "tl.cos({0})", lambda y, x: -sin(x), "np.cos({0})", fold=math.cos)
+cos: Scalar = _unary("cos", "tl.cos({0})", lambda y, x: -sin(x), "np.cos({0})", fold=math.cos)
 tan = _unary("tan", "libdevice.tan({0})", lambda y, x: 1 + y * y, "np.tan({0})", fold=math.tan)
 asin = _unary("asin", "libdevice.asin({0})", lambda y, x: rsqrt(1 - x * x), "np.arcsin({0})", fold=math.asin)  # fmt: skip
 acos = _unary("acos", "libdevice.acos({0})", lambda y, x: -rsqrt(1 - x * x), "np.arccos({0})", fold=math.acos)  # fmt: skip
@@ -243,7 +247,7 @@ atan2 = primitive(
     partials=(lambda y, a, b: b / (a * a + b * b), lambda y, a, b: -a / (a * a + b * b)),
 )  # fmt: skip
 sinh = _unary("sinh", "libdevice.sinh({0})", lambda y, x: cosh(x), "np.sinh({0})")
-cosh = _unary("cosh", "libdevice.cosh({0})", lambda y, x: sinh(x), "np.cosh({0})")
+cosh: Scalar = _unary("cosh", "libdevice.cosh({0})", lambda y, x: sinh(x), "np.cosh({0})")
 tanh = _unary("tanh", "libdevice.tanh({0})", lambda y, x: 1 - y * y, "np.tanh({0})", fold=math.tanh)
 asinh = _unary("asinh", "libdevice.asinh({0})", lambda y, x: rsqrt(x * x + 1), "np.arcsinh({0})")
 acosh = _unary("acosh", "libdevice.acosh({0})", lambda y, x: rsqrt(x * x - 1), "np.arccosh({0})")

@@ -63,13 +63,14 @@ class ScanKernel:
         name: str,
         inputs: Sequence[str],
         map: Callable[..., Any],
-        identity: Identity | Sequence[Identity],
+        identity: Identity | tuple[Identity, ...] | list[Identity],
         combine: Callable[..., Any],
         finish: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.declaration = ReductionKernel(name, inputs, map, identity, combine, finish)
         self._sources: dict[ScanKey, KernelSource] = {}
+        self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def plan(
         self,
@@ -116,7 +117,11 @@ class ScanKernel:
             reverse,
         )
         target = get_target(device.type)
-        compiled = target.compile(self._source(key), key.signature(), work.blocks(device))
+        blocks = work.blocks(device)
+        compiled = self._compiled.get((key, *blocks.values(), device))
+        if compiled is None:
+            compiled = target.compile(self._source(key), key.signature(), blocks)
+            self._compiled[(key, *blocks.values(), device)] = compiled
         n = shape[dim]
         steps = work.steps(device)
         scan_stride = work.reduced_strides[0][-1]

@@ -253,9 +253,9 @@ class Printer:
 @cache
 def _has_operator(spelling: str) -> bool:
     """Whether the spelling is an operator's (it needs parentheses inside others) or a call."""
-    flat, count = spelling, 1
-    while count:
-        flat, count = re.subn(r"\([^()]*\)", "", flat)
+    flat, replaced = spelling, 1
+    while replaced:
+        flat, replaced = re.subn(r"\([^()]*\)", "", flat)
     return " " in flat or flat[0] in "-~"
 
 

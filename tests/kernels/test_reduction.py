@@ -188,6 +188,12 @@ def test_results_do_not_depend_on_threads():
         np.testing.assert_array_equal(one, two)
 
 
+def test_more_than_two_to_the_31_elements():
+    x = np.broadcast_to(np.ones(1, np.int8), (2**31 + 100,))
+    (out,) = run(total, [x], (), [dtypes.int64], [dtypes.int64])
+    assert out == 2**31 + 100
+
+
 def test_new_shapes_use_the_same_kernel():
     digests = set()
     for n in (2, 3, 100, 5000):
