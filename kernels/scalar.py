@@ -258,7 +258,12 @@ atanh = _unary("atanh", "libdevice.atanh({0})", _over(lambda x: 1 - x * x), "np.
 erf = _unary("erf", "tl.erf({0})", lambda y, x: 2 / math.sqrt(pi) * exp(-(x * x)), "special.erf({0})", fold=math.erf)  # fmt: skip
 erfc = _unary("erfc", "libdevice.erfc({0})", lambda y, x: -2 / math.sqrt(pi) * exp(-(x * x)), "special.erfc({0})", fold=math.erfc)  # fmt: skip
 erfinv = _unary("erfinv", "libdevice.erfinv({0})", lambda y, x: math.sqrt(pi) / 2 * exp(y * y), "special.erfinv({0})")  # fmt: skip
-lgamma = _unary("lgamma", "libdevice.lgamma({0})", lambda y, x: digamma(x), "special.gammaln({0})")
+lgamma = _unary(
+    "lgamma",
+    "libdevice.lgamma({0})",
+    lambda y, x: digamma(x),
+    "np.where(np.isinf({0}), np.inf, special.gammaln({0}))",
+)
 
 
 # ---- functions made of the rows above

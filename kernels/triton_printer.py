@@ -260,6 +260,6 @@ def _has_operator(spelling: str) -> bool:
 
 
 def _promote(a: Dtype, b: Dtype) -> Dtype:
-    if a.category == b.category == 1 and a.is_signed != b.is_signed:
+    if a.category == b.category == 1 and a.is_signed is not b.is_signed:
         return a if a.itemsize >= b.itemsize else b  # kernels mix them only in index arithmetic
     return dtypes.promote_types(a, b)
