@@ -98,6 +98,11 @@ class SinkPlan:
                 self.needs[result] = order
             self._want(wanted, operation.operands, self._passed_on(operation, order))
 
+    def place(self, value: Value) -> tuple[int, int]:
+        """Program order of values, to sort by."""
+        operation = value.operation
+        return (-1 if operation is None else self.position.get(operation, -1), value.index)
+
     def _want(
         self, wanted: dict[Value, set[Operation]], values: Iterable[Value], by: set[Operation]
     ) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tritorch.errors import UnsupportedOperation
-from tritorch.triton_cpu.analysis.affine import memory_type
-from tritorch.triton_cpu.analysis.shapes import is_tensor
+from tritorch.triton_cpu.analysis.shapes import is_tensor, row_major
 from tritorch.triton_cpu.codegen import masked
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
+from tritorch.triton_cpu.codegen.groups import write_tensors
 from tritorch.triton_cpu.codegen.scratch import Buffer
-from tritorch.triton_cpu.ir import Operation
+from tritorch.triton_cpu.ir import Operation, Value
 
 _PROGRAM = [f"%program{axis}" for axis in range(3)] + [f"%programs{axis}" for axis in range(3)]
 
@@ -24,7 +24,7 @@ def call(g: Generator, operation: Operation) -> None:
     arguments = [f"i32 {register}" for register in _PROGRAM]
     for operand in operation.operands:
         if is_tensor(operand):
-            arguments.append(f"ptr {g.scratch.touch(g.materialise(operand))}")
+            arguments.append(f"ptr {g.scratch.touch(_row_major(g, operand))}")
         else:
             kind = LLVM_TYPE[operand.type.element]
             arguments.append(f"{kind} {g.scalars[operand]}")
@@ -45,6 +45,16 @@ def call(g: Generator, operation: Operation) -> None:
             g.scalars[result] = masked.load_scalar(g, place, element, None, None).register
 
 
+def _row_major(g: Generator, value: Value) -> Buffer:
+    """The value in a dense row-major buffer."""
+    buffer = g.materialise(value)
+    if buffer.strides != row_major(buffer.shape):
+        copy = g.scratch.allocate(buffer.shape, buffer.element)
+        write_tensors(g, [(value, copy)])
+        buffer = g.buffers[value] = copy
+    return buffer
+
+
 def _helper(g: Generator, function: Operation, name: str) -> str:
     """The LLVM function of a `tt.func`; emitted at the first call."""
     from tritorch.triton_cpu.codegen.function import lower_function
@@ -61,13 +71,13 @@ def _helper(g: Generator, function: Operation, name: str) -> str:
         kind = argument.type
         if is_tensor(argument):
             parameters.append(("ptr", register))
-            inner.buffers[argument] = Buffer(register, kind.shape or (), kind.element, 0, 0, 0)
+            inner.buffers[argument] = Buffer(register, kind.shape or (), kind.element, 0)
         else:
             parameters.append((LLVM_TYPE[kind.element], register))
             inner.scalars[argument] = register
     for number, kind in enumerate(_result_types(blocks)):
         parameters.append(("ptr", f"%result{number}"))
-        inner.results.append(Buffer(f"%result{number}", kind.shape or (1,), kind.element, 0, 0, 0))
+        inner.results.append(Buffer(f"%result{number}", kind.shape or (1,), kind.element, 0))
     lower_function(inner, blocks)
     acquire, buffers, release = inner.scratch.frame(g.module.declarations)
     lines = [*acquire, *buffers, "  br label %body", *inner.builder.lines]
@@ -97,6 +107,3 @@ def return_(g: Generator, operation: Operation) -> None:
         if not is_tensor(value):
             masked.store_scalar(g, buffer.register, value.type.element, g.scalars[value], None)
     g.builder.emit(f"br label %{g.return_label}")
-
-
-__all__ = ["call", "memory_type"]

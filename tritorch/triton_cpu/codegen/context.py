@@ -67,6 +67,8 @@ class Walk:
     loops: tuple[tuple[int, int], ...]
     lanes: tuple[Lanes | None, ...]
     count: int
+    #: the dimensions from the slowest to the fastest in a strip; None is row major
+    order: tuple[int, ...] | None = None
 
     @property
     def inner(self) -> int:
@@ -99,6 +101,7 @@ def plan_walk(
         order: the dimensions as they lie in a strip, the fastest last; row major by default.
         innermost: the dimension to make the innermost loop if it is not part of the strip (a reduced one).
     """
+    given = order
     order = order or tuple(range(len(shape)))
     step = dict.fromkeys(order, 1)
     count = 1
@@ -118,7 +121,7 @@ def plan_walk(
     loops = [(d, step[d]) for d in order if step[d] < shape[d]]
     if innermost is not None:
         loops.sort(key=lambda loop: loop[0] == innermost)
-    return Walk(shape, tuple(loops) or ((-1, 1),), tuple(pattern), count)
+    return Walk(shape, tuple(loops) or ((-1, 1),), tuple(pattern), count, given)
 
 
 @dataclass(slots=True)

@@ -209,24 +209,6 @@ class _Packed:
 
         return Operand(self.element, load, self.dimension)
 
-    def is_full(self) -> str | None:
-        """A condition that no element of the tensor is masked; None if there are no masks."""
-        builder = self.g.builder
-        shape = self.value.type.shape or ()
-        result: str | None = None
-        for constraint in self.bounds.constraints:
-            total = constraint.base
-            for at, coefficient in enumerate(constraint.coefficients):
-                if at < len(self.batch):
-                    total = builder.integer(
-                        "add", total, builder.integer("mul", self.batch[at], coefficient)
-                    )
-                else:
-                    total = builder.integer("add", total, max(0, coefficient * (shape[at] - 1)))
-            holds = builder.define(f"icmp slt i64 {total}, 0")
-            result = holds if result is None else builder.define(f"and i1 {result}, {holds}")
-        return result
-
 
 def _pack(
     g: Generator,
@@ -236,18 +218,12 @@ def _pack(
     pack: Callable[[Builder, Operand, str], None],
 ) -> None:
     """Pack a tile; one without masked elements takes a path of its own."""
-    builder = g.builder
-    full = packed.is_full()
-    if full is None:
-        pack(builder, packed.operand(packed.bounds.true_masks), g.scratch.touch(buffer))
+    shape = packed.value.type.shape or ()
+    outer = dict(enumerate(packed.batch))
+
+    def emit(full: bool) -> None:
+        masks = packed.bounds.true_masks if full else None
+        pack(g.builder, packed.operand(masks), g.scratch.touch(buffer))
         g.scratch.touch(buffer)
-        return
-    labels = [builder.label("full"), builder.label("masked")]
-    after = builder.label("packed")
-    builder.emit(f"br i1 {full}, label %{labels[0]}, label %{labels[1]}")
-    for label, masks in zip(labels, (packed.bounds.true_masks, None)):
-        builder.start(label)
-        pack(builder, packed.operand(masks), g.scratch.touch(buffer))
-        g.scratch.touch(buffer)
-        builder.emit(f"br label %{after}")
-    builder.start(after)
+
+    loops.two_ways(g, loops.whole_tile(g, packed.bounds.constraints, shape, outer), emit)

@@ -198,22 +198,17 @@ class Generator:
             found = self.buffers[value]
         return found
 
-    def pending_buffer(self, value: Value) -> Buffer:
+    def pending_buffer(self, value: Value, order: tuple[int, ...] | None = None) -> Buffer:
         """The buffer that the current loop fills; readers see it when the loop is done."""
         found = self._pending_buffers.get(value)
         if found is None:
-            found = self.scratch.allocate(value.type.shape or (), value.type.element)
+            found = self.scratch.allocate(value.type.shape or (), value.type.element, order)
             self._pending_buffers[value] = found
         return found
 
     def publish(self, values: frozenset[Value]) -> None:
-        """The loop that fills these values' buffers is done.
-
-        A value that the loop got round evaluating (an address that was split into a scalar and a
-        vector part) has no buffer and is computed again where it is wanted.
-        """
-        written = [value for value in values if value in self._pending_buffers]
-        for value in sorted(written, key=lambda v: self._pending_buffers[v].first):
+        """The loop that fills these values' buffers is done."""
+        for value in sorted(values, key=lambda v: self.pending_buffer(v).first):
             self.buffers[value] = self._pending_buffers.pop(value)
 
     def zero(self, element: str) -> str:

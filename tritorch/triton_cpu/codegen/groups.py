@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from tritorch.triton_cpu.codegen.generator import Generator
 
 
+def straighten(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> None:
+    """See `turn.straighten`."""
+    from tritorch.triton_cpu.codegen import turn
+
+    turn.straighten(g, roots, shape)
+
+
 def is_groupable(operation: Operation) -> bool:
     """Whether the operation is a sink whose loop can be shared."""
     if operation.name == "tt.store":
@@ -52,9 +59,9 @@ def can_join(g: Generator, operation: Operation) -> bool:
         theirs = order.closure(g, [operand for member in group for operand in member.operands])
         for value in theirs:
             loaded = value.operation
-            if loaded is not None and loaded.name == "tt.load":
-                if order.conflicts(loaded, operation):
-                    return False
+            is_load = loaded is not None and loaded.name == "tt.load"
+            if loaded is not None and is_load and order.conflicts(loaded, operation):
+                return False
         for member in group:
             if member.name == "tt.store" and order.conflicts(member, operation):
                 return False
@@ -69,6 +76,7 @@ def emit_group(g: Generator, sinks: list[Operation]) -> None:
     roots = [operand for sink in sinks for operand in sink.operands if is_tensor(operand)]
     last = max(g.plan.position[sink] for sink in sinks)
     prepare(g, roots, shape, last)
+    straighten(g, roots, shape)
     reduces = [sink for sink in sinks if sink.name == "tt.reduce"]
     axis = reduces[0].attributes["axis"] if reduces else None
     walk = choose_walk(g, roots, shape, axis)
@@ -183,6 +191,7 @@ def write_tensors(
     shape = values[0].type.shape or ()
     last = 1 << 60
     prepare(g, values, shape, last)
+    straighten(g, values, shape)
     walk = choose_walk(g, values, shape, None)
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
@@ -257,7 +266,7 @@ def in_order(g: Generator, values: set[Value]) -> list[Value]:
     """In program order, so that the emitted text does not depend on hashes."""
     return sorted(
         (v for v in values if v.operation is not None),
-        key=lambda v: (g.plan.position.get(v.operation, -1), v.index),  # type: ignore[arg-type]
+        key=g.plan.place,
     )
 
 
@@ -309,12 +318,57 @@ def fill(g: Generator, buffer: Buffer, literal: str) -> None:
 
 
 def choose_walk(g: Generator, roots: list[Value], shape: tuple[int, ...], axis: int | None) -> Walk:
-    """Strips along the dimension that memory is contiguous in."""
+    """Strips along the dimension that memory is contiguous in, and across several if it is in all of them."""
     lanes = strip_lanes(g, roots)
     best = contiguous_dimension(g, roots, shape)
-    dimensions = [d for d in range(len(shape)) if d != best]
-    dims = (*dimensions, best) if best is not None else None
-    return plan_walk(shape, lanes, dims, axis)
+    dims = tuple(d for d in range(len(shape)) if d != best)
+    if best is not None:
+        dims = (*dims, best)
+    run = _contiguous_run(g, roots, shape, dims)
+    if run >= SHORTEST_RUN:
+        lanes = min(lanes, run)
+    return plan_walk(shape, lanes, dims if best is not None else None, axis)
+
+
+#: Strips are kept inside a contiguous run of at least so many elements; shorter ones are gathered together.
+SHORTEST_RUN = 4
+
+
+def _contiguous_run(
+    g: Generator, roots: list[Value], shape: tuple[int, ...], dims: tuple[int, ...]
+) -> int:
+    """How many elements of a strip are neighbours in memory, whatever is addressed."""
+    wide = [d for d in dims if shape[d] > 1]
+    total = 1
+    for size in shape:
+        total *= size
+    if len(wide) < 2:
+        return total
+    longest = total
+    reached = reach(g, roots, len(shape))
+    for value, mappings in reached.maps.items():
+        operation = value.operation
+        if value.type.element != "ptr" or value in g.buffers or operation is None:
+            continue
+        if not any(user.name in ("tt.load", "tt.store") for user in value.uses):
+            continue
+        form = g.affine.get(value)
+        for mapping in mappings:
+            strides: dict[int, object] = dict.fromkeys(wide, 0)
+            if form is not None:
+                for stride, dimension in zip(form.strides, mapping):
+                    if dimension in strides:
+                        strides[dimension] = stride
+            run = shape[wide[-1]]
+            for outer, inner in zip(reversed(wide[:-1]), reversed(wide[1:])):
+                step = strides[inner]
+                if form is None or not isinstance(step, int) or step == 0:
+                    break
+                if strides[outer] != step * shape[inner]:
+                    break
+                run *= shape[outer]
+            longest = min(longest, run)
+    return longest
 
 
 def strip_lanes(g: Generator, roots: list[Value]) -> int:
@@ -338,8 +392,10 @@ def contiguous_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...
     for value, mappings in reached.maps.items():
         if value in g.buffers:
             for mapping in mappings:
-                if mapping and mapping[-1] in votes and value.type.numel > 1:
-                    votes[mapping[-1]] += 1  # type: ignore[index]
+                if votes.keys() <= set(mapping):
+                    for stride, dimension in zip(g.buffers[value].strides, mapping):
+                        if stride == 1 and dimension in votes:
+                            votes[dimension] += 1
             continue
         form = g.affine.get(value)
         if value.type.element != "ptr" or form is None:
@@ -347,6 +403,8 @@ def contiguous_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...
         if value.operation is None or value.operation.name in ("tt.splat", "tt.broadcast"):
             continue
         for mapping in mappings:
+            if not votes.keys() <= set(mapping):
+                continue  # the same for many elements: no reason to follow it
             for stride, dimension in zip(form.strides, mapping):
                 if stride == 1 and dimension in votes:
                     votes[dimension] += 2 if value in roots else 1

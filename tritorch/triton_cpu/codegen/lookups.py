@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tritorch.triton_cpu.analysis.affine import memory_type
-from tritorch.triton_cpu.analysis.shapes import row_major
 from tritorch.triton_cpu.codegen import evaluate, groups, memory
 from tritorch.triton_cpu.codegen.builder import Builder, Vec
 from tritorch.triton_cpu.codegen.context import Loop, plan_walk
@@ -23,7 +22,7 @@ def gather(g: Generator, operation: Operation) -> None:
     shape = result.type.shape or ()
     groups.prepare(g, [indices], shape, g.plan.position[operation])
     buffer = g.scratch.allocate(shape, result.type.element)
-    strides = row_major(stored.shape)
+    strides = stored.strides
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
         found = evaluate.value_at(g, indices, loop.index, loop)

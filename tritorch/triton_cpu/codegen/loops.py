@@ -286,6 +286,40 @@ def ranges(
     return Ranges(begin, low, high, end)
 
 
+def whole_tile(
+    g: Generator, constraints: list[Constraint], shape: tuple[int, ...], outer: dict[int, Base]
+) -> str | None:
+    """A condition that the constraints hold for a whole tensor (at `outer` in those dimensions); None if always."""
+    builder = g.builder
+    result: str | None = None
+    for constraint in constraints:
+        total = constraint.base
+        for dimension, coefficient in enumerate(constraint.coefficients):
+            at: Base = max(0, coefficient * (shape[dimension] - 1))
+            if dimension in outer:
+                at = builder.integer("mul", outer[dimension], coefficient)
+            total = builder.integer("add", total, at)
+        holds = builder.define(f"icmp slt i64 {total}, 0")
+        result = holds if result is None else builder.define(f"and i1 {result}, {holds}")
+    return result
+
+
+def two_ways(g: Generator, full: str | None, emit: Callable[[bool], None]) -> None:
+    """`emit(True)` where the condition holds, `emit(False)` elsewhere; only the first if it is None."""
+    builder = g.builder
+    if full is None:
+        emit(True)
+        return
+    labels = [builder.label("full"), builder.label("masked")]
+    after = builder.label("joined")
+    builder.emit(f"br i1 {full}, label %{labels[0]}, label %{labels[1]}")
+    for label, is_full in zip(labels, (True, False)):
+        builder.start(label)
+        emit(is_full)
+        builder.emit(f"br label %{after}")
+    builder.start(after)
+
+
 # ---- the nest
 
 
@@ -342,6 +376,8 @@ class Nest:
         return list(stability.bounds)
 
     def emit(self) -> None:
+        for value in sorted(self.spills, key=lambda v: self.g.plan.place(v)):
+            self.g.pending_buffer(value, self.walk.order)
         self._outer(0, {})
         self.g.reshaped.clear()
 

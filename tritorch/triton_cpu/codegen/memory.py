@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tritorch.triton_cpu.analysis.affine import memory_type
-from tritorch.triton_cpu.analysis.shapes import row_major
 from tritorch.triton_cpu.codegen import evaluate, masked
 from tritorch.triton_cpu.codegen.builder import Vec
 from tritorch.triton_cpu.codegen.constants import literal
@@ -322,10 +321,10 @@ def store(g: Generator, operation: Operation, index: Index, loop: Loop) -> None:
 # ---- scratch buffers
 
 
-def _buffer_address(
+def buffer_address(
     g: Generator, buffer: Buffer, index: Index
 ) -> tuple[str, tuple[int, ...] | None]:
-    strides = row_major(buffer.shape)
+    strides = buffer.strides
     offset: Base = 0
     for stride, (position, _) in zip(strides, index):
         offset = g.builder.integer("add", offset, g.builder.integer("mul", position, stride))
@@ -337,7 +336,7 @@ def _buffer_address(
 
 
 def read_buffer(g: Generator, buffer: Buffer, index: Index) -> Vec:
-    base, offsets = _buffer_address(g, buffer, index)
+    base, offsets = buffer_address(g, buffer, index)
     element = buffer.element
     lanes = lane_count(index)
     if offsets is None:
@@ -356,7 +355,7 @@ def read_buffer(g: Generator, buffer: Buffer, index: Index) -> Vec:
 
 
 def write_buffer(g: Generator, buffer: Buffer, index: Index, value: Vec) -> None:
-    base, offsets = _buffer_address(g, buffer, index)
+    base, offsets = buffer_address(g, buffer, index)
     if offsets is None:
         masked.store_scalar(g, base, buffer.element, value.register, None)
         return
@@ -376,5 +375,5 @@ def read_table(g: Generator, operation: Operation, data: list[Any], index: Index
     element = kind.element
     stored = memory_type(element)
     name = g.builder.table(stored, [literal(item, element) for item in data])
-    buffer = Buffer(name, kind.shape or (), element, 0, 0, 0)
+    buffer = Buffer(name, kind.shape or (), element, 0)
     return read_buffer(g, buffer, index)

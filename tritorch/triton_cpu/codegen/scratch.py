@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tritorch.triton_cpu.analysis.shapes import row_major
 from tritorch.triton_cpu.codegen.builder import BITS, Builder
 
 #: Up to this many bytes live on the stack; more is asked of the runtime once per call.
@@ -15,14 +16,18 @@ ALIGNMENT = 64
 
 @dataclass(slots=True, eq=False)
 class Buffer:
-    """A dense row-major array in scratch; `register` is its address."""
+    """A dense array in scratch; `register` is its address. Row major unless `strides` say otherwise."""
 
     register: str
     shape: tuple[int, ...]
     element: str
     size: int
-    first: int
-    last: int
+    first: int = 0
+    last: int = 0
+    strides: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.strides = self.strides or row_major(self.shape)
 
 
 class Scratch:
@@ -37,14 +42,21 @@ class Scratch:
         self._buffers: list[Buffer] = []
         self._reuse = reuse
 
-    def allocate(self, shape: tuple[int, ...], element: str) -> Buffer:
+    def allocate(
+        self, shape: tuple[int, ...], element: str, order: tuple[int, ...] | None = None
+    ) -> Buffer:
+        """A new buffer; `order` lists the dimensions from the slowest to the fastest."""
         count = 1
         for extent in shape:
             count *= extent
         size = -(-count * max(8, BITS[element]) // 8 // ALIGNMENT) * ALIGNMENT
         now = len(self._builder.lines)
         name = f"%buffer{len(self._buffers)}"
-        buffer = Buffer(name, shape, element, size, now, now)
+        strides = ()
+        if order is not None:
+            by_place = row_major(tuple(shape[d] for d in order))
+            strides = tuple(by_place[order.index(d)] for d in range(len(shape)))
+        buffer = Buffer(name, shape, element, size, now, now, strides)
         self._buffers.append(buffer)
         return buffer
 
