@@ -25,12 +25,14 @@ from tritorch.autograd.grad_mode import (
 )
 from tritorch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from tritorch.autograd.node import Node
+from tritorch.autograd.variable import Variable
 
 __all__ = [
     "Function",
     "GradcheckError",
     "GradientEdge",
     "Node",
+    "Variable",
     "attach",
     "backward",
     "detect_anomaly",

@@ -33,8 +33,8 @@ class GraphTask:
     """
 
     __slots__ = (
-        "callbacks", "captured", "captures", "create_graph", "needed", "relevant", "retain_graph",
-        "targets",
+        "callbacks", "captured", "captures", "create_graph", "needed", "relevant", "remaining",
+        "retain_graph", "targets",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,8 @@ class GraphTask:
         #: nodes to evaluate, and those with the nodes whose gradients are captured; None: all
         self.needed: set[Node] | None = None
         self.relevant: set[Node] | None = None
+        #: every node that takes part, with how many consumers have yet to deliver to it
+        self.remaining: dict[Node, int] = {}
         self.callbacks: list[Callable[[], Any]] = []
         if targets is not None and capture:
             for index, (node, output_nr) in enumerate(targets):
@@ -162,7 +164,7 @@ def _evaluate(
     task: GraphTask, roots: Sequence[Edge], gradients: Sequence[TensorLike | None]
 ) -> None:
     root_nodes = [node for node, _ in roots if node is not None]
-    remaining = task.dependencies(root_nodes)
+    remaining = task.remaining = task.dependencies(root_nodes)
     restricted = task.relevant is not None
     keep = task.retain_graph
     recording = task.create_graph

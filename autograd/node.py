@@ -29,8 +29,9 @@ Gradients = tuple[TensorLike | None, ...]
 NO_EDGE: Edge = (None, 0)
 
 _next_sequence_nr: Callable[[], int] = itertools.count().__next__
-# Leaves run as soon as they are ready, so that their gradients need not wait in memory.
-_next_leaf_nr: Callable[[], int] = itertools.count(1 << 62).__next__
+# Leaves run as soon as they are ready, so that their gradients need not wait in memory; of several
+# the first one first, as a rule PyTorch's order.
+_next_leaf_nr: Callable[[], int] = itertools.count(1 << 62, -1).__next__
 
 
 # Runs of the engine that are limited by `inputs=`: while there is none, which is nearly always, a

@@ -426,6 +426,30 @@ def shapes_of_gradients(t: Any) -> Any:
 
 
 @program
+def multi_grad_hooks(t: Any) -> Any:
+    a, b, c = leaf(t, 1.0), leaf(t, 2.0), leaf(t, 3.0)
+    events = []
+    graph = t.autograd.graph
+    handle = graph.register_multi_grad_hook(
+        [a, b, c], lambda grads: events.append([values(g) for g in grads])
+    )
+    graph.register_multi_grad_hook([b, c], lambda g: events.append(values(g)), mode="any")
+    (a * b * c).backward()
+    (a * b).backward()
+    handle.remove()
+    (a * b).backward()
+    return events
+
+
+@program
+def variables(t: Any) -> Any:
+    x = t.ones(2)
+    v = t.autograd.Variable(x, requires_grad=True)
+    (v * v).sum().backward()
+    return [isinstance(x, t.autograd.Variable), x.requires_grad, values(v.grad)]
+
+
+@program
 def next_functions(t: Any) -> Any:
     x = leaf(t, 1.0)
     y = x * 2 + x
