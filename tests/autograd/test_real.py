@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import gc
+import importlib
 import threading
 import weakref
 from typing import Any
@@ -138,3 +140,9 @@ def test_gradients_of_low_precision_leaves() -> None:
     (x * y).sum().backward()
     assert x.grad.dtype is tritorch.bfloat16 and y.grad.dtype is tritorch.float32
     assert x.grad.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("module", ["function", "grad_mode"])
+def test_examples_in_the_documentation(module: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"tritorch.autograd.{module}"))
+    assert found.attempted > 0 and found.failed == 0
