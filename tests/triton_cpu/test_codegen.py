@@ -647,6 +647,35 @@ def test_empty_ranges(target: Any) -> None:
         x_ptr=8, n=99)  # fmt: skip
 
 
+@triton.jit
+def two_scatters(i_ptr, x_ptr, a_ptr, b_ptr, n, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = offsets < n
+    row = tl.load(i_ptr + offsets // WIDTH, mask=mask, other=0)
+    place = row * WIDTH + offsets % WIDTH
+    x = tl.load(x_ptr + place, mask=mask)
+    tl.store(a_ptr + place, x + 1, mask=mask)
+    tl.store(b_ptr + place, x * 2, mask=mask)
+    tl.store(i_ptr + offsets // WIDTH, -1 - row, mask=mask)
+    tl.store(x_ptr + place, row.to(tl.float32), mask=mask)
+
+
+def test_scattered_stores_share_addresses(target: Any) -> None:
+    rng = np.random.default_rng(11)
+    rows, width = 9, 10
+    i = rng.permutation(rows).astype(np.int64)
+    x = rng.standard_normal((rows, width)).astype("f4")
+    a, b, before, first = np.zeros_like(x), np.zeros_like(x), x.copy(), i.copy()
+    run(
+        two_scatters, target, (1,), constants=dict(WIDTH=width, BLOCK=128), i_ptr=i, x_ptr=x, a_ptr=a,
+        b_ptr=b, n=rows * width,
+    )  # fmt: skip
+    np.testing.assert_array_equal(a, before + 1)
+    np.testing.assert_array_equal(b, before * 2)
+    np.testing.assert_array_equal(i, -1 - first)
+    np.testing.assert_array_equal(x, np.repeat(np.arange(rows), width).reshape(rows, width))
+
+
 # ---- the text
 
 

@@ -113,6 +113,8 @@ class SinkPlan:
     def _passed_on(self, operation: Operation, consumers: list[Operation]) -> set[Operation]:
         """Decide how the operation's value is kept; return the sinks that its operands are needed by."""
         value = operation.results[0]
+        if operation.name in _AFFINE and value.type.element in _ADDRESS_ELEMENTS:
+            return set(consumers)  # addresses are taken apart where they are used, not read back
         is_load = operation.name == "tt.load"
         expensive = is_load or self.cost(value) >= EXPENSIVE
         if expensive and any(c.block is not operation.block for c in consumers):
@@ -172,6 +174,8 @@ class SinkPlan:
             stack.extend(operation.operands if operation.name != "tt.load" else ())
         return total
 
+
+_ADDRESS_ELEMENTS = frozenset({"ptr", "i32", "i64"})
 
 _AFFINE = frozenset(
     {

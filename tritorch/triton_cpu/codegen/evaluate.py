@@ -40,6 +40,7 @@ def value_at(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
         loop.memo[key] = found
         if value in loop.spills and index == loop.index:
             memory.write_buffer(g, g.pending_buffer(value), index, found)
+            g.written.add(value)
     return found
 
 

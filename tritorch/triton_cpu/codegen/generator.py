@@ -59,6 +59,8 @@ class Generator:
         #: values that are stored in scratch
         self.buffers: dict[Value, Buffer] = {}
         self._pending_buffers: dict[Value, Buffer] = {}
+        #: values that the current loop has written to their buffers
+        self.written: set[Value] = set()
         #: indices through reshapes that were emitted in the current strip
         self.reshaped: dict[tuple[tuple[int, ...], tuple[int, ...], Index], Index] = {}
         #: loads met so far, block by block, whose elements may still be wanted
@@ -207,9 +209,16 @@ class Generator:
         return found
 
     def publish(self, values: frozenset[Value]) -> None:
-        """The loop that fills these values' buffers is done."""
-        for value in sorted(values, key=lambda v: self.pending_buffer(v).first):
-            self.buffers[value] = self._pending_buffers.pop(value)
+        """The loop that fills these values' buffers is done.
+
+        A value that the loop got round evaluating is not stored, and is computed again where it
+        is wanted.
+        """
+        for value in sorted(values, key=self.plan.place):
+            buffer = self._pending_buffers.pop(value, None)
+            if buffer is not None and value in self.written:
+                self.buffers[value] = buffer
+        self.written.difference_update(values)
 
     def zero(self, element: str) -> str:
         if element in FLOATS:

@@ -53,17 +53,17 @@ def can_join(g: Generator, operation: Operation) -> bool:
         loaded = value.operation
         if loaded is None or loaded.name != "tt.load":
             continue
-        if any(m.name == "tt.store" and order.conflicts(loaded, m) for m in group):
+        if any(m.name == "tt.store" and order.conflicts(g, loaded, m) for m in group):
             return False
     if operation.name == "tt.store":
         theirs = order.closure(g, [operand for member in group for operand in member.operands])
         for value in theirs:
             loaded = value.operation
             is_load = loaded is not None and loaded.name == "tt.load"
-            if loaded is not None and is_load and order.conflicts(loaded, operation):
+            if loaded is not None and is_load and order.conflicts(g, loaded, operation):
                 return False
         for member in group:
-            if member.name == "tt.store" and order.conflicts(member, operation):
+            if member.name == "tt.store" and order.conflicts(g, member, operation):
                 return False
     return True
 

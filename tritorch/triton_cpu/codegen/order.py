@@ -38,15 +38,38 @@ def protect_loads(g: Generator, sinks: list[Operation]) -> None:
         if value not in mine:
             if needed_later or inside:
                 g.materialise(value)
-        elif any(conflicts(load, store) for store in stores):
+        elif any(conflicts(g, load, store) for store in stores):
             g.materialise(value)
 
 
-def conflicts(load: Operation, store: Operation) -> bool:
-    """Whether a load and a store use one pointer at different addresses."""
-    return load.operands[0] is not store.operands[0] and root_pointer(
-        load.operands[0]
-    ) is root_pointer(store.operands[0])
+def conflicts(g: Generator, load: Operation, store: Operation) -> bool:
+    """Whether a store may change what another element of the load reads: one pointer, and different addresses or
+    addresses that several elements share.
+    """
+    if root_pointer(load.operands[0]) is not root_pointer(store.operands[0]):
+        return False
+    return load.operands[0] is not store.operands[0] or not _is_injective(g, load.operands[0])
+
+
+def _is_injective(g: Generator, pointer: Value) -> bool:
+    """Whether every element has an address of its own (strides in registers are taken to be large enough)."""
+    form = g.affine.get(pointer)
+    if form is None:
+        return False
+    span = 1
+    known = []
+    for stride, size in zip(form.strides, pointer.type.shape or ()):
+        if size == 1:
+            continue
+        if stride == 0:
+            return False
+        if isinstance(stride, int):
+            known.append((abs(stride), size))
+    for stride, size in sorted(known):
+        if stride < span:
+            return False
+        span = stride * size
+    return True
 
 
 def closure(g: Generator, roots: list[Value]) -> set[Value]:
