@@ -1,14 +1,19 @@
-"""Stable sort of rows with the places the elements came from: a bitonic network in memory.
+"""Stable sorting of rows along any dimension, with indices; and binary search in sorted rows.
 
-A row is padded to a power of 2 and sorted as pairs (value, place), so that no two pairs are equal: the sort is
-stable and the same on every target. nan counts as the greatest. Each of the log2(P) (log2(P) + 1) / 2 passes
-compares P / 2 pairs that do not touch, so a pass is one parallel loop. All merges run in one direction: the first
-pass of a merge compares an element with its mirror image, the others with a neighbour at a fixed distance.
+A value becomes an unsigned integer of the same order: the sign bit of a signed integer is flipped,
+a negative float has all its bits flipped, -0 counts as 0 and nan as the largest. Descending order
+takes the complement, so equal values keep their order, as in PyTorch.
 
-On the CPU a row that one program can do at once is sorted in one launch; longer rows, and all on a GPU, take a
-launch per pass. Bytes: each pass reads and writes the pairs once, so about 12 * log2(P) ** 2 bytes per float32.
+Rows of up to 64 elements: every element counts those before it, n comparisons in vectors.
+CPU: least-significant-digit radix sort. A program takes rows one after another; it counts the
+digits of all passes while it makes the keys, then moves (key, index) pairs once per digit,
+skipping digits that all keys share. 15 to 30 ns per 32-bit element in rows that stay in the cache
+(torch.sort: 45 to 85 in the same runs), 70 ns in one row of a million (240). GPU: a row per
+program is sorted in registers by Triton's bitonic network, key and index packed in 64 bits, 64-bit
+values in two rounds of 32 bits; a row has at most 4096 elements there (the network is unrolled:
+beyond, compiling takes minutes).
 
-Source: Batcher, Sorting networks and their applications, 1968.
+Source: Knuth, The Art of Computer Programming, volume 3, section 5.2.5.
 """
 
 from __future__ import annotations
@@ -16,12 +21,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
+from tritorch.dtypes import dtype as Dtype
+from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.rows import (
     ceil_divide,
     levels,
     next_power_of_2,
     row_offset,
+    rows_of,
     to_compute,
 )
 from tritorch.kernels.templates.template import helper, kernel
@@ -30,199 +38,332 @@ from tritorch.layout import Layout, normalize_dim
 if TYPE_CHECKING:
     import triton.language as tl
 
-BLOCK = 512
-#: padded elements of a row up to which one program sorts it
-ONE_PROGRAM = 16_384
+#: programs that share the rows, each with its own buffers; more rows than this take turns
+PROGRAMS = 64
+#: rows of up to so many elements are sorted by comparing all pairs: no passes, no counters
+RANKED = 64
+#: elements of a row that a GPU program holds
+GPU_ROW = 4096
 
 
 @helper
-def comes_first(a, i, b, j, n, DESCENDING: tl.constexpr):
-    """Whether pair (a, i) stands before (b, j); places from n on are padding."""
-    x = to_compute(a)
-    y = to_compute(b)
-    if DESCENDING:
-        ahead = (x > y) | ((x != x) & (y == y))
-        behind = (y > x) | ((y != y) & (x == x))
+def sort_key(x, DESCENDING: tl.constexpr):
+    """An unsigned integer of x's width with x's order."""
+    WIDTH: tl.constexpr = x.dtype.primitive_bitwidth
+    if WIDTH == 64:
+        KEY: tl.constexpr = tl.uint64
+        BITS: tl.constexpr = tl.int64
+    elif WIDTH == 32:
+        KEY: tl.constexpr = tl.uint32
+        BITS: tl.constexpr = tl.int32
+    elif WIDTH == 16:
+        KEY: tl.constexpr = tl.uint16
+        BITS: tl.constexpr = tl.int16
     else:
-        ahead = (x < y) | ((y != y) & (x == x))
-        behind = (y < x) | ((x != x) & (y == y))
-    real = ahead | ((i < j) & (behind == 0))
-    return tl.where((i >= n) | (j >= n), i < j, real)
+        KEY: tl.constexpr = tl.uint8
+        BITS: tl.constexpr = tl.int8
+    if x.dtype.is_floating():
+        wide = to_compute(x)
+        bits = tl.where(wide == 0, tl.full((), 0, BITS), x.to(BITS, bitcast=True))
+        # The sign bit for positive numbers, all bits for negative ones.
+        flip = (bits >> (WIDTH - 1)) | tl.full((), -(1 << (WIDTH - 1)), BITS)
+        key = (bits ^ flip).to(KEY, bitcast=True)
+        key = tl.where(wide == wide, key, tl.full((), (1 << WIDTH) - 1, KEY))
+    elif x.dtype.is_int_signed() and WIDTH >= 8:
+        key = (x ^ tl.full((), -(1 << (WIDTH - 1)), BITS)).to(KEY, bitcast=True)
+    else:
+        key = x.to(KEY)
+    if DESCENDING:
+        key = key ^ tl.full((), (1 << WIDTH) - 1 if WIDTH >= 8 else 255, KEY)
+    return key
 
 
-@helper
-def exchange(values_ptr, places_ptr, pairs, mask, distance, mirror, n, DESCENDING: tl.constexpr):
-    """Compare pairs of elements `distance` apart (or mirrored) and put each in order."""
-    low = (pairs // distance) * (2 * distance) + pairs % distance
-    high = tl.where(mirror, low ^ (2 * distance - 1), low + distance)
-    a = tl.load(values_ptr + low, mask=mask)
-    b = tl.load(values_ptr + high, mask=mask)
-    i = tl.load(places_ptr + low, mask=mask, other=0)
-    j = tl.load(places_ptr + high, mask=mask, other=0)
-    keep = comes_first(a, i, b, j, n, DESCENDING)
-    tl.store(values_ptr + low, tl.where(keep, a, b), mask=mask)
-    tl.store(values_ptr + high, tl.where(keep, b, a), mask=mask)
-    tl.store(places_ptr + low, tl.where(keep, i, j), mask=mask)
-    tl.store(places_ptr + high, tl.where(keep, j, i), mask=mask)
+def _radix(*, target: str, n_cols: int) -> dict[str, Any]:
+    """11 bits save a pass for 32-bit keys, where a row is long enough to pay for 2048 counters."""
+    return {"DIGIT": 11 if n_cols >= 2048 else 8}
 
 
-@kernel(default={"BLOCK": BLOCK})
-def sort_fill(
-    values_ptr, places_ptr, x_ptr, n, padded, n_blocks, size1, size2, size3,
-    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride, BLOCK: tl.constexpr,
+@kernel(space={"DIGIT": [6, 8, 11]}, default=_radix, key=("n_cols", "x.dtype"))
+def radix_sort_rows(
+    y_ptr, index_ptr, x_ptr, keys_ptr, places_ptr, counts_ptr, n_rows, n_cols,
+    size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+    DESCENDING: tl.constexpr, PASSES: tl.constexpr, DIGIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: a block of a row into the padded buffers, with its places."""
-    row = tl.program_id(0) // n_blocks
-    columns = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
-    x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
-    start = row.to(tl.int64) * padded
-    mask = columns < padded
-    x = tl.load(x_ptr + columns * x_column_stride, mask=columns < n, other=0)
-    tl.store(values_ptr + start + columns, x, mask=mask)
-    tl.store(places_ptr + start + columns, columns, mask=mask)
+    """One program: every PROGRAMS-th row; it has two buffers of keys and two of places."""
+    program = tl.program_id(0)
+    BINS: tl.constexpr = 1 << DIGIT
+    KEY: tl.constexpr = keys_ptr.dtype.element_ty
+    keys_ptr += program.to(tl.int64) * 2 * n_cols
+    places_ptr += program.to(tl.int64) * 2 * n_cols
+    counts_ptr += program * PASSES * BINS
+    for row in range(program, n_rows, tl.num_programs(0)):
+        source = x_ptr + row_offset(
+            row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3
+        )
+        target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+        bins = tl.arange(0, BINS)
+        for digit in tl.static_range(PASSES):
+            tl.store(counts_ptr + digit * BINS + bins, tl.zeros((BINS,), dtype=tl.int32))
+        for start in range(0, n_cols, BLOCK):
+            columns = start + tl.arange(0, BLOCK)
+            mask = columns < n_cols
+            x = tl.load(source + columns * x_column_stride, mask=mask)
+            tl.store(keys_ptr + columns, sort_key(x, DESCENDING).to(KEY), mask=mask)
+            tl.store(places_ptr + columns, columns, mask=mask)
+        for i in range(n_cols):
+            key = tl.load(keys_ptr + i)
+            for digit in tl.static_range(PASSES):
+                place = (
+                    counts_ptr + digit * BINS + ((key >> (digit * DIGIT)) & (BINS - 1)).to(tl.int32)
+                )
+                tl.store(place, tl.load(place) + 1)
+        now = tl.full((), 0, tl.int32)
+        for digit in range(PASSES):
+            first = ((tl.load(keys_ptr + now * n_cols) >> (digit * DIGIT)) & (BINS - 1)).to(
+                tl.int32
+            )
+            if tl.load(counts_ptr + digit * BINS + first) != n_cols:
+                # From counts to the place of each digit's first key.
+                counts = tl.load(counts_ptr + digit * BINS + bins)
+                tl.store(counts_ptr + digit * BINS + bins, tl.cumsum(counts, 0) - counts)
+                other = 1 - now
+                for i in range(n_cols):
+                    key = tl.load(keys_ptr + now * n_cols + i)
+                    bin = counts_ptr + digit * BINS
+                    bin += ((key >> (digit * DIGIT)) & (BINS - 1)).to(tl.int32)
+                    place = tl.load(bin)
+                    tl.store(bin, place + 1)
+                    tl.store(keys_ptr + other * n_cols + place, key)
+                    tl.store(
+                        places_ptr + other * n_cols + place, tl.load(places_ptr + now * n_cols + i)
+                    )
+                now = other
+        for start in range(0, n_cols, BLOCK):
+            columns = start + tl.arange(0, BLOCK)
+            mask = columns < n_cols
+            place = tl.load(places_ptr + now * n_cols + columns, mask=mask, other=0)
+            y = tl.load(source + place * x_column_stride, mask=mask)
+            tl.store(y_ptr + target + columns * y_column_stride, y, mask=mask)
+            tl.store(index_ptr + target + columns * y_column_stride, place.to(tl.int64), mask=mask)
 
 
-@kernel(default={"BLOCK": BLOCK})
-def sort_row(
-    values_ptr, places_ptr, n, padded, n_levels, DESCENDING: tl.constexpr, BLOCK: tl.constexpr
-):
-    """One program: all passes over one row."""
-    start = tl.program_id(0).to(tl.int64) * padded
-    values_ptr += start
-    places_ptr += start
-    for level in range(0, n_levels):
-        for step in range(0, level + 1):
-            distance = 1 << (level - step)
-            for first in range(0, padded // 2, BLOCK):
-                pairs = first + tl.arange(0, BLOCK)
-                exchange(
-                    values_ptr, places_ptr, pairs, pairs < padded // 2, distance, step == 0, n,
-                    DESCENDING,
-                )  # fmt: skip
-
-
-@kernel(default={"BLOCK": BLOCK})
-def sort_pass(
-    values_ptr, places_ptr, distance, mirror, n, padded, n_blocks,
+@kernel(key=("n_cols", "x.dtype"))
+def rank_sort_rows(
+    y_ptr, index_ptr, x_ptr, n_cols, size1, size2, size3,
+    y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
     DESCENDING: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: a block of the pairs of one pass over one row."""
-    start = (tl.program_id(0) // n_blocks).to(tl.int64) * padded
-    pairs = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
-    exchange(
-        values_ptr + start, places_ptr + start, pairs, pairs < padded // 2, distance, mirror != 0, n,
-        DESCENDING,
-    )  # fmt: skip
+    """One program: one short row; an element's place is the number of those that go before it."""
+    row = tl.program_id(0)
+    x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < n_cols
+    x = tl.load(x_ptr + columns * x_column_stride, mask=mask)
+    key = sort_key(x, DESCENDING)[None, :]
+    others = tl.arange(0, BLOCK)
+    other = sort_key(tl.load(x_ptr + others * x_column_stride, mask=others < n_cols), DESCENDING)[
+        :, None
+    ]
+    before = (other < key) | ((other == key) & (others[:, None] < columns[None, :]))
+    before = before & (others < n_cols)[:, None]
+    place = tl.sum(before.to(tl.int32), 0) * y_column_stride
+    tl.store(y_ptr + target + place, x, mask=mask)
+    tl.store(index_ptr + target + place, columns.to(tl.int64), mask=mask)
 
 
-@kernel(default={"BLOCK": BLOCK})
-def sort_take(
-    y_ptr, index_ptr, values_ptr, places_ptr, n, padded, n_blocks, size1, size2, size3,
-    y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride, BLOCK: tl.constexpr,
+@helper
+def packed_sort(key, position, BLOCK: tl.constexpr):
+    """The positions in the order of 32-bit keys, equal ones in that of their positions."""
+    packed = (key.to(tl.int64) << 32) | position.to(tl.int64)
+    # Keys are unsigned: flip the sign for the signed comparison of the network.
+    packed = tl.sort(packed ^ tl.full((), -(1 << 63), tl.int64), 0)
+    return (packed & 0xFFFFFFFF).to(tl.int32)
+
+
+@kernel(space={"num_warps": [1, 2, 4, 8]}, key=("n_cols", "x.dtype"))
+def sort_rows(
+    y_ptr, index_ptr, x_ptr, n_cols, size1, size2, size3,
+    y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+    DESCENDING: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: a block of a sorted row from the padded buffers; y and index are laid out alike."""
-    row = tl.program_id(0) // n_blocks
-    columns = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
-    mask = columns < n
-    start = row.to(tl.int64) * padded
-    values = tl.load(values_ptr + start + columns, mask=mask)
-    places = tl.load(places_ptr + start + columns, mask=mask)
-    offset = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
-    offset += columns * y_column_stride
-    tl.store(y_ptr + offset, values, mask=mask)
-    tl.store(index_ptr + offset, places.to(tl.int64), mask=mask)
+    """One program: one row of at most BLOCK elements."""
+    row = tl.program_id(0)
+    x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < n_cols
+    WIDE: tl.constexpr = x_ptr.dtype.element_ty.primitive_bitwidth == 64
+    index_ptr += target
+    if WIDE:
+        # The lower halves first; the order goes through memory to the second round.
+        key = sort_key(tl.load(x_ptr + columns * x_column_stride, mask=mask), DESCENDING)
+        low = tl.where(mask, (key & 0xFFFFFFFF).to(tl.uint32), 0xFFFFFFFF)
+        order = packed_sort(low, columns, BLOCK)
+        tl.store(index_ptr + columns * y_column_stride, order.to(tl.int64), mask=mask)
+        tl.debug_barrier()
+        before = tl.load(index_ptr + columns * y_column_stride, mask=mask, other=0)
+        key = sort_key(tl.load(x_ptr + before * x_column_stride, mask=mask), DESCENDING)
+        high = tl.where(mask, (key >> 32).to(tl.uint32), 0xFFFFFFFF)
+        order = packed_sort(high, columns, BLOCK)
+        order = tl.load(index_ptr + order * y_column_stride, mask=mask, other=0).to(tl.int32)
+        tl.debug_barrier()
+    else:
+        key = sort_key(tl.load(x_ptr + columns * x_column_stride, mask=mask), DESCENDING)
+        order = packed_sort(tl.where(mask, key.to(tl.uint32), 0xFFFFFFFF), columns, BLOCK)
+    y = tl.load(x_ptr + order * x_column_stride, mask=mask)
+    tl.store(y_ptr + target + columns * y_column_stride, y, mask=mask)
+    tl.store(index_ptr + columns * y_column_stride, order.to(tl.int64), mask=mask)
 
 
-def plan(x: Layout, dim: int, *, descending: bool = False) -> Plan:
-    """values, indices = x sorted along `dim`; launch(values, indices, x).
+def _check(name: str, x: Layout, dim: int) -> int:
+    if x.dtype.itemsize == 1 and x.dtype.is_floating_point:
+        raise DtypeError(f"{name}: {x.dtype} has no order here. Cast it to float32 first.")
+    return normalize_dim(name, dim, x.ndim)
+
+
+def plan_sort(x: Layout, dim: int, *, descending: bool = False, name: str = "sort") -> Plan:
+    """values, indices; launch(values, indices, x): stable, nan last (first when descending).
 
     Args:
-        x: any strides and dtype, not 0-d.
+        x: any strides, any dtype but float8; a row has fewer than 2^31 elements.
     Returns:
-        values of x's dtype and indices (int64), both contiguous.
+        values of x's dtype and indices of int64, both of x's shape and contiguous.
     """
-    dim = normalize_dim("sort", dim, x.ndim)
+    dim = _check(name, x, dim)
     values = Layout.contiguous(x.dtype, x.shape, x.device)
-    index = Layout.contiguous(dtypes.int64, x.shape, x.device)
+    indices = values.with_dtype(dtypes.int64)
     if x.numel == 0:
-        return Plan((values, index), nothing)
-    return _Sort(x, dim, descending, values, index).plan()
+        return Plan((values, indices), nothing)
+    if x.ndim == 0:
+        x = Layout.of(x.dtype, (1,), (1,), x.device)
+    out = Layout.contiguous(x.dtype, x.shape, x.device)
+    rows = rows_of(name, [out, x], dim)
+    n_cols = x.shape[dim]
+    numbers: dict[str, Any] = {
+        "n_cols": n_cols, "DESCENDING": descending, "y_column_stride": out.strides[dim],
+        "x_column_stride": x.strides[dim], **rows.values("y", "x"),
+    }  # fmt: skip
+    operands: dict[str, Any] = {"y_ptr": out, "index_ptr": indices, "x_ptr": x}
+    if n_cols <= RANKED:
+        numbers["BLOCK"] = next_power_of_2(n_cols)
+        launch, compiled = rank_sort_rows.bind(x.device, (rows.count,), operands, numbers)
+        return Plan((values, indices), launch, [compiled])
+    if x.device.type != "cpu":
+        if n_cols > GPU_ROW:
+            raise ShapeError(
+                f"{name}: a row of {n_cols} elements is too long; on {x.device} at most {GPU_ROW} "
+                "are supported. Sort on the CPU."
+            )
+        numbers["BLOCK"] = next_power_of_2(n_cols)
+        launch, compiled = sort_rows.bind(x.device, (rows.count,), operands, numbers)
+        return Plan((values, indices), launch, [compiled])
+    return _radix_plan((values, indices), x, rows.count, operands, numbers)
 
 
-class _Sort:
-    """The launches of one sort; workspaces: values and places, padded."""
+def _radix_plan(
+    outputs: tuple[Layout, Layout], x: Layout, n_rows: int, operands: dict[str, Any], numbers: Any
+) -> Plan:
+    from tritorch.runtime import get_target
 
-    def __init__(self, x: Layout, dim: int, descending: bool, values: Layout, index: Layout) -> None:
-        self.x, self.dim, self.descending = x, dim, descending
-        self.values, self.index = values, index
-        self.n = x.shape[dim]
-        self.padded = next_power_of_2(self.n)
-        shape = tuple(size for d, size in enumerate(x.shape) if d != dim)
-        strides = [
-            tuple(s for d, s in enumerate(entry.strides) if d != dim) for entry in (x, values)
-        ]
-        self.rows = levels("sort", shape, strides)
-        self.steps: list[Step] = []
-        self.kernels: list[Any] = []
+    n_cols = numbers["n_cols"]
+    key = _key_dtype(x.dtype)
+    choice = radix_sort_rows.default(x.device.type, n_cols=n_cols)
+    passes = ceil_divide(1 if x.dtype is dtypes.bool else key.itemsize * 8, choice["DIGIT"])
+    n_programs = min(n_rows, PROGRAMS)
+    block = min(next_power_of_2(n_cols), 1024)
+    numbers = numbers | choice | {"n_rows": n_rows, "PASSES": passes, "BLOCK": block}
+    buffers = {"keys_ptr": key, "places_ptr": dtypes.int32, "counts_ptr": dtypes.int32}
+    launch, compiled = radix_sort_rows.bind(x.device, (n_programs,), operands | buffers, numbers)
+    workspaces = [
+        n_programs * 2 * n_cols * key.itemsize,
+        n_programs * 2 * n_cols * 4,
+        n_programs * passes * (1 << choice["DIGIT"]) * 4,
+    ]
+    steps = [Step(launch, (0, 1, 2, -1, -2, -3))]
+    target = get_target(x.device.type)
+    return Plan.of_steps(outputs, target, steps, workspaces, [compiled])
 
-    def plan(self) -> Plan:
-        from tritorch.runtime import get_target
 
-        self._copy(sort_fill, {"values_ptr": self.x, "places_ptr": dtypes.int32, "x_ptr": self.x}, 0)
-        one = self.x.device.type == "cpu" and self.padded <= ONE_PROGRAM
-        if self.padded > 1:
-            self._whole() if one else self._passes()
-        operands = {
-            "y_ptr": self.x, "index_ptr": dtypes.int64, "values_ptr": self.x,
-            "places_ptr": dtypes.int32,
-        }  # fmt: skip
-        self._copy(sort_take, operands, 1)
-        count = self.rows.count * self.padded
-        workspaces = [count * self.x.dtype.itemsize, count * 4]
-        target = get_target(self.x.device.type)
-        return Plan.of_steps(
-            (self.values, self.index), target, self.steps, workspaces, self.kernels
+def _key_dtype(kind: Dtype) -> Dtype:
+    """The dtype of sort keys: 32 bits at least, for the shifts."""
+    return dtypes.uint64 if kind.itemsize == 8 else dtypes.uint32
+
+
+@kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("n_sorted",))
+def search_rows(
+    y_ptr, sorted_ptr, values_ptr, n_sorted, n_values, steps, size1, size2, size3,
+    sorted_stride0, sorted_stride1, sorted_stride2, sorted_stride3, sorted_column_stride,
+    values_stride0, values_stride1, values_stride2, values_stride3,
+    y_stride0, y_stride1, y_stride2, y_stride3,
+    RIGHT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK values; y = how many elements of the row are smaller (RIGHT: or equal)."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = i < n_values
+    values_ptr += row_offset(
+        i, size1, size2, size3, values_stride0, values_stride1, values_stride2, values_stride3
+    )
+    value = to_compute(tl.load(values_ptr, mask=mask, other=0))
+    sorted_ptr += row_offset(
+        i, size1, size2, size3, sorted_stride0, sorted_stride1, sorted_stride2, sorted_stride3
+    )
+    low = tl.zeros((BLOCK,), dtype=tl.int64)
+    high = low + n_sorted
+    for _ in range(steps):
+        open = low < high
+        middle = (low + high) // 2
+        found = to_compute(
+            tl.load(sorted_ptr + middle * sorted_column_stride, mask=mask & open, other=0)
         )
+        # nan counts as larger than everything.
+        if RIGHT:
+            after = (found <= value) | (value != value)
+        else:
+            after = (found < value) | ((value != value) & (found == found))
+        low = tl.where(open & after, middle + 1, low)
+        high = tl.where(open & (after == 0), middle, high)
+    place = row_offset(i, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    tl.store(y_ptr + place, low, mask=mask)
 
-    def _copy(self, template: Any, operands: dict[str, Any], which: int) -> None:
-        prefix = "y" if which else "x"
-        rows = self.rows
-        layout = self.values if which else self.x
-        n_blocks = ceil_divide(self.padded, BLOCK)
-        only = type(rows)(rows.count, rows.sizes, (rows.strides[which],))
-        values = {
-            "n": self.n, "padded": self.padded, "n_blocks": n_blocks, "BLOCK": BLOCK,
-            f"{prefix}_column_stride": layout.strides[self.dim], **only.values(prefix),
-        }  # fmt: skip
-        values = {k: v for k, v in values.items() if k in template.parameters}
-        launch, compiled = template.bind(self.x.device, (rows.count * n_blocks,), operands, values)
-        self.steps.append(Step(launch, (0, 1, -1, -2) if which else (-1, -2, 2)))
-        self.kernels.append(compiled)
 
-    def _whole(self) -> None:
-        values = {
-            "n": self.n, "padded": self.padded, "n_levels": self.padded.bit_length() - 1,
-            "DESCENDING": self.descending, "BLOCK": min(BLOCK, max(self.padded // 2, 1)),
-        }  # fmt: skip
-        operands = {"values_ptr": self.x, "places_ptr": dtypes.int32}
-        launch, compiled = sort_row.bind(self.x.device, (self.rows.count,), operands, values)
-        self.steps.append(Step(launch, (-1, -2)))
-        self.kernels.append(compiled)
+def plan_search(sequence: Layout, values: Layout, *, right: bool = False) -> Plan:
+    """y = places where values would be inserted; launch(y, sequence, values).
 
-    def _passes(self) -> None:
-        block = min(BLOCK, max(self.padded // 2, 1))
-        n_blocks = ceil_divide(self.padded // 2, block)
-        operands = {"values_ptr": self.x, "places_ptr": dtypes.int32}
-        for level in range(self.padded.bit_length() - 1):
-            for step in range(level + 1):
-                values = {
-                    "distance": 1 << (level - step), "mirror": int(step == 0), "n": self.n,
-                    "padded": self.padded, "n_blocks": n_blocks, "BLOCK": block,
-                    "DESCENDING": self.descending,
-                }  # fmt: skip
-                launch, compiled = sort_pass.bind(
-                    self.x.device, (self.rows.count * n_blocks,), operands, values
-                )
-                self.steps.append(Step(launch, (-1, -2)))
-                if compiled not in self.kernels:
-                    self.kernels.append(compiled)
+    Args:
+        sequence: ascending along its last dimension: 1-d, or of values' shape but for the last
+        dimension. values: of sequence's dtype.
+    Returns:
+        y of int64 and values' shape.
+    """
+    name = "searchsorted"
+    if (sequence.ndim != 1 and sequence.shape[:-1] != values.shape[:-1]) or sequence.ndim == 0:
+        raise ShapeError(
+            f"{name}: boundaries tensor should be 1 dimension or the first N-1 dimensions of "
+            "boundaries tensor and input value tensor must match; "
+            f"got {sequence.shape} and {values.shape}."
+        )
+    if sequence.dtype is not values.dtype:
+        raise DtypeError(
+            f"{name}: boundaries and input should have the same dtype; got {sequence.dtype} and "
+            f"{values.dtype}. Cast one of them."
+        )
+    y = Layout.contiguous(dtypes.int64, values.shape, values.device)
+    if y.numel == 0:
+        return Plan((y,), nothing)
+    n_sorted = sequence.shape[-1]
+    along = (0,) * values.ndim if sequence.ndim == 1 else (*sequence.strides[:-1], 0)
+    rows = levels(name, values.shape, [values.strides, along, y.strides])
+    choice = search_rows.default(values.device.type)
+    numbers = {
+        "n_sorted": n_sorted, "n_values": values.numel, "RIGHT": right,
+        "steps": n_sorted.bit_length(), "sorted_column_stride": sequence.strides[-1],
+        **rows.values("values", "sorted", "y"), **choice,
+    }  # fmt: skip
+    operands = {"y_ptr": y, "sorted_ptr": sequence, "values_ptr": values}
+    grid = (ceil_divide(values.numel, choice["BLOCK"]),)
+    launch, compiled = search_rows.bind(values.device, grid, operands, numbers)
+    return Plan((y,), launch, [compiled])

@@ -18,6 +18,7 @@ from tritorch.kernels.templates import (
     matmul,
     multi_tensor,
     softmax,
+    sort,
 )
 from tritorch.layout import Layout
 
@@ -144,6 +145,15 @@ def plan_concat() -> None:
     concat.plan_cat([layout(3, 4), turned(3, 5)], 1, dtypes.float16)
 
 
+def plan_sort() -> None:
+    for kind in ("float32", "float64", "bool"):
+        sort.plan_sort(layout(4, 100, kind=kind), 1)
+        sort.plan_sort(layout(4, 30, kind=kind), 1, descending=True)
+    sort.plan_search(layout(100), layout(7, 8), right=True)
+    with pytest.raises(RuntimeError, match="at most 4096 are supported"):
+        sort.plan_sort(layout(4, 5000), 1)
+
+
 FAMILIES = [
     plan_softmax,
     plan_matmul,
@@ -153,6 +163,7 @@ FAMILIES = [
     plan_indexing,
     plan_multi_tensor,
     plan_concat,
+    plan_sort,
 ]
 
 
