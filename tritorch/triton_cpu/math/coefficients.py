@@ -45,14 +45,14 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             "0x1.e4bc9d5648268p-28 0x1.ec778411461d4p-32 0x1.df81081cabf28p-36"
         ),
     },
-    # (log1p f - f + f^2/2) / f^3, f = m - 1, m in [2/3, 4/3], on [-0.33334, 0.33334]
+    # (log1p f - f + f^2/2) / f^3, f = m - 1, m in [3/4, 3/2], on [-0.25001, 0.50001]
     "LOG1P": {
-        "f32": _hexadecimal(  # relative error 2^-29.9
-            "0x1.555556p-2 -0x1.ffff02p-3 0x1.99986p-3 -0x1.559bbep-3 0x1.24d758p-3 "
-            "-0x1.f3338ap-4 0x1.bb5596p-4 -0x1.07e3cp-3 0x1.dff6aep-4"
+        "f32": _hexadecimal(  # relative error 2^-29.6
+            "0x1.55555ap-2 -0x1.00007p-2 0x1.999752p-3 -0x1.551906p-3 0x1.24656ap-3 "
+            "-0x1.04bc9ap-3 0x1.df11aap-4 -0x1.7433a6p-4 0x1.324e16p-5"
         ),
     },
-    # (2 atanh s - 2 s) / s^3 of s^2, s = f / (2 + f), m in [2/3, 4/3], on [0, 0.04001]
+    # (2 atanh s - 2 s) / s^3 of s^2, s = f / (2 + f), m in [3/4, 3/2], on [0, 0.04001]
     "ATANH": {
         "f64": _hexadecimal(  # relative error 2^-61.6
             "0x1.555555555554fp-1 0x1.999999999c175p-2 0x1.24924921e4b69p-2 "
@@ -131,14 +131,14 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             "-0x1.3f36c2cc6d77p-13 0x1.bbee81360c0a9p-17"
         ),
     },
-    # x^(1/3), a first approximation, on [0.33, 2.67]
+    # x^(1/3), a first approximation, on [0.37, 3.01]
     "CBRT": {
         "f32": _hexadecimal(  # relative error 2^-9.0
-            "0x1.bca7dap-2 0x1.dfafep-1 -0x1.0d2264p-1 0x1.72100cp-3 -0x1.90c3bcp-6"
+            "0x1.ce4fcep-2 0x1.bba022p-1 -0x1.ba74a6p-2 0x1.0e360cp-3 -0x1.03d662p-6"
         ),
         "f64": _hexadecimal(  # relative error 2^-10.4
-            "0x1.a02b526e9c64cp-2 0x1.18f9bc181cffcp+0 -0x1.b06cb63f4bd73p-1 "
-            "0x1.d3607970291fbp-2 -0x1.0c006dbcc9fe8p-3 0x1.eb77f0f527aa2p-7"
+            "0x1.b0b3000989e7p-2 0x1.03dc5d5922066p+0 -0x1.6384b73db53c3p-1 "
+            "0x1.55673010afdb5p-2 -0x1.5bbb2b91b297ap-4 0x1.1b16d32da48d9p-7"
         ),
     },
     # (1 + 2 x) exp(x^2) erfc x of (x - 4) / (x + 4), on [-1, 0.99999]
@@ -247,6 +247,23 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             "-0x1.08287613574aap-28 0x1.e9cdf2196b677p-31 0x1.d822c348c372ap-30 "
             "-0x1.93a87f9821378p-32 -0x1.0c78ff4124159p-31 0x1.bc43600ecca24p-34 "
             "0x1.1e7a91ddcf61dp-34 -0x1.d02a37f54b14bp-37"
+        ),
+    },
+    # erfinv(x) / x of w - 3, w = -log(1 - x^2); in float64 for a float32 result, on [-3, 3]
+    "ERFINV_NEAR": {
+        "f64": _hexadecimal(  # relative error 2^-27.5
+            "0x1.9fa0731169b31p+0 0x1.eedbec4aec847p-3 -0x1.780ee99a99427p-8 "
+            "-0x1.b667e2e792bbcp-11 0x1.9936545140387p-13 -0x1.aa700163ec657p-17 "
+            "-0x1.dcb18c89b519p-20 0x1.e17d72c310c49p-22 -0x1.3b04642b39f8fp-26 "
+            "-0x1.7824c21db209ep-28 0x1.57e5aa14d228ep-31"
+        ),
+    },
+    # the same of sqrt(w) - 3.1, on [-0.65051, 1]
+    "ERFINV_FAR": {
+        "f64": _hexadecimal(  # relative error 2^-24.9
+            "0x1.7774236fda9f3p+1 0x1.00dbf843bd0d1p+0 0x1.e89364dd10c25p-8 "
+            "-0x1.75b023ec7ed69p-8 0x1.111ea5e6aecafp-8 -0x1.62fcd48619331p-9 "
+            "0x1.33e705c9a3945p-10 -0x1.e2433958624c5p-13"
         ),
     },
     # (ATANH - 2/3) / s^2: for a logarithm in two parts, on [0, 0.04001]

@@ -50,6 +50,12 @@ def _erf_f64(m: Lanes, x: Number) -> Number:
 
 def _erfcx_positive(m: Lanes, x: Number, accuracy: str) -> Number:
     """erfcx for x >= 0 in float64, good enough for a result of element `accuracy`."""
+    if accuracy == "f32":  # one division for both quotients
+        near = m.at_most(x, 2.0**500)
+        inverse = 1.0 / ((near + 4.0) * (near + 0.5))
+        t = (near - 4.0) * (near + 0.5) * inverse
+        p = m.polynomial(t, POLYNOMIALS["ERFCX_f32"]["f64"])
+        return 0.5 * p * ((near + 4.0) * inverse)
     near = m.at_most(x, 2.0**60)
     t = (near - 4.0) / (near + 4.0)
     return 0.5 * m.polynomial(t, POLYNOMIALS[f"ERFCX_{accuracy}"]["f64"]) / (0.5 + x)
@@ -177,10 +183,24 @@ def normcdfinv(m: Lanes, p: Number) -> Number:
 
 @function("erfinv", inner_bytes=8)
 def erfinv(m: Lanes, x: Number) -> Number:
-    wide = m.convert(x, "f64")
-    value = _quantile(m, wide * 0.5, (1.0 - abs(wide)) * 0.5) * math.sqrt(0.5)
-    value = m.where((abs(wide) > 1.0) | wide.is_nan(), NAN, value)
-    return m.convert(m.copy_sign(value, wide), x.element)
+    return _erfinv_f32(m, x) if x.element == "f32" else _erfinv_f64(m, x)
+
+
+def _erfinv_f32(m: Lanes, x: Number) -> Number:
+    """x times a polynomial of w = -log(1 - x^2), or of its root; after Giles, 2010."""
+    size = abs(x)
+    w = -log(m, (1.0 - size) * (1.0 + size))
+    far = w > 6.0
+    near = m.polynomial(m.convert(w, "f64") - 3.0, POLYNOMIALS["ERFINV_NEAR"]["f64"])
+    root = m.convert(m.square_root(w), "f64")
+    beyond = m.polynomial(root - 3.1, POLYNOMIALS["ERFINV_FAR"]["f64"])
+    value = m.convert(m.where(far, beyond, near), "f32") * x
+    return m.where(size.equals(1.0), m.copy_sign(m.literal(INFINITY, "f32"), x), value)
+
+
+def _erfinv_f64(m: Lanes, x: Number) -> Number:
+    value = _quantile(m, x * 0.5, (1.0 - abs(x)) * 0.5) * math.sqrt(0.5)
+    return m.copy_sign(m.where(abs(x) > 1.0, NAN, value), x)
 
 
 @function("erfcinv", inner_bytes=8)

@@ -25,9 +25,14 @@ LOWEST = {"f32": -150.0, "f64": -1075.0}
 HIGHEST = {"f32": 128.0, "f64": 1024.0}
 
 
-def scale(m: Lanes, x: Number, k: Number, k_bits: Number) -> Number:
-    """x 2^k for 0.5 < x < 2 and k as `Lanes.nearest` gives it; gradual underflow is exact."""
+def scale(m: Lanes, x: Number, k: Number, k_bits: Number, bounded: bool = False) -> Number:
+    """x 2^k for 0.5 < x < 2 and k as `Lanes.nearest` gives it; gradual underflow is exact.
+
+    `bounded`: 2^k is a normal number.
+    """
     element = x.element
+    if bounded:
+        return x * m.power_of_two(k_bits, element)
     if m.target.avx512f:
         magic = m.literal(1.5 * 2.0 ** MANTISSA[element], element).bits()
         return m.load_exponent(x, m.convert(k_bits - magic, "i32"))
@@ -43,15 +48,22 @@ def reduced(m: Lanes, x: Number) -> tuple[Number, Number, Number]:
     return k, bits, r
 
 
-def exponential(m: Lanes, x: Number, halvings: int = 0, tail: Number | None = None) -> Number:
+def exponential(
+    m: Lanes, x: Number, halvings: int = 0, tail: Number | None = None, bounded: bool = False
+) -> Number:
     """exp(x + tail) / 2^halvings, without overflow in between; |tail| <= ulp(x).
 
-    With a tail the result is good to 0.6 ulp, otherwise to 0.9.
+    With a tail the result is good to 0.6 ulp, otherwise to 0.9. `bounded`: it is sure to be a
+    normal number.
     """
     element = x.element
-    vanishes = x < math.floor((LOWEST[element] + halvings) * math.log(2))
-    x = m.where(vanishes, 0.0, x)
-    x = m.at_most(x, math.ceil((HIGHEST[element] + halvings) * math.log(2)))
+    vanishes = None
+    if not bounded:
+        vanishes = x < math.floor((LOWEST[element] + halvings) * math.log(2))
+        x = m.where(vanishes, 0.0, x)
+        x = m.at_most(x, math.ceil((HIGHEST[element] + halvings) * math.log(2)))
+        if tail is not None:
+            tail = m.where(vanishes, 0.0, tail)
     coefficients = POLYNOMIALS["EXP"][element]
     if tail is None:
         k, bits, r = reduced(m, x)
@@ -59,12 +71,13 @@ def exponential(m: Lanes, x: Number, halvings: int = 0, tail: Number | None = No
     else:
         k, bits = m.nearest_product(x, float(1 / LN2))
         high, low = LN2_PARTS[element]
-        r, rest = m.total(m.fma(k, -high, x), m.fma(k, -low, m.where(vanishes, 0.0, tail)))
+        r, rest = m.total(m.fma(k, -high, x), m.fma(k, -low, tail))
         one, lost = m.total_ordered(m.literal(1.0, element), r)
         y = one + (lost + m.fma(r * r, m.polynomial(r, coefficients), rest))
     if halvings:
         k, bits = k - halvings, bits - halvings
-    return m.where(vanishes, 0.0, scale(m, y, k, bits))
+    result = scale(m, y, k, bits, bounded)
+    return result if vanishes is None else m.where(vanishes, 0.0, result)
 
 
 @function("exp", inline=True)

@@ -111,6 +111,15 @@ def _erfcx(t: mp.mpf) -> mp.mpf:
     return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x)
 
 
+def _erfinv_near(u: mp.mpf) -> mp.mpf:
+    x = mp.sqrt(1 - mp.exp(-(u + 3)))
+    return mp.erfinv(x) / x
+
+
+def _erfinv_far(u: mp.mpf) -> mp.mpf:
+    return _erfinv_near((u + mp.mpf("3.1")) ** 2 - 3)
+
+
 def _inverse(function: Real, t: mp.mpf) -> mp.mpf:
     return 1 / function(t)
 
@@ -166,16 +175,16 @@ FITS = [
     Fit("EXP2", "(2^r - 1) / r", lambda r: (2**r - 1) / r, lambda r: r / 2**r, -0.5, 0.5, (6, 12)),
     Fit(
         "LOG1P",
-        "(log1p f - f + f^2/2) / f^3, f = m - 1, m in [2/3, 4/3]",
+        "(log1p f - f + f^2/2) / f^3, f = m - 1, m in [3/4, 3/2]",
         _log1p_rest,
         lambda f: f**3 / mp.log1p(f),
-        -0.33334,
-        0.33334,
+        -0.25001,
+        0.50001,
         (9, None),
     ),
     Fit(
         "ATANH",
-        "(2 atanh s - 2 s) / s^3 of s^2, s = f / (2 + f), m in [2/3, 4/3]",
+        "(2 atanh s - 2 s) / s^3 of s^2, s = f / (2 + f), m in [3/4, 3/2]",
         _atanh_rest,
         lambda z: z,
         0.0,
@@ -201,8 +210,8 @@ FITS = [
         "x^(1/3), a first approximation",
         lambda x: mp.cbrt(x),
         lambda x: 1 / mp.cbrt(x),
-        0.33,
-        2.67,
+        0.37,
+        3.01,
         (5, 6),
     ),
     Fit(
@@ -247,6 +256,24 @@ FITS = [
                 (None, far),
             ),
         )
+    ),
+    Fit(
+        "ERFINV_NEAR",
+        "erfinv(x) / x of w - 3, w = -log(1 - x^2); in float64 for a float32 result",
+        _erfinv_near,
+        partial(_inverse, _erfinv_near),
+        -3.0,
+        3.0,
+        (None, 11),
+    ),
+    Fit(
+        "ERFINV_FAR",
+        "the same of sqrt(w) - 3.1",
+        _erfinv_far,
+        partial(_inverse, _erfinv_far),
+        6**0.5 - 3.1,
+        1.0,
+        (None, 8),
     ),
     Fit(
         "ATANH_PAIR",

@@ -66,10 +66,16 @@ def lgamma(m: Lanes, x: Number) -> Number:
     wide = m.convert(x, "f64")
     reflected = wide < 0.5
     value = _log_gamma(m, m.where(reflected, 1.0 - wide, wide))
-    # |Gamma(x)| = pi / |sin(pi x)| / Gamma(1 - x)
-    sine = abs(sinpi(m, m.at_least(wide, -(2.0**50))))
-    value = m.where(reflected, log(m, math.pi / sine) - value, value)
-    value = m.where(abs(wide).equals(INFINITY) | (reflected & sine.equals(0.0)), INFINITY, value)
+
+    def rarely() -> list[Number]:
+        # |Gamma(x)| = pi / |sin(pi x)| / Gamma(1 - x)
+        sine = abs(sinpi(m, m.at_least(wide, -(2.0**50))))
+        mirrored = log(m, math.pi / sine) - value
+        mirrored = m.where(sine.equals(0.0), INFINITY, mirrored)
+        return [m.where(reflected, mirrored, value)]
+
+    (value,) = m.branch(m.any(reflected), [value], rarely)
+    value = m.where(abs(wide).equals(INFINITY), INFINITY, value)
     return m.convert(m.where(x.is_nan(), NAN, value), "f32")
 
 

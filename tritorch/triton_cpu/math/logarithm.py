@@ -1,6 +1,6 @@
 """log, log2, log10, log1p.
 
-x = 2^k m with m in [2/3, 4/3), f = m - 1, log x = k ln 2 + log1p f. In float32 log1p f is a
+x = 2^k m with m in [3/4, 3/2), f = m - 1, log x = k ln 2 + log1p f. In float32 log1p f is a
 polynomial; in float64 a division shortens it: log1p f = 2 atanh s, s = f / (2 + f).
 """
 
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from tritorch.triton_cpu.math import avx512
 from tritorch.triton_cpu.math.coefficients import POLYNOMIALS
 from tritorch.triton_cpu.math.constants import LN2, LN10, parts
 from tritorch.triton_cpu.math.exponential import LN2_PARTS, LOG10_2_PARTS
 from tritorch.triton_cpu.math.lanes import BIAS, INFINITY, MANTISSA, NAN, TINY, Lanes, Number
 from tritorch.triton_cpu.math.registry import function
 
-#: bits of 2/3, the least mantissa
-_TWO_THIRDS = {"f32": 0x3F2AAAAB, "f64": 0x3FE5555555555555}
+#: bits of 3/4, the least mantissa
+_THREE_QUARTERS = {"f32": 0x3F400000, "f64": 0x3FE8000000000000}
 
 
 def exponent_bits(m: Lanes, x: Number) -> Number:
-    """The exponent k, still at its place in the word, with x / 2^k in [2/3, 4/3)."""
+    """The exponent k, still at its place in the word, with x / 2^k in [3/4, 3/2)."""
     element = x.element
-    return (x.bits() - _TWO_THIRDS[element]) & -(1 << MANTISSA[element])
+    return (x.bits() - _THREE_QUARTERS[element]) & -(1 << MANTISSA[element])
 
 
 def exponent_as_float(m: Lanes, exponent: Number, element: str) -> Number:
@@ -37,7 +38,7 @@ def exponent_as_float(m: Lanes, exponent: Number, element: str) -> Number:
 
 
 def log1p_rest(m: Lanes, f: Number) -> Number:
-    """log1p(f) - f for f in [-1/3, 1/3]."""
+    """log1p(f) - f for f in [-1/4, 1/2]."""
     element = f.element
     if element == "f32":
         p = m.polynomial(f, POLYNOMIALS["LOG1P"][element])
@@ -50,7 +51,13 @@ def log1p_rest(m: Lanes, f: Number) -> Number:
 
 
 def normalised(m: Lanes, x: Number) -> tuple[Number, Number]:
-    """k as a float and f for x > 0, denormals included."""
+    """k as a float and f for x > 0, denormals included.
+
+    With AVX-512 also for the rest: k is -inf for 0 and inf for inf, with f = 0; f is nan below 0.
+    """
+    if m.target.avx512f:
+        mantissa = avx512.mantissa(m, x)
+        return avx512.exponent(m, x) - avx512.exponent(m, mantissa), mantissa - 1.0
     element = x.element
     lift = 2.0 ** (MANTISSA[element] + 1)
     small = x < TINY[element]
@@ -63,6 +70,8 @@ def normalised(m: Lanes, x: Number) -> tuple[Number, Number]:
 
 def special_cases(m: Lanes, x: Number, result: Number) -> Number:
     """inf for inf, -inf for 0, nan below 0 and for nan."""
+    if m.target.avx512f:
+        return result  # `normalised` gave what leads there
     result = m.where(x.equals(INFINITY), INFINITY, result)
     result = m.where(x.equals(0.0), -INFINITY, result)
     return m.where(x.not_at_least(0.0), NAN, result)

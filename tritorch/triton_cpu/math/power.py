@@ -12,7 +12,7 @@ from tritorch.triton_cpu.math.coefficients import POLYNOMIALS
 from tritorch.triton_cpu.math.constants import LN2
 from tritorch.triton_cpu.math.exponential import LN2_PARTS, exponential
 from tritorch.triton_cpu.math.lanes import INFINITY, NAN, Lanes, Number
-from tritorch.triton_cpu.math.logarithm import exponent_as_float, exponent_bits, normalised
+from tritorch.triton_cpu.math.logarithm import normalised, special_cases
 from tritorch.triton_cpu.math.registry import function
 
 Pair = tuple[Number, Number]
@@ -50,14 +50,12 @@ def _finish(m: Lanes, x: Number, y: Number, magnitude: Number) -> Number:
 
 def _power_f32(m: Lanes, x: Number, y: Number) -> Number:
     size, exponent = m.convert(abs(x), "f64"), m.convert(y, "f64")
-    place = exponent_bits(m, size)
-    k = exponent_as_float(m, place, "f64")
-    f = (size.bits() - place).as_float() - 1.0
+    k, f = normalised(m, size)
     s = f / (f + 2.0)
     z = s * s
     log = m.fma(s * z, m.polynomial(z, POLYNOMIALS["POW_ATANH"]["f64"]), s + s)
     log2 = m.fma(log, float(1 / LN2), k)
-    log2 = m.where(size.equals(0.0), -INFINITY, m.where(size.equals(INFINITY), INFINITY, log2))
+    log2 = special_cases(m, size, log2)
     # Beyond +-200 float32 overflows or vanishes, also for infinite products.
     product = m.at_least(m.at_most(log2 * exponent, 200.0), -200.0)
     whole, bits = m.nearest(product)

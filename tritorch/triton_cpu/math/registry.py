@@ -79,19 +79,21 @@ def _call_helper(m: Lanes, entry: Function, arguments: tuple[Number, ...]) -> Nu
         for x in arguments:
             register = x.register
             if width < m.count:
-                register = _piece(m, x, start, width)
+                register = piece(m, x, start, width)
             operands.append(f"{m.builder.type(x.element, width)} {register}")
         pieces.append(m.builder.define(f"call {kind} @{name}({', '.join(operands)})"))
-    return Number(m, _join(m, pieces, result, width), result)
+    return Number(m, join(m, pieces, result, width), result)
 
 
-def _piece(m: Lanes, x: Number, start: int, width: int) -> str:
+def piece(m: Lanes, x: Number, start: int, width: int) -> str:
+    """Lanes start .. start + width of x."""
     if width == 1:
         return m.builder.define(f"extractelement {m.type(x.element)} {x.register}, i64 {start}")
     return m.builder.shuffle(x.register, None, x.element, m.count, range(start, start + width))
 
 
-def _join(m: Lanes, pieces: list[str], element: str, width: int) -> str:
+def join(m: Lanes, pieces: list[str], element: str, width: int) -> str:
+    """The pieces, of `width` lanes each, side by side."""
     if len(pieces) == 1:
         return pieces[0]
     if width == 1:

@@ -42,6 +42,13 @@ def _reduce_moderate(m: Lanes, x: Number) -> Reduced:
         for part in parts(PI / 2, element, 24, 24):
             r = m.fma(k, -part, r)
         return r, None, quadrant
+    if m.target.fma:
+        # x - k * first is exact: a multiple of 2^-52 below 1.
+        first, second, third = parts(PI / 2, element, 53, 53)
+        r = m.fma(k, -first, x)
+        high = m.fma(k, -second, r)
+        low = m.fma(k, -third, m.fma(k, -second, r - high))
+        return m.where(k.equals(0.0), x, high), low, quadrant
     # k has 20 bits: every product is exact.
     first, second, third, fourth = parts(PI / 2, element, 33, 33, 33)
     high, lost = m.total(x - k * first, k * -second)
