@@ -22,12 +22,12 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 @pointwise(
-    numpy=lambda x: np.where(x <= 0, 0 * x, x), inplace=True, samples=(0.0,),
+    numpy=lambda x: np.where(x < 0, 0.0, x), inplace=True, samples=(0.0,),
     grad=lambda g, result: s.where(result <= 0, 0.0, g),
 )  # fmt: skip
 def relu(input):
     """max(input, 0); nan stays nan. The gradient at 0 is 0."""
-    return s.where(input <= 0, 0, input)
+    return s.where(input < 0, 0, input)
 
 
 @pointwise(numpy=lambda x: np.clip(x, 0, 6), inplace=True, method=False, node="HardtanhBackward0")
@@ -176,11 +176,12 @@ def hardsigmoid(input):
 @pointwise(numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False)
 def hardswish(input):
     """input * hardsigmoid(input). Source: Howard et al., MobileNetV3, 2019."""
-    return s.where(input <= -3, 0.0, s.where(input >= 3, input, input * (input * (1 / 6) + 0.5)))
+    gate = s.where(input <= -3, 0.0, s.where(input >= 3, 1.0, input * (1 / 6) + 0.5))
+    return input * gate
 
 
 @pointwise(
-    numpy=lambda x, lambd: np.where(np.abs(x) > lambd, x, 0), method=False, calls=({}, {"lambd": 1.0}),
+    numpy=lambda x, lambd: np.where(np.abs(x) <= lambd, 0, x), method=False, calls=({}, {"lambd": 1.0}),
     integers=False,
 )  # fmt: skip
 def hardshrink(input, lambd: float = 0.5):
@@ -210,7 +211,7 @@ def softsign(input):
 
 
 @pointwise(
-    numpy=lambda x, threshold, value: np.where(x > threshold, x, value), inplace=True, method=False,
+    numpy=lambda x, threshold, value: np.where(x <= threshold, value, x), inplace=True, method=False,
     calls=({"threshold": 0.5, "value": 9.0},), integers=False,
 )  # fmt: skip
 def threshold(input, threshold: float, value: float):

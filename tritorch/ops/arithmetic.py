@@ -304,13 +304,13 @@ def _clamp(input, min, max):
 @pointwise(numpy=np.maximum, inplace=True)
 def clamp_min(input, min):
     """input, but at least `min`."""
-    return s.where(input < min, min, input)
+    return s.where((input < min) | s.isnan(min), min, input)
 
 
 @pointwise(numpy=np.minimum, inplace=True)
 def clamp_max(input, max):
     """input, but at most `max`."""
-    return s.where(input > max, max, input)
+    return s.where((input > max) | s.isnan(max), max, input)
 
 
 def _clamping(input: Tensor, min: Any, max: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -350,7 +350,8 @@ clip = clamp
 
 
 @pointwise(
-    numpy=lambda x, y, w: x + w * (y - x), integers=False, inplace=True, samples=(0.5,)
+    numpy=lambda x, y, w: np.where(np.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w)),
+    integers=False, inplace=True, samples=(0.5,)
 )
 def lerp(input, end, weight):
     """input + weight * (end - input); exact at both ends."""
@@ -365,7 +366,9 @@ def _addcmul(input, tensor1, tensor2, value):
     return input + value * tensor1 * tensor2
 
 
-@pointwise(numpy=lambda x, y, z, v: x + v * (y / z), method=False, low=0.3, high=3.0)
+@pointwise(
+    numpy=lambda x, y, z, v: x + v * (y / z), method=False, low=0.3, high=3.0, integers=False
+)
 def _addcdiv(input, tensor1, tensor2, value):
     """input + value * tensor1 / tensor2."""
     return input + value * (tensor1 / tensor2)
@@ -385,17 +388,27 @@ def addcmul_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1)
     return _addcmul.operation.inplace(input, tensor1, tensor2, value)  # type: ignore[no-any-return]
 
 
+def _check_quotient(tensor1: Tensor, tensor2: Tensor) -> None:
+    if not (tensor1.is_floating_point() or tensor2.is_floating_point()):
+        raise RuntimeError(
+            "addcdiv: Integer division with addcdiv is no longer supported. Use "
+            "input + value * tritorch.trunc(tensor1 / tensor2), or convert with .float()."
+        )
+
+
 @method("addcdiv")
 def addcdiv(
     input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, out: Tensor | None = None
 ) -> Tensor:
     """input + value * tensor1 / tensor2."""
+    _check_quotient(tensor1, tensor2)
     return _addcdiv(input, tensor1, tensor2, value, out=out)  # type: ignore[no-any-return]
 
 
 @method("addcdiv_")
 def addcdiv_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """In-place version of `addcdiv`."""
+    _check_quotient(tensor1, tensor2)
     return _addcdiv.operation.inplace(input, tensor1, tensor2, value)  # type: ignore[no-any-return]
 
 
@@ -413,8 +426,9 @@ def hypot(input, other):
     """sqrt(input ** 2 + other ** 2), without overflow in between."""
     big = s.maximum(s.abs(input), s.abs(other))
     small = s.minimum(s.abs(input), s.abs(other))
-    ratio = s.where((big == 0.0) | s.isinf(big), 0.0, small / big)
-    return big * s.sqrt(1.0 + ratio * ratio)
+    ratio = s.where(big == 0.0, 0.0, small / big)
+    infinite = s.isinf(input) | s.isinf(other)
+    return s.where(infinite, s.inf, big * s.sqrt(1.0 + ratio * ratio))
 
 
 @pointwise(numpy=np.copysign, promote="float", inplace=True, low=0.2)

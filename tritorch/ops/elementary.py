@@ -19,6 +19,10 @@ def _vectorised(function):
     return np.vectorize(function, otypes=[np.float64])
 
 
+def _log_gamma(x: float) -> float:
+    return math.inf if x <= 0 and x % 1 == 0 or math.isinf(x) else math.lgamma(x)
+
+
 # ---- exponentials and logarithms
 
 
@@ -195,7 +199,7 @@ def erfinv(input):
 
 @pointwise(
     promote="float", inplace=True, low=0.2, high=8.0,
-    numpy=_vectorised(lambda x: math.lgamma(x) if x > 0 else math.nan),
+    numpy=_vectorised(_log_gamma),
 )  # fmt: skip
 def lgamma(input):
     """The logarithm of the absolute value of the gamma function."""
@@ -305,10 +309,10 @@ def signbit(input):
     return s.copysign(1.0, input) < 0
 
 
-@pointwise(numpy=np.heaviside, differentiable=False)
+@pointwise(numpy=lambda x, v: np.where(x == 0, v, x > 0), differentiable=False)
 def heaviside(input, values):
-    """0 below 0, 1 above, `values` at 0."""
-    return s.where(input == 0, values, s.where(input < 0, 0, 1))
+    """0 below 0 and for nan, 1 above, `values` at 0."""
+    return s.where(input == 0, values, s.where(input > 0, 1, 0))
 
 
 # ---- what kind of number

@@ -113,7 +113,7 @@ def _weighted_logits(input, target, pos_weight):
 
 
 @pointwise(
-    numpy=lambda x, t: np.where(t > 0, t * (np.log(np.where(t > 0, t, 1)) - x), 0), method=False,
+    numpy=lambda x, t: np.where(t == 0, 0, t * (np.log(np.where(t == 0, 1, t)) - x)), method=False,
     out=False, integers=False, low=0.05, node="KlDivBackward0",
 )  # fmt: skip
 def _kl_div(input, target):
