@@ -200,7 +200,7 @@ class _Packed:
             )
             index: Index = (*((base, None) for base in self.batch), *matrix)
             loop = Loop(self.walk, index, true_masks=true_masks)
-            g.reshaped.clear()
+            g.new_strip()
             found = evaluate.value_at(g, value, index, loop)
             register = g.builder.widen(found, lanes)
             if source != self.element:

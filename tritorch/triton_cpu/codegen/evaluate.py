@@ -21,6 +21,7 @@ from tritorch.triton_cpu.codegen.context import (
     lanes_of,
     linear_lanes,
 )
+from tritorch.triton_cpu.codegen.division import divide_consecutive, emit_division
 from tritorch.triton_cpu.codegen.elementwise import emit_elementwise
 from tritorch.triton_cpu.ir import Operation, Value
 
@@ -298,9 +299,49 @@ def _split(g: Generator, operation: Operation, value: Value, index: Index, loop:
     return value_at(g, operation.operands[0], (*index, (value.index, None)), loop)
 
 
+def _divide(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    """Index arithmetic divides consecutive numbers by one number: both results come from one division."""
+    builder = g.builder
+    name = operation.name.removeprefix("arith.")
+    a, b = (value_at(g, operand, index, loop) for operand in operation.operands)
+    element = value.type.element
+    lanes = max(a.lanes, b.lanes)
+    dividend = operation.operands[0]
+    form = g.affine.get(dividend)
+    consecutive = None
+    if form is not None and all(isinstance(stride, int) for stride in form.strides):
+        strides = tuple(stride for stride in form.strides if isinstance(stride, int))
+        consecutive = linear_lanes(strides, index)
+    known = b.register.lstrip("-").isdigit()
+    if (
+        b.lanes > 1 or lanes == 1 or known or element not in ("i32", "i64") or name[-2:] != "si"
+        or consecutive != tuple(range(lanes))
+    ):  # fmt: skip
+        registers = [builder.widen(a, lanes), builder.widen(b, lanes)]
+        return Vec(emit_elementwise(g, operation, registers, lanes, element), lanes, element)
+    pair = (dividend, operation.operands[1], index)
+    found = g.divided.get(pair)
+    if found is None:
+        corner = tuple((base, None) for base, _ in index)
+        first = affine_value(g, form, element, corner).register  # type: ignore[arg-type]
+
+        def general() -> tuple[str, str]:
+            wide = builder.widen(b, lanes)
+            return (
+                emit_division(builder, "sdiv", a.register, wide, element, lanes),
+                emit_division(builder, "srem", a.register, wide, element, lanes),
+            )
+
+        found = divide_consecutive(builder, first, b.register, element, lanes, general)
+        g.divided[pair] = found
+    return Vec(found[0] if name == "divsi" else found[1], lanes, element)
+
+
 _Special = Callable[["Generator", Operation, Value, Index, Loop], Vec]
 _SPECIAL: dict[str, _Special] = {
     "arith.constant": _constant,
+    "arith.divsi": _divide,
+    "arith.remsi": _divide,
     "tt.broadcast": _moved,
     "tt.cat": _cat,
     "tt.expand_dims": _moved,
@@ -313,4 +354,6 @@ _SPECIAL: dict[str, _Special] = {
 }
 
 #: Virtual operations that are not element by element.
-INDEX_OPERATIONS = frozenset(_SPECIAL) - {"tt.load", "arith.constant", "tt.splat"}
+INDEX_OPERATIONS = frozenset(
+    {"tt.broadcast", "tt.cat", "tt.expand_dims", "tt.join", "tt.reshape", "tt.split", "tt.trans"}
+)

@@ -63,6 +63,8 @@ class Generator:
         self.written: set[Value] = set()
         #: indices through reshapes that were emitted in the current strip
         self.reshaped: dict[tuple[tuple[int, ...], tuple[int, ...], Index], Index] = {}
+        #: (quotients, remainders) that were emitted in the current strip
+        self.divided: dict[tuple[Value, Value, Index], tuple[str, str]] = {}
         #: loads met so far, block by block, whose elements may still be wanted
         self.loads: dict[Block, list[Operation]] = {}
         self.group: list[Operation] = []
@@ -190,6 +192,11 @@ class Generator:
             return
         registers = [self.scalars[operand] for operand in operation.operands]
         self.scalars[result] = emit_elementwise(self, operation, registers, 1, result.type.element)
+
+    def new_strip(self) -> None:
+        """Forget what was emitted where the code to come may not see it."""
+        self.reshaped.clear()
+        self.divided.clear()
 
     # ---- stored values
     def materialise(self, value: Value) -> Buffer:

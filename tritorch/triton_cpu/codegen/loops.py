@@ -379,7 +379,7 @@ class Nest:
         for value in sorted(self.spills, key=lambda v: self.g.plan.place(v)):
             self.g.pending_buffer(value, self.walk.order)
         self._outer(0, {})
-        self.g.reshaped.clear()
+        self.g.new_strip()
 
     def _outer(self, level: int, bases: dict[int, Base]) -> None:
         loops = self.walk.loops
@@ -403,7 +403,7 @@ class Nest:
 
     def _inner(self, outer: dict[int, Base]) -> None:
         g, walk = self.g, self.walk
-        g.reshaped.clear()
+        g.new_strip()
         parent = Loop(walk, self.index(outer))
         if walk.inner >= 0:
             self._hoist(parent, outer)
@@ -483,7 +483,7 @@ class Nest:
         carried: list[str] | None,
         full: bool,
     ) -> list[str]:
-        self.g.reshaped.clear()
+        self.g.new_strip()
         bases = {**outer, self.walk.inner: base}
         loop = Loop(
             self.walk,
@@ -493,7 +493,7 @@ class Nest:
             outer=parent,
         )
         result = self.body(loop, carried)
-        self.g.reshaped.clear()
+        self.g.new_strip()
         return result
 
     def _hoist(self, parent: Loop, outer: dict[int, Base]) -> None:

@@ -144,7 +144,7 @@ def _stage(
     lanes = lanes_of(tuple(range(size)))
 
     def row(counter: Base, carried: list[str]) -> list[str]:
-        g.reshaped.clear()
+        g.new_strip()
         place = dict(bases)
         place[fast] = g.builder.integer("add", bases.get(fast, 0), counter)
         index: Index = tuple(
