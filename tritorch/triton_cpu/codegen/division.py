@@ -54,10 +54,9 @@ def _through_double(builder: Builder, name: str, a: str, b: str, element: str, l
     x = builder.define(f"{to_float} {kind} {a} to {wide}")
     y = builder.define(f"{to_float} {kind} {b} to {wide}")
     quotient = builder.define(f"fdiv {wide} {x}, {y}")
-    suffix = f"{builder.suffix(through, lanes)}.{builder.suffix('f64', lanes)}"
-    result = builder.call(
-        f"llvm.fptosi.sat.{suffix}", builder.type(through, lanes), (wide, quotient)
-    )
+    through_type = builder.type(through, lanes)
+    whole = builder.define(f"fptosi {wide} {quotient} to {through_type}")
+    result = builder.define(f"freeze {through_type} {whole}")  # any number where b is 0
     if through != element:
         result = builder.define(f"trunc {builder.type(through, lanes)} {result} to {kind}")
     return result if name.endswith("div") else _remainder(builder, a, b, result, kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS
 from tritorch.triton_cpu.codegen.constants import FLOATS, literal
-from tritorch.triton_cpu.codegen.convert import convert_float
+from tritorch.triton_cpu.codegen.convert import convert_float, float_to_integer
 from tritorch.triton_cpu.ir import Operation
 
 if TYPE_CHECKING:
@@ -258,16 +258,9 @@ def _to_integer(signed: bool) -> Emitter:
         if source in ("f16", "bf16"):
             register = convert_float(builder, register, source, "f32", lanes, g.target)
             source = "f32"
-        through = element
-        name = "fptosi.sat" if signed else "fptoui.sat"
-        if BITS[element] < 32:
-            through, name = "i32", "fptosi.sat"
-        suffix = f"{builder.suffix(through, lanes)}.{builder.suffix(source, lanes)}"
-        register = builder.call(
-            f"llvm.{name}.{suffix}",
-            builder.type(through, lanes),
-            (builder.type(source, lanes), register),
-        )
+        through = "i32" if BITS[element] < 32 else element
+        is_signed = signed or BITS[element] < 32
+        register = float_to_integer(builder, register, source, through, lanes, is_signed)
         if through == element:
             return register
         kinds = builder.type(through, lanes), builder.type(element, lanes)

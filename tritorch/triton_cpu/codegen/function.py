@@ -28,24 +28,37 @@ _GRID = """\
   %programs1 = load i32, ptr %grid_y, align 4
   %programs2 = load i32, ptr %grid_z, align 4
   %size_x = zext i32 %programs0 to i64
-  %size_y = zext i32 %programs1 to i64"""
+  %size_y = zext i32 %programs1 to i64
+  %place_x = urem i64 %begin, %size_x
+  %rest = udiv i64 %begin, %size_x
+  %place_y = urem i64 %rest, %size_y
+  %place_z = udiv i64 %rest, %size_y
+  %first0 = trunc i64 %place_x to i32
+  %first1 = trunc i64 %place_y to i32
+  %first2 = trunc i64 %place_z to i32"""
 
 _PROGRAM = """\
 program:
   %linear = phi i64 [%begin, %start], [%linear_next, %return]
-  %place_x = urem i64 %linear, %size_x
-  %rest = udiv i64 %linear, %size_x
-  %place_y = urem i64 %rest, %size_y
-  %place_z = udiv i64 %rest, %size_y
-  %program0 = trunc i64 %place_x to i32
-  %program1 = trunc i64 %place_y to i32
-  %program2 = trunc i64 %place_z to i32
+  %program0 = phi i32 [%first0, %start], [%next0, %return]
+  %program1 = phi i32 [%first1, %start], [%next1, %return]
+  %program2 = phi i32 [%first2, %start], [%next2, %return]
   br label %body"""
 
+# The next program's ids by carrying, not by dividing: two 64-bit divisions cost as much as a short row.
 _NEXT = """\
 return:
   %linear_next = add nuw nsw i64 %linear, 1
   %more = icmp ult i64 %linear_next, %end
+  %up0 = add i32 %program0, 1
+  %over0 = icmp eq i32 %up0, %programs0
+  %next0 = select i1 %over0, i32 0, i32 %up0
+  %carry0 = zext i1 %over0 to i32
+  %up1 = add i32 %program1, %carry0
+  %over1 = icmp eq i32 %up1, %programs1
+  %next1 = select i1 %over1, i32 0, i32 %up1
+  %carry1 = zext i1 %over1 to i32
+  %next2 = add i32 %program2, %carry1
   br i1 %more, label %program, label %finish"""
 
 
