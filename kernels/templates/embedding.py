@@ -92,7 +92,7 @@ def embedding_backward_columns(
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < n_columns
     for row in range(n_rows):
-        offsets = row.to(tl.int64) * dw_row_stride + columns
+        offsets = tl.cast(row, tl.int64) * dw_row_stride + columns
         tl.store(dw_ptr + offsets, tl.zeros((BLOCK,), dtype=dw_ptr.dtype.element_ty), mask=mask)
     for i in range(n_index):
         place = row_offset(
@@ -168,7 +168,12 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
         "n_blocks": n_blocks, "y_row_stride": n_columns, "w_row_stride": w.strides[0],
         "w_column_stride": w.strides[1], **rows.values("index"), **choice,
     }  # fmt: skip
-    operands = {"y_ptr": y, "w_ptr": w, "index_ptr": index, "cell_ptr": dtypes.int64}
+    operands: dict[str, Any] = {
+        "y_ptr": y,
+        "w_ptr": w,
+        "index_ptr": index,
+        "cell_ptr": dtypes.int64,
+    }
     grid = (ceil_divide(index.numel, choice["BLOCK_ROWS"]) * n_blocks,)
     launch, compiled = embedding_rows.bind(w.device, grid, operands, values)
     return Plan((y,), cell.checked(launch), [compiled])
@@ -202,7 +207,12 @@ def plan_backward(
         "cell_ptr": cell.address, "n_rows": n_rows, "n_columns": n_columns, "skipped": padding_idx,
         "g_column_stride": g.strides[-1], "dw_row_stride": n_columns, **rows.values("index", "g"),
     }  # fmt: skip
-    operands = {"dw_ptr": dw, "g_ptr": g, "index_ptr": index, "cell_ptr": dtypes.int64}
+    operands: dict[str, Any] = {
+        "dw_ptr": dw,
+        "g_ptr": g,
+        "index_ptr": index,
+        "cell_ptr": dtypes.int64,
+    }
     launch, kernels = _backward_launch(dw, g, index, rows, values, operands)
     return Plan((dw,), cell.checked(launch), kernels)
 
@@ -233,11 +243,11 @@ def _backward_launch(
         g.device, (rows.count * n_blocks,), operands, values
     )
 
-    def launch(dw_address: int, *rest: int) -> None:
+    def both(dw_address: int, *rest: int) -> None:
         fill(dw_address)
         add(dw_address, *rest)
 
-    return launch, [*zero.kernels, compiled]
+    return both, [*zero.kernels, compiled]
 
 
 @kernel(space={"BLOCK": [1024, 4096, 16_384]}, default={"BLOCK": 4096})

@@ -153,7 +153,7 @@ class _Access:
             "step": self.step, "MODE": mode, "WRAP": self.wrap, "UNIFORM": uniform,
             "cell_ptr": cell.address,
         }  # fmt: skip
-        operands = {
+        operands: dict[str, Any] = {
             "x_ptr": self.x, "index_ptr": self.index, "source_ptr": self.other,
             "cell_ptr": dtypes.int64,
         }  # fmt: skip
@@ -292,7 +292,7 @@ class _Advanced:
                 "cell_ptr": cell.address, "n_index": rows.count, "bound": self.x.shape[dim],
                 "step": self.x.strides[dim], "FIRST": j == 0, **rows.values("index"), **choice,
             }  # fmt: skip
-            operands = {
+            operands: dict[str, Any] = {
                 "offsets_ptr": dtypes.int64, "index_ptr": index, "cell_ptr": dtypes.int64,
             }  # fmt: skip
             grid = (ceil_divide(rows.count, choice["BLOCK"]),)

@@ -164,7 +164,7 @@ def norm_rows_backward(
                 dx -= tl.sum(g, 0) / n_cols
             dx *= rstd
             tl.store(
-                dx_ptr + row.to(tl.int64) * n_cols + columns,
+                dx_ptr + tl.cast(row, tl.int64) * n_cols + columns,
                 dx.to(dx_ptr.dtype.element_ty),
                 mask=mask,
             )
@@ -203,7 +203,7 @@ def norm_rows_backward(
                 g *= weight.to(COMPUTE)
             dx = (g - sum_g / n_cols - (x - mean) * rstd * (sum_gx / n_cols)) * rstd
             tl.store(
-                dx_ptr + row.to(tl.int64) * n_cols + columns,
+                dx_ptr + tl.cast(row, tl.int64) * n_cols + columns,
                 dx.to(dx_ptr.dtype.element_ty),
                 mask=mask,
             )
@@ -462,7 +462,7 @@ class _Backward:
         choice = add_groups.default(self.x.device.type)
         n_groups = self.n_groups if self.parts.rows.count else 0
         values = {"n_groups": n_groups, "n_cols": self.parts.n_cols, **choice}
-        operands = {"total_ptr": total, "parts_ptr": self.x.dtype.compute}
+        operands: dict[str, Any] = {"total_ptr": total, "parts_ptr": self.x.dtype.compute}
         grid = (ceil_divide(self.parts.n_cols, choice["BLOCK"]),)
         launch, compiled = add_groups.bind(self.x.device, grid, operands, values)
         self.steps.append(Step(launch, (self.place[name], workspace)))

@@ -456,7 +456,7 @@ class _Product:
             tiles = ceil_divide(m, choice["BLOCK_M"]) * ceil_divide(n, choice["BLOCK_N"])
         else:
             tiles = ceil_divide(m, choice.get("BLOCK_M", 1))
-        values = {
+        values: dict[str, Any] = {
             "n_tiles": tiles,
             "m": m,
             "n": n,

@@ -50,18 +50,12 @@ GPU_ROW = 4096
 def sort_key(x, DESCENDING: tl.constexpr):
     """An unsigned integer of x's width with x's order."""
     WIDTH: tl.constexpr = x.dtype.primitive_bitwidth
-    if WIDTH == 64:
-        KEY: tl.constexpr = tl.uint64
-        BITS: tl.constexpr = tl.int64
-    elif WIDTH == 32:
-        KEY: tl.constexpr = tl.uint32
-        BITS: tl.constexpr = tl.int32
-    elif WIDTH == 16:
-        KEY: tl.constexpr = tl.uint16
-        BITS: tl.constexpr = tl.int16
-    else:
-        KEY: tl.constexpr = tl.uint8
-        BITS: tl.constexpr = tl.int8
+    NARROW: tl.constexpr = tl.uint16 if WIDTH == 16 else tl.uint8
+    NARROW_BITS: tl.constexpr = tl.int16 if WIDTH == 16 else tl.int8
+    WORD: tl.constexpr = tl.uint64 if WIDTH == 64 else tl.uint32
+    WORD_BITS: tl.constexpr = tl.int64 if WIDTH == 64 else tl.int32
+    KEY: tl.constexpr = WORD if WIDTH >= 32 else NARROW
+    BITS: tl.constexpr = WORD_BITS if WIDTH >= 32 else NARROW_BITS
     if x.dtype.is_floating():
         wide = to_compute(x)
         bits = tl.where(wide == 0, tl.full((), 0, BITS), x.to(BITS, bitcast=True))
