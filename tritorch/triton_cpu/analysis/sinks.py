@@ -43,11 +43,30 @@ EXPENSIVE = 8
 
 def is_virtual(operation: Operation) -> bool:
     """Whether the operation only describes tensors."""
+    if operation.name == "tt.reduce":
+        return is_exchange(operation)
     return (
         operation.name not in SINKS
         and not operation.regions
         and any(is_tensor(result) for result in operation.results)
     )
+
+
+def is_exchange(operation: Operation) -> bool:
+    """Whether a reduction combines each element with its one neighbour along a dimension of size 2, and all that
+    reads it puts the dimension back: the compare-and-exchange step of `tl.sort`.
+    """
+    shape = operation.operands[0].type.shape or ()
+    axis = operation.attributes["axis"]
+    if len(shape) < 2 or shape[axis] != 2:
+        return False
+    for result in operation.results:
+        for user in result.uses:
+            if user.name != "tt.expand_dims" or user.attributes["axis"] != axis:
+                return False
+            if any(u.name != "tt.broadcast" for u in user.results[0].uses):
+                return False
+    return True
 
 
 def has_side_effects(operation: Operation) -> bool:
@@ -169,6 +188,9 @@ class SinkPlan:
                 total += 1
                 continue
             if self.looks_affine(current):
+                continue
+            if operation.name == "tt.reduce":
+                total += 4
                 continue
             total += COST.get(operation.name, 1)
             stack.extend(operation.operands if operation.name != "tt.load" else ())

@@ -9,6 +9,7 @@ from tritorch.triton_cpu.analysis.affine import Affine
 from tritorch.triton_cpu.analysis.masks import Constraint
 from tritorch.triton_cpu.analysis.reshape import reshape_groups, squeeze_map
 from tritorch.triton_cpu.analysis.shapes import row_major
+from tritorch.triton_cpu.analysis.sinks import is_exchange
 from tritorch.triton_cpu.codegen import memory
 from tritorch.triton_cpu.codegen.builder import Vec
 from tritorch.triton_cpu.codegen.constants import literal
@@ -233,6 +234,64 @@ def _moved(g: Generator, operation: Operation, value: Value, index: Index, loop:
     return value_at(g, operation.operands[0], operand_index(g, operation, index), loop)
 
 
+def exchange_of(operation: Operation) -> Operation | None:
+    """The compare-and-exchange reduction that a broadcast spreads again, if it is one."""
+    inner = operation.operands[0].operation if operation.name == "tt.broadcast" else None
+    if inner is None or inner.name != "tt.expand_dims":
+        return None
+    found = inner.operands[0].operation
+    if found is None or found.name != "tt.reduce" or not is_exchange(found):
+        return None
+    return found
+
+
+def _broadcast(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
+    reduction = exchange_of(operation)
+    if reduction is None:
+        return _moved(g, operation, value, index, loop)
+    inner = operation.operands[0].operation
+    assert inner is not None
+    return _exchange(g, reduction, inner.operands[0].index, index, loop)
+
+
+def _exchange(g: Generator, operation: Operation, result: int, index: Index, loop: Loop) -> Vec:
+    """Each element combined with its neighbour: a shuffle inside a strip, else the other strip."""
+    from tritorch.triton_cpu.codegen.reduce import combine
+
+    builder, axis = g.builder, operation.attributes["axis"]
+    key = (operation.results[result], index)
+    found = loop.lookup(key)
+    if found is not None:
+        return found
+    mine = [value_at(g, operand, index, loop) for operand in operation.operands]
+    lanes = max(vector.lanes for vector in mine)
+    own = [builder.widen(vector, lanes) for vector in mine]
+    base, offsets = index[axis]
+    if offsets is not None and lanes > 1:
+        order = exchange_order(index, axis)
+        other = [builder.shuffle(r, None, v.element, lanes, order) for r, v in zip(own, mine)]
+    elif offsets is not None:
+        other = own
+    else:
+        flipped: Base = 1 - base if isinstance(base, int) else builder.define(f"xor i64 {base}, 1")
+        there = (*index[:axis], (flipped, None), *index[axis + 1 :])
+        theirs = [value_at(g, operand, there, loop) for operand in operation.operands]
+        other = [builder.widen(vector, lanes) for vector in theirs]
+    registers = combine(g, operation, own, other, lanes)
+    for value, register in zip(operation.results, registers):
+        loop.memo[value, index] = Vec(register, lanes, value.type.element)
+    return loop.memo[key]
+
+
+def exchange_order(index: Index, axis: int) -> list[int]:
+    """For each lane, the one whose index differs in the bit of `axis` alone."""
+    patterns = [lanes.offsets for _, lanes in index if lanes is not None]
+    bit = [lanes for _, lanes in index if lanes is not None].index(index[axis][1])  # type: ignore[arg-type]
+    places = list(zip(*patterns))
+    lane_of = {place: lane for lane, place in enumerate(places)}
+    return [lane_of[(*place[:bit], 1 - place[bit], *place[bit + 1 :])] for place in places]
+
+
 def _constant(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
     element, data = value.type.element, operation.attributes["value"]
     if not isinstance(data, list):
@@ -342,7 +401,7 @@ _SPECIAL: dict[str, _Special] = {
     "arith.constant": _constant,
     "arith.divsi": _divide,
     "arith.remsi": _divide,
-    "tt.broadcast": _moved,
+    "tt.broadcast": _broadcast,
     "tt.cat": _cat,
     "tt.expand_dims": _moved,
     "tt.join": _join,

@@ -176,6 +176,9 @@ class Generator:
             or (operation.name == "tt.load" and any(m.name == "tt.store" for m in self.group))
         ):
             self.flush()
+        if operation.name == "tt.reduce":
+            groups.prepare_exchange(self, operation)
+            return
         self.affine.visit(operation)
         self.masks.visit(operation)
         if operation.name == "tt.load" and operation.block is not None:

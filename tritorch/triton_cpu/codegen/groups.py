@@ -30,7 +30,23 @@ def is_groupable(operation: Operation) -> bool:
     """Whether the operation is a sink whose loop can be shared."""
     if operation.name == "tt.store":
         return is_tensor(operation.operands[0])
-    return operation.name == "tt.reduce"
+    return operation.name == "tt.reduce"  # a virtual one never gets here
+
+
+def prepare_exchange(g: Generator, operation: Operation) -> None:
+    """Store the operands of an exchange between strips, which would be computed twice."""
+    shape = _shape(operation)
+    walk = plan_walk(shape, strip_lanes(g, operation.operands))
+    if walk.lanes[operation.attributes["axis"]] is None:
+        for operand in operation.operands:
+            g.flush()
+            g.materialise(_through_bitcasts(operand))
+
+
+def _through_bitcasts(value: Value) -> Value:
+    while value.operation is not None and value.operation.name in ("tt.bitcast", "arith.bitcast"):
+        value = value.operation.operands[0]
+    return value
 
 
 def _shape(operation: Operation) -> tuple[int, ...]:

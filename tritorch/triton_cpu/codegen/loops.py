@@ -323,6 +323,9 @@ def two_ways(g: Generator, full: str | None, emit: Callable[[bool], None]) -> No
 # ---- the nest
 
 
+#: Nests over more values than this evaluate them in program order.
+DEEP = 100
+
 #: Emits one strip: (loop, carried registers; None for the first strip of a peeled loop) -> new carried ones.
 Body = Callable[[Loop, "list[str] | None"], list[str]]
 
@@ -363,7 +366,26 @@ class Nest:
         self.backwards = backwards
         self.reached = reach(g, roots, len(walk.shape))
         self.bounds = mask_bounds(g, self.reached, walk)
+        #: evaluated first, in program order, where recursion from the roots would go too deep
+        self.in_order: list[Value] = []
+        if len(self.reached.maps) > DEEP:
+            self.in_order = self._direct_values()
         self.stable_beyond = self._stable_beyond() if may_stop and accumulation else []
+
+    def _direct_values(self) -> list[Value]:
+        g, shape = self.g, self.walk.shape
+        direct = [
+            value
+            for value in self.reached.maps
+            if value.operation is not None
+            and value not in g.buffers
+            and value.type.shape == shape
+            and value.type.element != "ptr"
+            and g.affine.get(value) is None
+            and g.masks.get(value) is None
+            and self.reached.is_direct(value)
+        ]
+        return sorted(direct, key=g.plan.place)
 
     def _stable_beyond(self) -> list[Constraint]:
         """Bounds beyond which all strips compute the same; empty if they do not."""
@@ -492,6 +514,8 @@ class Nest:
             spills=self.spills,
             outer=parent,
         )
+        for value in self.in_order:
+            evaluate.value_at(self.g, value, loop.index, loop)
         result = self.body(loop, carried)
         self.g.new_strip()
         return result
@@ -518,6 +542,7 @@ class Nest:
             operation = value.operation
             if value in g.buffers or operation is None or not is_virtual(operation):
                 continue
+            operation = evaluate.exchange_of(operation) or operation
             for operand in operation.operands:
                 moved = self._operand_index(operand, operation, index)
                 if moved is not None:
@@ -531,6 +556,6 @@ class Nest:
     def _operand_index(self, operand: Value, operation: Operation, index: Index) -> Index | None:
         if operation.name in ("tt.expand_dims", "tt.broadcast", "tt.trans"):
             return evaluate.operand_index(self.g, operation, index)
-        if operand.type.shape == operation.results[0].type.shape:
+        if operation.name == "tt.reduce" or operand.type.shape == operation.results[0].type.shape:
             return index
         return None
