@@ -329,6 +329,7 @@ from tritorch.ops.sorting import (
     isin,
     kthvalue,
     median,
+    mode_ as mode,
     msort,
     quantile,
     searchsorted,
@@ -385,6 +386,7 @@ from tritorch.ops.queries import (
     ShortTensor,
 )
 from tritorch.ops import graph as _graph
+from tritorch.ops import return_types
 from tritorch.ops import random
 
 __version__ = "0.1.0"

@@ -40,6 +40,10 @@ class DeviceAssertError(TritorchError, RuntimeError):
     """`tl.device_assert` failed inside a kernel."""
 
 
+class BoundsError(TritorchError, IndexError, RuntimeError):
+    """An element of an index tensor is out of bounds (PyTorch raises one or the other, by operation)."""
+
+
 class ShapeError(TritorchError, RuntimeError):
     """Shapes that do not fit together."""
 

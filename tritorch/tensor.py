@@ -425,7 +425,7 @@ class Tensor:
         return shown
 
     def __format__(self, spec: str) -> str:
-        if not spec or self._layout.ndim:
+        if self._layout.ndim or type(self) is not Tensor:
             return object.__format__(self, spec)
         return format(self.item(), spec)
 

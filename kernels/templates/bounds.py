@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tritorch.devices import device as Device
+from tritorch.errors import BoundsError
 from tritorch.kernels.templates.template import helper
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class IndexCell:
     def fail(self) -> None:
         index = self.values[0]
         self.values[0] = _NO_ERROR
-        raise IndexError(self.message.format(index=index))
+        raise BoundsError(self.message.format(index=index))
 
 
 def out_of_bounds(name: str, dim: int, size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,19 +29,14 @@ from tritorch.ops.reduction import (
     record_reduction,
     sum,
 )
+from tritorch.ops import return_types
+from tritorch.ops.return_types import ValuesIndices
 from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import expand, unsqueeze
 from tritorch.tensor import Tensor
 
 #: behind every position that exists
 _NOWHERE = 1 << 62
-
-
-class ValuesIndices(NamedTuple):
-    """Extreme values along a dimension and where they are."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def _same_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
@@ -66,15 +61,21 @@ def _first_of(greater: bool) -> Any:
     return combine
 
 
-def _pair_kernel(name: str, greater: bool) -> Reduction:
+def _index_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
+    return dtype, [dtypes.int64]
+
+
+def _pair_kernel(name: str, greater: bool, place_only: bool = False) -> Reduction:
     kernel = ReductionKernel(
         name, ["x"], lambda x: (x, s.cast(s.index(), dtypes.int64)),
         ("lowest" if greater else "highest", _NOWHERE), _first_of(greater),
+        (lambda value, place: place) if place_only else None,
     )  # fmt: skip
-    return Reduction(kernel, _pair_rule)
+    return Reduction(kernel, _index_rule if place_only else _pair_rule)
 
 
 _pairs = {True: _pair_kernel("max", True), False: _pair_kernel("min", False)}
+_places = {True: _pair_kernel("argmax", True, True), False: _pair_kernel("argmin", False, True)}
 _values = {
     True: Reduction(ReductionKernel("amax", ["x"], lambda x: x, "lowest", s.maximum), _same_rule),
     False: Reduction(ReductionKernel("amin", ["x"], lambda x: x, "highest", s.minimum), _same_rule),
@@ -149,7 +150,8 @@ def _located(
     node = record_reduction(values, node_type, input, dims, keepdim)
     if node is not None:
         node.save(indices)
-    return ValuesIndices(values, indices)
+    made: ValuesIndices = getattr(return_types, name)(values, indices)
+    return made
 
 
 _NODES = {
@@ -195,15 +197,15 @@ def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 @method("aminmax")
-def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> return_types.aminmax:
     """Smallest and greatest."""
-    return amin(input, dim, keepdim), amax(input, dim, keepdim)
+    return return_types.aminmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 def _argument(name: str, input: Tensor, dim: Any, keepdim: bool, greater: bool) -> Tensor:
     dims = normalize_dims(name, dim, input._layout.ndim)
     _check_nonempty(name, input, dims)
-    return _pairs[greater].run(input, dims, keepdim)[1]
+    return _places[greater].run(input, dims, keepdim)[0]
 
 
 @operation("reduction", numpy=np.argmax, differentiable=False)
@@ -285,7 +287,7 @@ _norm2 = Reduction(
 )
 
 
-class NormBackward0(ReduceNode):
+class LinalgVectorNormBackward0(ReduceNode):
     """x * g / norm; 0 where the norm is 0."""
 
     __slots__ = ()
@@ -307,7 +309,7 @@ def vector_norm(
     dims = normalize_dims("norm", dim, x._layout.ndim)
     if ord == 2:
         (result,) = _norm2.run(x, dims, keepdim)
-        node = record_reduction(result, NormBackward0, x, dims, keepdim)
+        node = record_reduction(result, LinalgVectorNormBackward0, x, dims, keepdim)
         if node is not None:
             node.save(x)
             node.save_outputs(result)

@@ -434,17 +434,13 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         tensors = tuple(tensors[0])
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
-    swap = indexing == "xy" and len(tensors) > 1
-    if swap:
-        tensors = (tensors[1], tensors[0], *tensors[2:])
     shape = [x.numel() for x in tensors]
     grids = []
     for position, x in enumerate(tensors):
         own = [1] * len(shape)
         own[position] = shape[position]
-        grids.append(expand(reshape(x, *own), *shape))
-    if swap:
-        grids = [transpose(g, 0, 1) for g in (grids[1], grids[0], *grids[2:])]
+        grid = expand(reshape(x, *own), *shape)
+        grids.append(transpose(grid, 0, 1) if indexing == "xy" and len(shape) > 1 else grid)
     return tuple(grids)
 
 

@@ -17,9 +17,11 @@ from tritorch.kernels.scan import ScanKernel
 from tritorch.layout import normalize_dim
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.extrema import _NOWHERE, ValuesIndices
+from tritorch.ops import return_types
+from tritorch.ops.extrema import _NOWHERE
 from tritorch.ops.placement import resolve_dtype
 from tritorch.ops.reduction import finished
+from tritorch.ops.return_types import ValuesIndices
 from tritorch.tensor import Tensor, empty
 
 
@@ -200,7 +202,8 @@ def _cumulative(input: Tensor, dim: int, greater: bool, name: str) -> ValuesIndi
         node.dim, node.reverse = dim, False
         node.save(indices)
         values._grad_fn, values._requires_grad = node, True
-    return ValuesIndices(values, indices)
+    made: ValuesIndices = getattr(return_types, name)(values, indices)
+    return made
 
 
 @method("cummax")

@@ -16,10 +16,11 @@ from tritorch.ops.creation import full, zeros
 from tritorch.ops.declare import method
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import isnan
-from tritorch.ops.extrema import ValuesIndices
 from tritorch.ops.joining import cat
 from tritorch.ops.memory import contiguous, fill, to_dtype
 
+from tritorch.ops import return_types
+from tritorch.ops.return_types import ValuesIndices
 from tritorch.ops.scan import cumsum
 from tritorch.ops.selection import (
     flat_nonzero,
@@ -58,7 +59,7 @@ def sort(
     """The elements in order along `dim`, and where each was; stable, nan is the greatest."""
     layout = input._layout
     if not layout.ndim:
-        return ValuesIndices(input.clone(), zeros((), dtype=dtypes.int64, device=layout.device))  # type: ignore[attr-defined]
+        return return_types.sort(input.clone(), zeros((), dtype=dtypes.int64, device=layout.device))  # type: ignore[attr-defined]
     dim = normalize_dim("sort", dim, layout.ndim)
     plan = _sorts[layout, dim, bool(descending)]
     values, indices = (empty(out) for out in plan.outputs)
@@ -68,7 +69,7 @@ def sort(
         node.dim, node.layout = dim, layout
         node.save(indices)
         values._grad_fn, values._requires_grad = node, True
-    return ValuesIndices(values, indices)
+    return return_types.sort(values, indices)
 
 
 def msort(input: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ def topk(
     """The k greatest (or smallest) elements along `dim`, in order, and where they are."""
     layout = input._layout
     if not layout.ndim:
-        return sort(input)
+        return return_types.topk(*sort(input))
     dim = normalize_dim("topk", dim, layout.ndim)
     if not 0 <= k <= layout.shape[dim]:
         raise RuntimeError(
@@ -102,7 +103,7 @@ def topk(
             f"{layout.shape[dim]}."
         )
     found = sort(input, dim, largest)
-    return ValuesIndices(
+    return return_types.topk(
         contiguous(narrow(found.values, dim, 0, k)), contiguous(narrow(found.indices, dim, 0, k))
     )
 
@@ -116,10 +117,10 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}: k is {k}.")
     found = sort(input, dim)
     if not input._layout.ndim:
-        return found
+        return return_types.kthvalue(*found)
     if keepdim:
-        return ValuesIndices(*(narrow(x, dim, k - 1, 1) for x in found))
-    return ValuesIndices(*(select_(x, dim, k - 1) for x in found))
+        return return_types.kthvalue(*(narrow(x, dim, k - 1, 1) for x in found))
+    return return_types.kthvalue(*(select_(x, dim, k - 1) for x in found))
 
 
 @method("median")
@@ -141,7 +142,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     values, indices = (gather(x, dim, at) for x in found)
     if not keepdim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)  # type: ignore[attr-defined]
-    return ValuesIndices(values, indices)
+    return return_types.median(values, indices)
 
 
 @method("quantile")
@@ -183,6 +184,26 @@ def quantile(
     from tritorch.ops.joining import stack
 
     return stack(parts) if isinstance(shares, list) else parts[0]
+
+
+@method("mode")
+def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
+    """The most frequent element along `dim` (the smallest of several), and one of its places."""
+    dim = normalize_dim("mode", dim, input._layout.ndim)
+    if not input._layout.ndim:
+        return return_types.mode(*sort(input))
+    ordered, order = sort(movedim(input, dim, -1), -1)
+    size = ordered._layout.shape[-1]
+    # How long the run is that ends at each place: the place minus where the run began.
+    places = cumsum(full(ordered._layout.shape, 1, device=ordered._layout.device), -1)
+    first = full((*ordered._layout.shape[:-1], 1), True, device=ordered._layout.device)
+    starts = cat([first, ordered[..., 1:] != ordered[..., :-1]], -1) if size else first  # type: ignore[index]
+    began = (places * starts).cummax(-1).values  # type: ignore[operator]
+    best = unsqueeze((places - began).argmax(-1), -1)  # type: ignore[operator]
+    values, indices = gather(ordered, -1, best), gather(order, -1, best)
+    if keepdim:
+        return return_types.mode(movedim(values, -1, dim), movedim(indices, -1, dim))
+    return return_types.mode(values.squeeze(-1), indices.squeeze(-1))  # type: ignore[attr-defined]
 
 
 # ---- searching

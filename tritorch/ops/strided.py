@@ -103,7 +103,7 @@ def strided_gradient(
 
 def _overlapping(g: Tensor, flat: Layout, shape: Shape, strides: Shape, offset: int) -> Tensor:
     from tritorch.ops.creation import arange, zeros
-    from tritorch.ops.gather import index_add
+    from tritorch.ops.selection import index_add
     from tritorch.ops.memory import contiguous
     from tritorch.ops.views import reshape
 
