@@ -71,8 +71,7 @@ SHAPES = [(6, 11), (9,), (2, 5, 3, 4), (4, 1000), (1, 1)]
 
 
 @pytest.mark.parametrize("reduction", losses.REDUCTIONS)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("smoothing", "weighted"), [(0.0, False), (0.1, False), (0.1, True)])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_cross_entropy(
     shape: Any, weighted: bool, smoothing: float, reduction: str,

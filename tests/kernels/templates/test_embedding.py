@@ -10,9 +10,19 @@ import pytest
 from tritorch.kernels.templates import embedding
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "bfloat16"])
-@pytest.mark.parametrize("shape", [(27,), (3, 9), (), (0,), (2, 3, 4)])
-@pytest.mark.parametrize("columns", [1, 70, 5000])
+@pytest.mark.parametrize(
+    ("kind", "shape", "columns"),
+    [
+        ("float32", (27,), 70),
+        ("float32", (3, 9), 1),
+        ("float32", (), 5000),
+        ("float32", (0,), 70),
+        ("float64", (2, 3, 4), 70),
+        ("float16", (40,), 600),
+        ("bfloat16", (27,), 70),
+        ("int64", (27,), 5),
+    ],
+)
 def test_lookup(
     kind: str, shape: Any, columns: int, rng: Any, normal: Any, layout: Any, run: Any
 ) -> None:
