@@ -40,12 +40,6 @@ class AffineAnalysis:
     def get(self, value: Value) -> Affine | None:
         return self._forms.get(value)
 
-    def set(self, value: Value, form: Affine) -> None:
-        self._forms[value] = form
-
-    def forget(self, value: Value) -> None:
-        self._forms.pop(value, None)
-
     def visit(self, operation: Operation) -> None:
         """Find the form of a tensor operation's result, if it has one."""
         rule = _RULES.get(operation.name)

@@ -1,92 +1,17 @@
-"""Tensors that a loop carries: address tensors that only advance, and buffers that are updated in place."""
+"""Tensors that a loop carries: buffers that are updated in place at the end of its body."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tritorch.triton_cpu.analysis.affine import Affine
-from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.stability import adds_zero_outside
 from tritorch.triton_cpu.codegen import groups
-from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.loops import reach
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Block, Value
 
 if TYPE_CHECKING:
     from tritorch.triton_cpu.codegen.generator import Generator
-
-
-class InductionTensor:
-    """An affine tensor whose base moves by a uniform amount: `pointers += BLOCK`. Only the base is carried."""
-
-    def __init__(self, argument: Value, initial: Affine, result: Value) -> None:
-        self.argument = argument
-        self.initial = initial
-        self.result = result
-        self.kind = "ptr" if argument.type.element == "ptr" else LLVM_TYPE[initial.element]
-        self.register = ""
-        self.place = 0
-        self.following: int | str = 0
-
-    def begin(self, g: Generator) -> None:
-        self.place = g.builder.reserve()
-        self.register = g.builder.register()
-        g.affine.set(
-            self.argument, Affine(self.register, self.initial.strides, self.initial.element)
-        )
-
-    def advance(self, g: Generator) -> None:
-        form = g.affine.get(self.result)
-        assert form is not None and form.strides == self.initial.strides
-        self.following = form.base
-
-    def finish(self, g: Generator, before: str, latch: str) -> None:
-        g.builder.lines[self.place] = (
-            f"  {self.register} = phi {self.kind} [{self.initial.base}, %{before}],"
-            f" [{self.following}, %{latch}]"
-        )
-
-
-def induction_tensors(
-    g: Generator, arguments: list[Value], initial: list[Value], yielded: list[Value]
-) -> dict[Value, InductionTensor]:
-    """The carried tensors of a loop that stay affine with the strides they start with."""
-    found = {}
-    for argument, start, result in zip(arguments, initial, yielded):
-        if not is_tensor(argument) or argument.type.element == "i1":
-            continue
-        form = g.affine.get(start)
-        if form is not None and (result is argument or _advances(g, result, argument)):
-            found[argument] = InductionTensor(argument, form, result)
-    return found
-
-
-def _advances(g: Generator, value: Value, argument: Value) -> bool:
-    """Whether the value is the argument plus tensors whose elements are all equal."""
-    if value is argument:
-        return True
-    operation = value.operation
-    if operation is None or operation.name not in ("tt.addptr", "arith.addi", "arith.subi"):
-        return False
-    first, second = operation.operands
-    if _advances(g, first, argument):
-        return _is_uniform(second)
-    return operation.name == "arith.addi" and _is_uniform(first) and _advances(g, second, argument)
-
-
-def _is_uniform(value: Value) -> bool:
-    """Whether all elements are equal, as far as the operations show."""
-    operation = value.operation
-    if operation is None:
-        return False
-    if operation.name == "tt.splat":
-        return True
-    if operation.name == "arith.constant":
-        return not isinstance(operation.attributes["value"], list)
-    if operation.name in ("arith.addi", "arith.subi", "arith.muli", "arith.extsi", "tt.broadcast"):
-        return all(_is_uniform(operand) for operand in operation.operands)
-    return False
 
 
 def lower_region(g: Generator, block: Block, pairs: list[tuple[Value, Buffer]]) -> None:

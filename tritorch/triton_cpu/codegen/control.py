@@ -41,12 +41,7 @@ def for_loop(g: Generator, operation: Operation) -> None:
     yielded = body.operations[-1].operands
     kind = LLVM_TYPE[low.type.element]
 
-    induction = carried.induction_tensors(g, arguments, initial, yielded)
-    stored = [
-        (a, i, y)
-        for a, i, y in zip(arguments, initial, yielded)
-        if is_tensor(a) and a not in induction
-    ]
+    stored = [(a, i, y) for a, i, y in zip(arguments, initial, yielded) if is_tensor(a)]
     scalars = [(a, i, y) for a, i, y in zip(arguments, initial, yielded) if not is_tensor(a)]
     buffers = {a: g.scratch.allocate(a.type.shape or (), a.type.element) for a, _, _ in stored}
     write_each(g, [(i, buffers[a]) for a, i, _ in stored])
@@ -63,8 +58,6 @@ def for_loop(g: Generator, operation: Operation) -> None:
         for argument, _, _ in scalars:
             places.append(builder.reserve())
             g.scalars[argument] = builder.register()
-        for step_of in induction.values():
-            step_of.begin(g)
         unsigned = operation.attributes.get("unsignedCmp") or operation.attributes.get(
             "unsigned_cmp"
         )
@@ -76,8 +69,6 @@ def for_loop(g: Generator, operation: Operation) -> None:
         g.buffers.update(buffers)
         carried.lower_body(g, body, [(a, y, buffers[a]) for a, _, y in stored])
         following = builder.define(f"add {kind} {counter}, {g.scalars[step]}")
-        for step_of in induction.values():
-            step_of.advance(g)
         latch = builder.block
         builder.emit(f"br label %{head}")
     builder.lines[place] = (
@@ -89,16 +80,10 @@ def for_loop(g: Generator, operation: Operation) -> None:
             f"  {g.scalars[argument]} = phi {element} [{g.scalars[start]}, %{before}],"
             f" [{g.scalars[result]}, %{latch}]"
         )
-    for step_of in induction.values():
-        step_of.finish(g, before, latch)
     builder.start(after)
     for result, argument in zip(operation.results, arguments):
         if not is_tensor(argument):
             g.scalars[result] = g.scalars[argument]
-        elif argument in induction:
-            form = g.affine.get(argument)
-            assert form is not None
-            g.affine.set(result, form)
         else:
             g.buffers[result] = buffers[argument]
         g.buffers.pop(argument, None)
