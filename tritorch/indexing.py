@@ -19,7 +19,8 @@ _KINDS = "integers, slices (`:`), ellipsis (`...`), None and long or byte Variab
 class Selection:
     """A view of the indexed tensor, and the index tensors that still select along its dimensions.
 
-    `strides` in elements; `offset`: elements to add to the address; `indices`: per pair the first dimension
+    `strides` in elements; `offset`: elements to add to the address; `indices`: per pair the first
+    dimension
     of the view that the tensor indexes (a mask of n dimensions covers n of them).
     """
 

@@ -1,7 +1,8 @@
 """`save` and `load`: tensors in the safetensors format, what is around them as JSON metadata.
 
 A flat dictionary of tensors is a plain .safetensors file that other programs read. Anything else
-(nested dictionaries, lists, numbers) is described in the metadata entry `tritorch`, in which tensors
+(nested dictionaries, lists, numbers) is described in the metadata entry `tritorch`, in which
+tensors
 stand by name. Nothing in a file is ever executed.
 """
 
@@ -126,9 +127,7 @@ def _tensor(entry: Any, device: Device) -> Tensor:
     return from_array(array, device)
 
 
-def _describe(
-    value: Any, path: str, tensors: dict[str, Tensor], known: dict[int, str]
-) -> Any:
+def _describe(value: Any, path: str, tensors: dict[str, Tensor], known: dict[int, str]) -> Any:
     """JSON for a value; tensors are put in `tensors` and stand by name."""
     if isinstance(value, Tensor):
         name = known.get(id(value))
@@ -159,10 +158,14 @@ def _describe(
         return {"device": str(value)}
     for kind, label in ((Size, "size"), (tuple, "tuple"), (list, "list"), (set, "set")):
         if isinstance(value, kind):
-            return {label: [_describe(v, f"{path}.{i}", tensors, known) for i, v in enumerate(value)]}
+            return {
+                label: [_describe(v, f"{path}.{i}", tensors, known) for i, v in enumerate(value)]
+            }
     raise TypeError(
-        f"save: {path.lstrip('.') or 'the object'} is a {type(value).__name__}, which cannot be saved. "
-        "Save tensors, numbers, strings, None, and dictionaries, lists and tuples of them, such as a "
+        f"save: {path.lstrip('.') or 'the object'} is a {type(value).__name__}, which cannot be "
+        "saved. "
+        "Save tensors, numbers, strings, None, and dictionaries, lists and tuples of them, such "
+        "as a "
         "state_dict()."
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class Size(tuple[int, ...]):
 class Tensor:
     """A strided array on a device, with the history that gradients need.
 
-    `Tensor(2, 3)` is an uninitialised float tensor and `Tensor([1, 2])` a float copy of data, as PyTorch's
+    `Tensor(2, 3)` is an uninitialised float tensor and `Tensor([1, 2])` a float copy of data, as
+    PyTorch's
     legacy constructor; prefer `tritorch.empty` and `tritorch.tensor`.
     """
 
@@ -78,6 +79,39 @@ class Tensor:
     _hooks: Any
     grad: Tensor | None
     __array_priority__ = 1000
+
+    if TYPE_CHECKING:  # what the declared operations add
+        __add__: Any
+        __radd__: Any
+        __sub__: Any
+        __rsub__: Any
+        __mul__: Any
+        __rmul__: Any
+        __truediv__: Any
+        __rtruediv__: Any
+        __floordiv__: Any
+        __mod__: Any
+        __pow__: Any
+        __rpow__: Any
+        __matmul__: Any
+        __neg__: Any
+        __invert__: Any
+        __and__: Any
+        __or__: Any
+        __xor__: Any
+        __lt__: Any
+        __le__: Any
+        __gt__: Any
+        __ge__: Any
+        __getitem__: Any
+        __setitem__: Any
+        __iter__: Any
+
+        def __eq__(self, other: Any) -> Any: ...
+
+        def __ne__(self, other: Any) -> Any: ...
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __new__(cls, *args: Any, **options: Any) -> Tensor:
         from tritorch.ops import creation
@@ -492,7 +526,9 @@ def check_requires_grad(tensor: Tensor) -> None:
 
 
 def from_array(array: np.ndarray[Any, Any], device: Device, share: bool = False) -> Tensor:
-    """A tensor of the elements of a host array: a copy, or on its memory where `share` (CPU only)."""
+    """A tensor of the elements of a host array: a copy, or on its memory where `share` (CPU
+    only).
+    """
     kind = dtypes.from_numpy(array.dtype)
     if share:
         strides = tuple(step // kind.itemsize for step in array.strides)

@@ -18,9 +18,7 @@ TOLERANCES = {
 }
 
 
-def check(
-    actual: Tensor, expected: Any, dtype: Any, *, combined: int = 1, what: str = ""
-) -> None:
+def check(actual: Tensor, expected: Any, dtype: Any, *, combined: int = 1, what: str = "") -> None:
     """Assert that a tensor is what NumPy says, the expected values being rounded to its dtype."""
     assert actual.dtype is dtype, f"{what}: dtype {actual.dtype}, expected {dtype}"
     expected = np.asarray(expected)

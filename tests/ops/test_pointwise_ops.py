@@ -1,4 +1,6 @@
-"""Every declared pointwise operation: dtype, shape and values against NumPy in float64; gradients."""
+"""Every declared pointwise operation: dtype, shape and values against NumPy in float64;
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -236,9 +238,7 @@ def test_gradient_dtype_and_nodes(op: OpInfo) -> None:
     """float16 gradients are float16; nothing is recorded under no_grad; the node has its name."""
     random = generator(op)
     arrays = operands(op, random, [(3,)] * op.operands, tritorch.float16)
-    tensors = [
-        tritorch.tensor(a, requires_grad=a.dtype == np.float16) for a in arrays
-    ]
+    tensors = [tritorch.tensor(a, requires_grad=a.dtype == np.float16) for a in arrays]
     options = op.calls[0]
     result = op.function(*tensors, **options)
     assert result.requires_grad

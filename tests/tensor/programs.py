@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Short programs whose output PyTorch and tritorch share; `expected.json` has PyTorch's.
 
 `record.py` writes that file where PyTorch is installed. `torch` is the library under test, `x` a 3 x 4 float
@@ -325,6 +326,4 @@ GROUPS = {
 
 def programs() -> list[tuple[str, str]]:
     """(group, program) of all."""
-    return [
-        (group, line) for group, text in GROUPS.items() for line in text.strip().splitlines()
-    ]
+    return [(group, line) for group, text in GROUPS.items() for line in text.strip().splitlines()]

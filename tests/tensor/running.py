@@ -14,7 +14,8 @@ from tests.tensor.programs import PRELUDE
 
 
 def outcome(torch: Any, program: str) -> dict[str, Any]:
-    """`values`: the reprs of the last expression (of each item, for a tuple); or `error`: the names of
+    """`values`: the reprs of the last expression (of each item, for a tuple); or `error`: the
+    names of
     the exception's class and its bases.
     """
     scope: dict[str, Any] = {"torch": torch, "np": np, "copy": copy, "pickle": pickle}

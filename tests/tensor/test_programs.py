@@ -17,7 +17,9 @@ _NUMBER = re.compile(r"[-+]?\d+\.\d*(?:e[-+]\d+)?")
 
 
 def close(actual: str, expected: str) -> bool:
-    """Equal, or equal but for the last printed digit of some numbers (another order of additions)."""
+    """Equal, or equal but for the last printed digit of some numbers (another order of
+    additions).
+    """
     if actual == expected:
         return True
     if _NUMBER.sub("#", actual) != _NUMBER.sub("#", expected):

@@ -1,1 +1,3 @@
-"""The declared operations. Importing `tritorch` imports them all; `tritorch.ops.declare.OPS` lists them."""
+"""The declared operations. Importing `tritorch` imports them all; `tritorch.ops.declare.OPS`
+lists them.
+"""

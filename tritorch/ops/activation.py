@@ -37,10 +37,12 @@ def relu6(input):
 
 
 @pointwise(
-    numpy=lambda x, negative_slope: np.where(x > 0, x, negative_slope * x), inplace=True, method=False,
+    numpy=lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
+    inplace=True,
+    method=False,
     calls=({}, {"negative_slope": 0.2}),
     grad=lambda g, input, negative_slope: g * s.where(input > 0, 1.0, negative_slope),
-)  # fmt: skip
+)
 def leaky_relu(input, negative_slope: float = 0.01):
     """input where positive, else negative_slope * input."""
     return s.where(input > 0, input, input * negative_slope)
@@ -78,7 +80,9 @@ def _sigmoid(x):
     return 0.5 * (1 + np.tanh(x / 2))
 
 
-@pointwise(numpy=lambda x: x * _sigmoid(x), inplace=True, method=False, samples=_BIG, integers=False)
+@pointwise(
+    numpy=lambda x: x * _sigmoid(x), inplace=True, method=False, samples=_BIG, integers=False
+)
 def silu(input):
     """input * sigmoid(input), also called swish."""
     return input * s.sigmoid(input)
@@ -127,9 +131,9 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
     """
     if approximate == "none":
-        return _gelu(input)  # type: ignore[no-any-return]
+        return _gelu(input)
     if approximate == "tanh":
-        return _gelu_tanh(input)  # type: ignore[no-any-return]
+        return _gelu_tanh(input)
     raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}.")
 
 
@@ -173,7 +177,9 @@ def hardsigmoid(input):
     return s.where(input <= -3, 0.0, s.where(input >= 3, 1.0, input * (1 / 6) + 0.5))
 
 
-@pointwise(numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False)
+@pointwise(
+    numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False
+)
 def hardswish(input):
     """input * hardsigmoid(input). Source: Howard et al., MobileNetV3, 2019."""
     gate = s.where(input <= -3, 0.0, s.where(input >= 3, 1.0, input * (1 / 6) + 0.5))
@@ -181,9 +187,11 @@ def hardswish(input):
 
 
 @pointwise(
-    numpy=lambda x, lambd: np.where(np.abs(x) <= lambd, 0, x), method=False, calls=({}, {"lambd": 1.0}),
+    numpy=lambda x, lambd: np.where(np.abs(x) <= lambd, 0, x),
+    method=False,
+    calls=({}, {"lambd": 1.0}),
     integers=False,
-)  # fmt: skip
+)
 def hardshrink(input, lambd: float = 0.5):
     """input where it is larger than lambd in size, else 0."""
     return s.where((input <= lambd) & (input >= -lambd), 0.0, input)
@@ -211,9 +219,12 @@ def softsign(input):
 
 
 @pointwise(
-    numpy=lambda x, threshold, value: np.where(x <= threshold, value, x), inplace=True, method=False,
-    calls=({"threshold": 0.5, "value": 9.0},), integers=False,
-)  # fmt: skip
+    numpy=lambda x, threshold, value: np.where(x <= threshold, value, x),
+    inplace=True,
+    method=False,
+    calls=({"threshold": 0.5, "value": 9.0},),
+    integers=False,
+)
 def threshold(input, threshold: float, value: float):
     """input where it exceeds the threshold, else value."""
     return s.where(input <= threshold, value, input)
@@ -226,7 +237,9 @@ def _prelu(input, weight):
 
 
 def prelu(input: Tensor, weight: Any) -> Tensor:
-    """input where positive, else weight * input; a weight per channel (dimension 1) or one for all."""
+    """input where positive, else weight * input; a weight per channel (dimension 1) or one for
+    all.
+    """
     if weight.numel() != 1:
         channels = input._layout.shape[1] if input._layout.ndim > 1 else 1
         if weight.numel() != channels:
@@ -235,7 +248,7 @@ def prelu(input: Tensor, weight: Any) -> Tensor:
                 f"numbers = {weight.numel()} and channel size = {channels}."
             )
         weight = weight.reshape(1, -1, *[1] * (input._layout.ndim - 2))
-    return _prelu(input, weight)  # type: ignore[no-any-return]
+    return _prelu(input, weight)
 
 
 relu_ = relu.operation.inplace

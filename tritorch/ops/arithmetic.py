@@ -34,9 +34,7 @@ def _sub(input, other):
     return input - other
 
 
-@pointwise(
-    numpy=lambda x, y, a: x + a * y, method=False, inplace=False, node="AddBackward0"
-)
+@pointwise(numpy=lambda x, y, a: x + a * y, method=False, inplace=False, node="AddBackward0")
 def _add_scaled(input, other, alpha):
     """input + alpha * other."""
     return input + alpha * other
@@ -61,8 +59,10 @@ def _div(input, other):
 
 
 @pointwise(
-    numpy=np.floor_divide, inplace=True, operators=("__floordiv__", "__rfloordiv__", "__ifloordiv__")
-)  # fmt: skip
+    numpy=np.floor_divide,
+    inplace=True,
+    operators=("__floordiv__", "__rfloordiv__", "__ifloordiv__"),
+)
 def floor_divide(input, other):
     """The largest whole number <= input / other."""
     return input // other
@@ -75,8 +75,11 @@ def _trunc_divide(input, other):
 
 
 @pointwise(
-    numpy=np.remainder, promote="numeric", inplace=True, operators=("__mod__", "__rmod__", "__imod__")
-)  # fmt: skip
+    numpy=np.remainder,
+    promote="numeric",
+    inplace=True,
+    operators=("__mod__", "__rmod__", "__imod__"),
+)
 def remainder(input, other):
     """The rest of floor division; it has the sign of `other`, as Python's %."""
     return input % other
@@ -95,13 +98,13 @@ def _add_alpha(name: str, plain: Any, sign: int) -> tuple[Any, Any]:
 
     def function(input: Tensor, other: Operand, *, alpha: Any = 1, out: Any = None) -> Tensor:
         if alpha == 1:
-            return plain(input, other, out=out)  # type: ignore[no-any-return]
-        return _add_scaled(input, other, sign * alpha, out=out)  # type: ignore[no-any-return]
+            return plain(input, other, out=out)
+        return _add_scaled(input, other, sign * alpha, out=out)
 
     def inplace(input: Tensor, other: Operand, *, alpha: Any = 1) -> Tensor:
         if alpha == 1:
-            return inplace_plain(input, other)  # type: ignore[no-any-return]
-        return inplace_scaled(input, other, sign * alpha)  # type: ignore[no-any-return]
+            return inplace_plain(input, other)
+        return inplace_scaled(input, other, sign * alpha)
 
     operator = "+" if sign > 0 else "-"
     function.__name__ = function.__qualname__ = name
@@ -123,7 +126,7 @@ method("sub_", "subtract_")(_sub_)
 @method("rsub")
 def rsub(input: Tensor, other: Operand, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
-    return sub(other, input, alpha=alpha)  # type: ignore[no-any-return]
+    return sub(other, input, alpha=alpha)
 
 
 _DIVISIONS = {None: _div, "floor": floor_divide, "trunc": _trunc_divide}
@@ -143,13 +146,13 @@ def div(
     input: Tensor, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None
 ) -> Tensor:
     """input / other, rounded down with `rounding_mode="floor"`, towards zero with "trunc"."""
-    return _division(rounding_mode)(input, other, out=out)  # type: ignore[no-any-return]
+    return _division(rounding_mode)(input, other, out=out)
 
 
 @method("div_", "divide_", "true_divide_")
 def div_(input: Tensor, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """In-place version of `div`."""
-    return _division(rounding_mode).operation.inplace(input, other)  # type: ignore[no-any-return]
+    return _division(rounding_mode).operation.inplace(input, other)
 
 
 divide = true_divide = div
@@ -160,7 +163,8 @@ multiply = mul
 
 
 def _power_gradient(g, input, exponent, result):
-    # exponent * input ** (exponent - 1), 0 where the exponent is 0; the logarithm only where it counts.
+    # exponent * input ** (exponent - 1), 0 where the exponent is 0; the logarithm only where it
+    # counts.
     return (
         g * s.where(exponent == 0, 0.0, exponent * s.pow(input, exponent - 1)),
         g * s.where((input == 0) & (exponent >= 0), 0.0, result * s.log(input)),
@@ -188,9 +192,7 @@ def _cube(input):
     return input * input * input
 
 
-@pointwise(
-    numpy=np.sqrt, promote="float", inplace=True, low=0.01, high=9.0, samples=(0.0, -1.0)
-)
+@pointwise(numpy=np.sqrt, promote="float", inplace=True, low=0.01, high=9.0, samples=(0.0, -1.0))
 def sqrt(input):
     """The square root; nan below 0."""
     return s.sqrt(input)
@@ -215,11 +217,11 @@ _POWERS: dict[Any, Any] = {2: square, 3: _cube, 0.5: sqrt, -1: reciprocal, -0.5:
 
 
 def _check_exponent(input: Any, exponent: Any) -> None:
-    if exponent.__class__ is int and exponent < 0 and isinstance(input, Tensor):
-        if not input._layout.dtype.is_floating_point:
-            raise RuntimeError(
-                "pow: Integers to negative integer powers are not allowed. Convert with .float()."
-            )
+    negative = exponent.__class__ is int and exponent < 0
+    if negative and isinstance(input, Tensor) and not input._layout.dtype.is_floating_point:
+        raise RuntimeError(
+            "pow: Integers to negative integer powers are not allowed. Convert with .float()."
+        )
 
 
 @method("pow", "__pow__")
@@ -233,19 +235,19 @@ def pow(input: Operand, exponent: Operand, *, out: Tensor | None = None) -> Tens
         special = _POWERS.get(exponent)
         whole = exponent in (2, 3) and exponent.__class__ is int
         if special is not None and (whole or input._layout.dtype.is_floating_point):
-            return special(input)  # type: ignore[no-any-return]
+            return special(input)
     _check_exponent(input, exponent)
-    return _pow(input, exponent, out=out)  # type: ignore[no-any-return]
+    return _pow(input, exponent, out=out)
 
 
 @method("pow_", "__ipow__")
 def pow_(input: Tensor, exponent: Operand) -> Tensor:
     """In-place version of `pow`."""
     _check_exponent(input, exponent)
-    return _pow.operation.inplace(input, exponent)  # type: ignore[no-any-return]
+    return _pow.operation.inplace(input, exponent)
 
 
-Tensor.__rpow__ = _pow.operation.operator("__rpow__", reflected=True)  # type: ignore[attr-defined]
+Tensor.__rpow__ = _pow.operation.operator("__rpow__", reflected=True)
 
 
 # ---- sign, size, limits
@@ -261,8 +263,13 @@ def neg(input):
 
 
 @pointwise(
-    numpy=np.abs, inplace=True, operators=("__abs__",), aliases=("absolute",), low=0.1, samples=(0.0,)
-)  # fmt: skip
+    numpy=np.abs,
+    inplace=True,
+    operators=("__abs__",),
+    aliases=("absolute",),
+    low=0.1,
+    samples=(0.0,),
+)
 def abs(input):
     """The size of each element."""
     return s.abs(input)
@@ -333,14 +340,14 @@ def clamp(
 ) -> Tensor:
     """input limited to [min, max]; nan stays nan. The gradient passes inside, limits included."""
     chosen, operands = _clamping(input, min, max)
-    return chosen(*operands, out=out)  # type: ignore[no-any-return]
+    return chosen(*operands, out=out)
 
 
 @method("clamp_", "clip_")
 def clamp_(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """In-place version of `clamp`."""
     chosen, operands = _clamping(input, min, max)
-    return chosen.operation.inplace(*operands)  # type: ignore[no-any-return]
+    return chosen.operation.inplace(*operands)
 
 
 clip = clamp
@@ -351,7 +358,9 @@ clip = clamp
 
 @pointwise(
     numpy=lambda x, y, w: np.where(np.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w)),
-    integers=False, inplace=True, samples=(0.5,)
+    integers=False,
+    inplace=True,
+    samples=(0.5,),
 )
 def lerp(input, end, weight):
     """input + weight * (end - input); exact at both ends."""
@@ -379,13 +388,13 @@ def addcmul(
     input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, out: Tensor | None = None
 ) -> Tensor:
     """input + value * tensor1 * tensor2."""
-    return _addcmul(input, tensor1, tensor2, value, out=out)  # type: ignore[no-any-return]
+    return _addcmul(input, tensor1, tensor2, value, out=out)
 
 
 @method("addcmul_")
 def addcmul_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """In-place version of `addcmul`."""
-    return _addcmul.operation.inplace(input, tensor1, tensor2, value)  # type: ignore[no-any-return]
+    return _addcmul.operation.inplace(input, tensor1, tensor2, value)
 
 
 def _check_quotient(tensor1: Tensor, tensor2: Tensor) -> None:
@@ -402,14 +411,14 @@ def addcdiv(
 ) -> Tensor:
     """input + value * tensor1 / tensor2."""
     _check_quotient(tensor1, tensor2)
-    return _addcdiv(input, tensor1, tensor2, value, out=out)  # type: ignore[no-any-return]
+    return _addcdiv(input, tensor1, tensor2, value, out=out)
 
 
 @method("addcdiv_")
 def addcdiv_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """In-place version of `addcdiv`."""
     _check_quotient(tensor1, tensor2)
-    return _addcdiv.operation.inplace(input, tensor1, tensor2, value)  # type: ignore[no-any-return]
+    return _addcdiv.operation.inplace(input, tensor1, tensor2, value)
 
 
 @pointwise(numpy=np.arctan2, promote="float", inplace=True, aliases=("arctan2",))

@@ -12,7 +12,6 @@ import numpy as np
 from tritorch import dtypes
 from tritorch.kernels import scalar as s
 from tritorch.ops.declare import method, pointwise
-
 from tritorch.tensor import Tensor
 
 # ---- comparison
@@ -88,8 +87,8 @@ def isclose(
             f"isclose: {input._layout.dtype} did not match {other._layout.dtype}. Cast one of them."
         )
     if input._layout.dtype is dtypes.bool:
-        return eq(input, other)  # type: ignore[no-any-return]
-    return _isclose(input, other, float(rtol), float(atol), bool(equal_nan))  # type: ignore[no-any-return]
+        return eq(input, other)
+    return _isclose(input, other, float(rtol), float(atol), bool(equal_nan))
 
 
 @method("allclose")
@@ -166,9 +165,7 @@ def bitwise_xor(input, other):
     return input ^ other
 
 
-@pointwise(
-    promote="integral", numpy=np.bitwise_not, inplace=True, operators=("__invert__",)
-)
+@pointwise(promote="integral", numpy=np.bitwise_not, inplace=True, operators=("__invert__",))
 def bitwise_not(input):
     """~input; for bool, not."""
     return ~input
@@ -201,8 +198,12 @@ def _where(condition, input, other):
     return s.where(condition, input, other)
 
 
-def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tensor | None = None) -> Any:
-    """`input` where the condition holds, else `other`; the indices of true elements without them."""
+def where(
+    condition: Tensor, input: Any = None, other: Any = None, *, out: Tensor | None = None
+) -> Any:
+    """`input` where the condition holds, else `other`; the indices of true elements without
+    them.
+    """
     if input is None and other is None:
         from tritorch.ops.selection import nonzero
 
@@ -213,7 +214,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tenso
 @method("where")
 def _where_method(input: Tensor, condition: Tensor, other: Any) -> Tensor:
     """input where the condition holds, else other."""
-    return _where(condition, input, other)  # type: ignore[no-any-return]
+    return _where(condition, input, other)
 
 
 @pointwise(promote="first", method=False, numpy=lambda x, m, v: np.where(m, v, x))
@@ -233,15 +234,11 @@ def _check_mask(mask: Any) -> None:
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds, else `input`."""
     _check_mask(mask)
-    return _masked_fill(input, mask, value)  # type: ignore[no-any-return]
+    return _masked_fill(input, mask, value)
 
 
 @method("masked_fill_")
 def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """In-place version of `masked_fill`."""
     _check_mask(mask)
-    return _masked_fill.operation.inplace(input, mask, value)  # type: ignore[no-any-return]
-
-
-
-
+    return _masked_fill.operation.inplace(input, mask, value)

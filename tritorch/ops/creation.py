@@ -48,7 +48,7 @@ def tensor(
     """
     if isinstance(data, Tensor):
         result = to(data.detach(), resolve_device(device or data.device), dtype or data.dtype)
-        result = result.clone() if result._storage is data._storage else result  # type: ignore[attr-defined]
+        result = result.clone() if result._storage is data._storage else result
         return _finished(result, requires_grad)
     kind = None if dtype is None else resolve_dtype(dtype, "tensor")
     array = array_from_data(data, kind)
@@ -60,7 +60,11 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         kind = None if dtype is None else resolve_dtype(dtype, "as_tensor")
         return to(data, None if device is None else resolve_device(device), kind)
-    if isinstance(data, np.ndarray) and data.flags.writeable and resolve_device(device) is devices.cpu:
+    if (
+        isinstance(data, np.ndarray)
+        and data.flags.writeable
+        and resolve_device(device) is devices.cpu
+    ):
         shared = from_numpy(data)
         return shared if dtype is None else to(shared, resolve_dtype(dtype, "as_tensor"))
     return tensor(data, dtype=dtype, device=device)
@@ -79,7 +83,8 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     if any(step < 0 for step in ndarray.strides):
         raise ValueError(
-            "from_numpy: At least one stride in the given numpy array is negative, and tensors with "
+            "from_numpy: At least one stride in the given numpy array is negative, and tensors "
+            "with "
             "negative strides are not supported. Copy it first: array.copy()."
         )
     if any(step % ndarray.itemsize for step in ndarray.strides):
@@ -137,7 +142,7 @@ def empty(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor."""
     if out is not None:
-        return out.resize_(*_sizes(size, options))  # type: ignore[attr-defined, no-any-return]
+        return out.resize_(*_sizes(size, options))
     return _finished(_new("empty", _sizes(size, options), dtype, device), requires_grad)
 
 
@@ -159,7 +164,7 @@ def _filled(
     out: Tensor | None = None, fallback: Dtype | None = None,
 ) -> Tensor:  # fmt: skip
     if out is not None:
-        out.resize_(*sizes).fill_(value)  # type: ignore[attr-defined]
+        out.resize_(*sizes).fill_(value)
         return out
     result = _new(name, sizes, dtype, device, fallback)
     fill(result, value)
@@ -264,7 +269,7 @@ def _new_methods() -> None:
         def function(
             self: Tensor, *size: Any, dtype: Any = None, device: Any = None, **options: Any
         ) -> Tensor:
-            return factory(  # type: ignore[no-any-return]
+            return factory(
                 *size, dtype=dtype or self.dtype, device=device or self.device, **options
             )
 
@@ -302,7 +307,9 @@ def arange(
     """Numbers from `start` (0) to `end`, which is excluded, in steps."""
     if end is None:
         start, end = 0, start
-    start, end, step = (v.item() if isinstance(v, Tensor | np.generic) else v for v in (start, end, step))
+    start, end, step = (
+        v.item() if isinstance(v, Tensor | np.generic) else v for v in (start, end, step)
+    )
     if step == 0:
         raise RuntimeError("arange: step must be nonzero")
     if (end - start) * step < 0:
@@ -316,7 +323,7 @@ def arange(
     layout = Layout.contiguous(kind, (int(count),), resolve_device(device))
     compute = dtypes.float64 if kind.is_floating_point else dtypes.int64
     result = _generated(kernels.arange, layout, (start, step), compute, requires_grad)
-    return result if out is None else out.resize_(*result.shape).copy_(result)  # type: ignore[attr-defined, no-any-return]
+    return result if out is None else out.resize_(*result.shape).copy_(result)
 
 
 def range(start: Any, end: Any, step: Any = 1, **options: Any) -> Tensor:

@@ -1,4 +1,5 @@
-"""Declaring operations: one decorated function gives the public function, methods, gradient and test row.
+"""Declaring operations: one decorated function gives the public function, methods, gradient and
+test row.
 
     @pointwise(numpy=np.tanh, inplace=True, samples=[-1e4, 0.0, 1e4])
     def tanh(input):
@@ -13,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, cast
 
 from tritorch.kernels import trace
 from tritorch.ops.pointwise import Pointwise
@@ -63,6 +64,15 @@ class OpInfo:
         return self.name
 
 
+class Function(Protocol):
+    """A public function with the operation that it belongs to."""
+
+    operation: Pointwise
+
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        """Run it."""
+
+
 OPS: list[OpInfo] = []
 _TYPES = {"float": float, "int": int, "bool": bool}
 
@@ -84,11 +94,13 @@ def pointwise(
     aliases: Iterable[str] = (),
     node: str = "",
     calls: Sequence[dict[str, Any]] = ({},),
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., Any]], Function]:
     """Declare an operation whose results depend on one element of each operand.
 
-    The decorated function is written in the scalar language; an underscore before its name, for one that a
-    function with more options calls, is not part of the operation's name. Parameters without annotation are operands;
+    The decorated function is written in the scalar language; an underscore before its name, for
+    one that a
+    function with more options calls, is not part of the operation's name. Parameters without
+    annotation are operands;
     annotated ones (float, int, bool) are always Python numbers.
 
     Args:
@@ -101,15 +113,18 @@ def pointwise(
         numpy, low, high, samples, integers, calls: see `OpInfo`.
     """
 
-    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+    def declare(function: Callable[..., Any]) -> Function:
         name = function.__name__.removeprefix("_")
         parameters = inspect.signature(function).parameters
         operands = [n for n, p in parameters.items() if p.annotation is inspect.Parameter.empty]
         numbers = {
-            n: (_TYPES[p.annotation], "" if p.default is inspect.Parameter.empty else repr(p.default))
+            n: (
+                _TYPES[p.annotation],
+                "" if p.default is inspect.Parameter.empty else repr(p.default),
+            )
             for n, p in parameters.items()
             if p.annotation is not inspect.Parameter.empty
-        }  # fmt: skip
+        }
         operation = Pointwise(
             name,
             operands,
@@ -141,8 +156,9 @@ def pointwise(
                 operation=operation,
             )
         )
-        operation.function.operation = operation  # type: ignore[attr-defined]
-        return operation.function
+        made = cast(Function, operation.function)
+        made.operation = operation
+        return made
 
     return declare
 

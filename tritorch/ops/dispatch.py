@@ -1,7 +1,9 @@
 """The functions behind pointwise operations, written out per signature so that a call does little.
 
-A call looks up the plan by the operands' layouts, allocates, launches, wraps, and records a node if a gradient
-is wanted. The text of each function is generated, as dataclasses do it: no packing of arguments, no loops.
+A call looks up the plan by the operands' layouts, allocates, launches, wraps, and records a node
+if a gradient
+is wanted. The text of each function is generated, as dataclasses do it: no packing of arguments,
+no loops.
 """
 
 from __future__ import annotations
@@ -103,12 +105,16 @@ def _head(signature: Signature, doc: str, options: str = "") -> list[str]:
     return [
         f"def {signature.name}({signature.call}{options}):",
         *([f"    {doc!r}"] if doc else []),
-        *(["    if out is not None:", f"        return into(out, {signature.everything})"] if options else []),
+        *(
+            ["    if out is not None:", f"        return into(out, {signature.everything})"]
+            if options
+            else []
+        ),
         "    try:",
         *(f"        {line}" for line in _classify(signature.operands)),
         "    except AttributeError:",
         f"        return convert({signature.everything})",
-    ]  # fmt: skip
+    ]
 
 
 def _joined(names: Sequence[str], suffix: str) -> str:
@@ -136,11 +142,11 @@ def _tail(signature: Signature, results: int, saves: bool) -> list[str]:
         lines.append(f"launch, _target, layouts, sizes = plans[{kinds}]")
         for i in range(results):
             lines.append(f"storage{i} = Storage(sizes[{i}], _target)")
-        lines.append(f"launch({', '.join(f'storage{i}.address' for i in range(results))}, {values})")
+        lines.append(
+            f"launch({', '.join(f'storage{i}.address' for i in range(results))}, {values})"
+        )
         for i in range(results):
-            lines += _wrapped(
-                f"result{i}", f"storage{i}", f"storage{i}.address", f"layouts[{i}]"
-            )
+            lines += _wrapped(f"result{i}", f"storage{i}", f"storage{i}.address", f"layouts[{i}]")
     if saves:
         wanted = " or ".join(f"{name}_part == WANTED" for name in signature.operands)
         edges = ", ".join(
@@ -196,7 +202,9 @@ def inplace_text(signature: Signature, doc: str) -> str:
     )
     parts = [f"{first}_part == WANTED", f"{first}._view is not None"]
     parts += [f"{name}_part == WANTED" for name in others]
-    shared = " or ".join(f"{n}_part != NUMBER and {n}._storage is storage and {n} is not {first}" for n in others)
+    shared = " or ".join(
+        f"{n}_part != NUMBER and {n}._storage is storage and {n} is not {first}" for n in others
+    )
     lines = [
         f"launch = inplace_plans[{_joined(signature.operands, '_kind')}]",
         f"storage = {first}._storage",

@@ -74,7 +74,7 @@ def _pair(a: _Labelled, b: _Labelled, keep: set[str]) -> _Labelled:
     def arranged(x: _Labelled, order: list[str], shape: list[int]) -> Tensor:
         tensor = x.ordered("".join(order))
         tensor = expand(tensor, *[sizes[label] for label in order])
-        return reshape(tensor, *shape)  # type: ignore[no-any-return]
+        return reshape(tensor, *shape)
 
     rows = arranged(a, batch + left + inner, [count(batch), count(left), count(inner)])
     columns = arranged(b, batch + inner + right, [count(batch), count(inner), count(right)])
@@ -104,7 +104,8 @@ def _parsed(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str
         labels = term.replace("...", dots[widest - extra :] if "..." in term and extra > 0 else "")
         if len(labels) != operand._layout.ndim:
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(labels)}) does not match "
+                f"einsum(): the number of subscripts in the equation ({len(labels)}) does not "
+                "match "
                 f"the number of dimensions ({operand._layout.ndim}) for operand {term!r}."
             )
         result.append(labels)
@@ -112,7 +113,9 @@ def _parsed(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str
         output = output.replace("...", dots)
     else:
         everything = "".join(result)
-        output = dots + "".join(sorted(k for k in set(everything) - set(dots) if everything.count(k) == 1))
+        output = dots + "".join(
+            sorted(k for k in set(everything) - set(dots) if everything.count(k) == 1)
+        )
     for label in output:
         if not any(label in labels for labels in result):
             raise RuntimeError(
@@ -137,11 +140,17 @@ def _check_sizes(parts: list[_Labelled]) -> None:
 
 def _cases() -> list[Any]:
     table = [
-        ("ij,jk->ik", (3, 4), (4, 5)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)), ("ij->ji", (3, 4)),
-        ("ii->i", (4, 4)), ("ij->", (3, 4)), ("i,j->ij", (3,), (4,)), ("...ij,...jk", (2, 3, 4), (4, 5)),
-        ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)), ("ij,ij->i", (3, 4), (3, 4)),
+        ("ij,jk->ik", (3, 4), (4, 5)),
+        ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+        ("ij->ji", (3, 4)),
+        ("ii->i", (4, 4)),
+        ("ij->", (3, 4)),
+        ("i,j->ij", (3,), (4,)),
+        ("...ij,...jk", (2, 3, 4), (4, 5)),
+        ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)),
+        ("ij,ij->i", (3, 4), (3, 4)),
         ("i,ij,j->", (3,), (3, 4), (4,)),
-    ]  # fmt: skip
+    ]
     return [
         lambda make, e=e, shapes=shapes: ((e, *[make(*x) for x in shapes]), {})
         for e, *shapes in table

@@ -20,7 +20,7 @@ def _vectorised(function):
 
 
 def _log_gamma(x: float) -> float:
-    return math.inf if x <= 0 and x % 1 == 0 or math.isinf(x) else math.lgamma(x)
+    return math.inf if (x <= 0 and x % 1 == 0) or math.isinf(x) else math.lgamma(x)
 
 
 # ---- exponentials and logarithms
@@ -72,9 +72,7 @@ def log1p(input):
 def logaddexp(input, other):
     """log(exp(input) + exp(other)); does not overflow."""
     big, small = s.maximum(input, other), s.minimum(input, other)
-    return s.where(
-        input == other, big + math.log(2), big + s.log1p(s.exp(small - big))
-    )
+    return s.where(input == other, big + math.log(2), big + s.log1p(s.exp(small - big)))
 
 
 # ---- trigonometric and hyperbolic
@@ -98,13 +96,17 @@ def tan(input):
     return s.tan(input)
 
 
-@pointwise(promote="float", numpy=np.arcsin, inplace=True, low=-0.95, high=0.95, aliases=("arcsin",))
+@pointwise(
+    promote="float", numpy=np.arcsin, inplace=True, low=-0.95, high=0.95, aliases=("arcsin",)
+)
 def asin(input):
     """The angle in [-pi/2, pi/2] with this sine."""
     return s.asin(input)
 
 
-@pointwise(promote="float", numpy=np.arccos, inplace=True, low=-0.95, high=0.95, aliases=("arccos",))
+@pointwise(
+    promote="float", numpy=np.arccos, inplace=True, low=-0.95, high=0.95, aliases=("arccos",)
+)
 def acos(input):
     """The angle in [0, pi] with this cosine."""
     return s.acos(input)
@@ -213,10 +215,14 @@ def digamma(input):
 
 
 @pointwise(
-    promote="float", inplace=True, samples=(100.0, -100.0, 1000.0, -1000.0),
-    numpy=lambda x: np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))),
+    promote="float",
+    inplace=True,
+    samples=(100.0, -100.0, 1000.0, -1000.0),
+    numpy=lambda x: np.where(
+        x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))
+    ),
     grad=lambda g, result: g * (result * (1.0 - result)),
-)  # fmt: skip
+)
 def sigmoid(input):
     """1 / (1 + exp(-input))."""
     return s.sigmoid(input)
@@ -232,8 +238,8 @@ def _logit(input):
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(p / (1 - p)) of p = input, limited to [eps, 1 - eps] where that is given."""
     if eps is not None:
-        input = input.clamp(eps, 1 - eps)  # type: ignore[attr-defined]
-    return _logit(input)  # type: ignore[no-any-return]
+        input = input.clamp(eps, 1 - eps)
+    return _logit(input)
 
 
 # ---- rounding and sign; their gradients are zero
@@ -276,16 +282,16 @@ def _round_decimals(input, scale: float):
 def round(input: Tensor, *, decimals: int = 0, out: Tensor | None = None) -> Tensor:
     """The nearest number with so many decimals, halves to even."""
     if decimals == 0:
-        return _round(input, out=out)  # type: ignore[no-any-return]
-    return _round_decimals(input, 10.0**decimals, out=out)  # type: ignore[no-any-return]
+        return _round(input, out=out)
+    return _round_decimals(input, 10.0**decimals, out=out)
 
 
 @method("round_")
 def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     """In-place version of `round`."""
     if decimals == 0:
-        return _round.operation.inplace(input)  # type: ignore[no-any-return]
-    return _round_decimals.operation.inplace(input, 10.0**decimals)  # type: ignore[no-any-return]
+        return _round.operation.inplace(input)
+    return _round_decimals.operation.inplace(input, 10.0**decimals)
 
 
 @pointwise(numpy=lambda x: x - np.trunc(x), inplace=True, integers=False)
@@ -349,9 +355,11 @@ def isneginf(input):
 
 
 @pointwise(
-    method=False, numpy=lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf),
-    integers=False, calls=({"nan": 0.5, "posinf": 9.0, "neginf": -9.0},),
-)  # fmt: skip
+    method=False,
+    numpy=lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf),
+    integers=False,
+    calls=({"nan": 0.5, "posinf": 9.0, "neginf": -9.0},),
+)
 def _nan_to_num(input, nan: float, posinf: float, neginf: float):
     """input with nan and infinities replaced."""
     finite = s.where(s.isinf(input), s.where(input > 0, posinf, neginf), input)
@@ -365,9 +373,9 @@ def nan_to_num(
     """nan, inf and -inf replaced; the infinities by the dtype's limits unless given."""
     kind = input._layout.dtype
     if not kind.is_floating_point:
-        return input.clone()  # type: ignore[attr-defined, no-any-return]
+        return input.clone()
     limits = _limits(kind)
-    return _nan_to_num(  # type: ignore[no-any-return]
+    return _nan_to_num(
         input,
         float(nan),
         float(limits[1] if posinf is None else posinf),

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from tritorch import dtypes
-from tritorch.autograd.edges import edge
-from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import scalar as s
 from tritorch.kernels.reduction import ReductionKernel
-
+from tritorch.ops import return_types
 from tritorch.ops.arithmetic import maximum, minimum
 from tritorch.ops.comparison import eq, masked_fill
 from tritorch.ops.declare import method, operation
@@ -23,13 +21,11 @@ from tritorch.ops.reduction import (
     Dims,
     ReduceNode,
     Reduction,
-    count_nonzero,
     finished,
     normalize_dims,
     record_reduction,
     sum,
 )
-from tritorch.ops import return_types
 from tritorch.ops.return_types import ValuesIndices
 from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import expand, unsqueeze
@@ -48,7 +44,9 @@ def _pair_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
 
 
 def _first_of(greater: bool) -> Any:
-    """Combine (value, position) pairs: the extreme value, nan before all, the first among equals."""
+    """Combine (value, position) pairs: the extreme value, nan before all, the first among
+    equals.
+    """
 
     def combine(a: Any, b: Any) -> Any:
         x, i = a
@@ -304,7 +302,7 @@ def vector_norm(
 ) -> Tensor:
     """(sum |x| ** ord) ** (1 / ord) over `dim`; the greatest size for inf."""
     if dtype is not None:
-        x = x.to(dtype)  # type: ignore[attr-defined]
+        x = x.to(dtype)
     ord = float(ord)
     dims = normalize_dims("norm", dim, x._layout.ndim)
     if ord == 2:
@@ -315,16 +313,16 @@ def vector_norm(
             node.save_outputs(result)
         return result
     chosen = dims or None
-    size = x.abs()  # type: ignore[attr-defined]
+    size = x.abs()
     if ord == math.inf:
-        return amax(size, chosen, keepdim)  # type: ignore[no-any-return]
+        return amax(size, chosen, keepdim)
     if ord == -math.inf:
-        return amin(size, chosen, keepdim)  # type: ignore[no-any-return]
+        return amin(size, chosen, keepdim)
     if ord == 1:
-        return sum(size, chosen, keepdim)  # type: ignore[no-any-return]
+        return sum(size, chosen, keepdim)
     if ord == 0:
-        return sum(x.ne(0).to(x.dtype), chosen, keepdim)  # type: ignore[attr-defined, no-any-return]
-    return sum(size**ord, chosen, keepdim) ** (1.0 / ord)  # type: ignore[no-any-return]
+        return sum(x.ne(0).to(x.dtype), chosen, keepdim)
+    return sum(size**ord, chosen, keepdim) ** (1.0 / ord)
 
 
 @operation("reduction", numpy=lambda x, **o: np.sqrt(np.sum(x * x, **o)), integers=False)
@@ -342,7 +340,7 @@ def norm(
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The norm of the difference."""
-    return norm(input - other, p)  # type: ignore[operator, no-any-return]
+    return norm(input - other, p)
 
 
 method("dist")(dist)

@@ -8,7 +8,6 @@ from tritorch.autograd.protocol import operations
 from tritorch.layout import Layout
 from tritorch.ops.arithmetic import _add
 from tritorch.ops.joining import stack
-from tritorch.ops.joining import stack
 from tritorch.ops.memory import alias, clone, copy_, fill, restride, to_dtype
 from tritorch.ops.reduction import sum_to_size
 from tritorch.ops.strided import as_strided
@@ -32,7 +31,9 @@ def zeros(layout: Layout) -> Tensor:
 def ones_like(tensor: Tensor) -> Tensor:
     """Dense ones."""
     layout = tensor._layout
-    result = empty(layout if layout.is_dense else Layout.contiguous(layout.dtype, layout.shape, layout.device))
+    result = empty(
+        layout if layout.is_dense else Layout.contiguous(layout.dtype, layout.shape, layout.device)
+    )
     fill(result, 1)
     return result
 
@@ -60,7 +61,6 @@ def register() -> None:
         "stack": stack,
         "copy_": copy_,
         "has_nan": has_nan,
-        "stack": stack,
         "tensor_type": Tensor,
     }
     operations.register(**table)

@@ -98,7 +98,10 @@ def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tenso
         node.dim = normalize_dim(name, dim, result._layout.ndim)
         # A legacy empty input of shape (0,) has no part in the result: -1.
         node.sizes = tuple(
-            [x._layout.shape[node.dim] if x._layout.ndim == result._layout.ndim else -1 for x in tensors]
+            [
+                x._layout.shape[node.dim] if x._layout.ndim == result._layout.ndim else -1
+                for x in tensors
+            ]
         )
         result._grad_fn, result._requires_grad = node, True
     return result
@@ -206,7 +209,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     """Copies along the last dimensions, or all."""
     counts = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
     counts = (1,) * (input._layout.ndim - len(counts)) + counts
-    return repeat(input, *counts)  # type: ignore[no-any-return]
+    return repeat(input, *counts)
 
 
 @method("repeat_interleave")
@@ -235,10 +238,9 @@ def repeat_interleave(
     total = int(ends[-1]) if output_size is None else output_size
     # One step up where a new element starts; the running sum is the element's number.
     steps = zeros(total + 1, dtype=dtypes.int64, device=input._layout.device)
-    ones = zeros(size, dtype=dtypes.int64, device=input._layout.device) + 1  # type: ignore[operator]
+    ones = zeros(size, dtype=dtypes.int64, device=input._layout.device) + 1
     index_add_(steps, 0, ends, ones)
-    return index_select(input, dim, cumsum(steps, 0)[:total])  # type: ignore[no-any-return]
-
+    return index_select(input, dim, cumsum(steps, 0)[:total])
 
 
 # ---- order
@@ -277,12 +279,12 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
 
 def fliplr(input: Tensor) -> Tensor:
     """Columns in reverse order."""
-    return flip(input, 1)  # type: ignore[no-any-return]
+    return flip(input, 1)
 
 
 def flipud(input: Tensor) -> Tensor:
     """Rows in reverse order."""
-    return flip(input, 0)  # type: ignore[no-any-return]
+    return flip(input, 0)
 
 
 method("fliplr")(fliplr)
@@ -293,7 +295,7 @@ method("flipud")(flipud)
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Elements moved along dimensions; what leaves at one end enters at the other."""
     if dims is None:
-        return reshape(roll(reshape(input, -1), shifts, 0), *input._layout.shape)  # type: ignore[no-any-return]
+        return reshape(roll(reshape(input, -1), shifts, 0), *input._layout.shape)
     shifts = [shifts] if isinstance(shifts, int) else list(shifts)
     dims = [dims] if isinstance(dims, int) else list(dims)
     if len(shifts) != len(dims):
@@ -307,19 +309,19 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
             input = cat(
                 [narrow(input, dim, size - shift, shift), narrow(input, dim, 0, size - shift)], dim
             )
-    return input.clone() if input._view is None else contiguous(input)  # type: ignore[attr-defined, no-any-return]
+    return input.clone() if input._view is None else contiguous(input)
 
 
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by k quarter turns in the plane of two dimensions."""
     a, b = dims
     turned = {
-        0: lambda: input.clone(),  # type: ignore[attr-defined]
+        0: lambda: input.clone(),
         1: lambda: transpose(flip(input, b), a, b),
         2: lambda: flip(input, a, b),
         3: lambda: flip(transpose(input, a, b), b),
     }
-    return turned[k % 4]()  # type: ignore[no-any-return]
+    return turned[k % 4]()
 
 
 method("rot90")(rot90)
@@ -334,19 +336,21 @@ def _below(diagonal: Any, rows: Any, columns: Any) -> Any:
 
 
 @pointwise(numpy=None, method=False, out=False, node="TrilBackward0")
-def _tril(input, rows: int, columns: int, diagonal: int):  # type: ignore[no-untyped-def]
+def _tril(input, rows: int, columns: int, diagonal: int):
     return s.where(_below(diagonal, rows, columns), input, 0)
 
 
 @pointwise(numpy=None, method=False, out=False, node="TriuBackward0")
-def _triu(input, rows: int, columns: int, diagonal: int):  # type: ignore[no-untyped-def]
+def _triu(input, rows: int, columns: int, diagonal: int):
     return s.where(_below(diagonal - 1, rows, columns), 0, input)
 
 
 def _matrix(name: str, input: Tensor) -> tuple[int, int]:
     shape = input._layout.shape
     if len(shape) < 2:
-        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions, got {len(shape)}.")
+        raise RuntimeError(
+            f"{name}: input tensor must have at least 2 dimensions, got {len(shape)}."
+        )
     return shape[-2], shape[-1]
 
 
@@ -365,31 +369,35 @@ def triu(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tens
 @method("tril_")
 def tril_(input: Tensor, diagonal: int = 0) -> Tensor:
     """In-place version of `tril`."""
-    return _tril.operation.inplace(input, *_matrix("tril", input), diagonal)  # type: ignore[no-any-return]
+    return _tril.operation.inplace(input, *_matrix("tril", input), diagonal)
 
 
 @method("triu_")
 def triu_(input: Tensor, diagonal: int = 0) -> Tensor:
     """In-place version of `triu`."""
-    return _triu.operation.inplace(input, *_matrix("triu", input), diagonal)  # type: ignore[no-any-return]
+    return _triu.operation.inplace(input, *_matrix("triu", input), diagonal)
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None
+) -> Tensor:
     """Indices of the lower triangle of a matrix, a row each for rows and columns."""
     from tritorch.ops.creation import ones
     from tritorch.ops.selection import nonzero
 
     mask = tril(ones(row, col, dtype=dtypes.int32, device=device), offset)
-    return nonzero(mask).t().contiguous().to(dtype or dtypes.int64)  # type: ignore[no-any-return]
+    return nonzero(mask).t().contiguous().to(dtype or dtypes.int64)
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None
+) -> Tensor:
     """Indices of the upper triangle of a matrix, a row each for rows and columns."""
     from tritorch.ops.creation import ones
     from tritorch.ops.selection import nonzero
 
     mask = triu(ones(row, col, dtype=dtypes.int32, device=device), offset)
-    return nonzero(mask).t().contiguous().to(dtype or dtypes.int64)  # type: ignore[no-any-return]
+    return nonzero(mask).t().contiguous().to(dtype or dtypes.int64)
 
 
 @method("diag_embed")
@@ -402,17 +410,17 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     shape = (*layout.shape[:-1], size, size)
     whole = Layout.contiguous(layout.dtype, shape, layout.device)
     made = place(input, whole, lambda x: _diagonal(x, offset, -2, -1))
-    return made if (a, b) == (ndim - 2, ndim - 1) else movedim(made, (-2, -1), (a, b))  # type: ignore[no-any-return]
+    return made if (a, b) == (ndim - 2, ndim - 1) else movedim(made, (-2, -1), (a, b))
 
 
 @method("diag")
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, or a matrix with this diagonal."""
     if input._layout.ndim == 1:
-        return diag_embed(input, diagonal)  # type: ignore[no-any-return]
+        return diag_embed(input, diagonal)
     if input._layout.ndim != 2:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input._layout.ndim}D")
-    return contiguous(_diagonal(input, diagonal)).clone()  # type: ignore[attr-defined, no-any-return]
+    return contiguous(_diagonal(input, diagonal)).clone()
 
 
 @method("fill_diagonal_")
@@ -425,7 +433,7 @@ def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor
 @method("trace")
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix."""
-    return _diagonal(input).sum()  # type: ignore[no-any-return]
+    return _diagonal(input).sum()
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
@@ -433,7 +441,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     if len(tensors) == 1 and isinstance(tensors[0], list | tuple):
         tensors = tuple(tensors[0])
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+        raise RuntimeError(
+            f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     shape = [x.numel() for x in tensors]
     grids = []
     for position, x in enumerate(tensors):
@@ -468,7 +478,9 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 
 def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor:
-    """A copy with borders of a number: `pad` has (before, after) per dimension, the last one first."""
+    """A copy with borders of a number: `pad` has (before, after) per dimension, the last one
+    first.
+    """
     from tritorch.ops.creation import full
 
     layout = input._layout
@@ -496,9 +508,9 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
     if value == 0:
         return placed
     border = full(tuple(shape), value, dtype=layout.dtype, device=layout.device)
-    with_hole = border.clone()  # type: ignore[attr-defined]
-    window(with_hole).fill_(0)  # type: ignore[attr-defined]
-    return placed + with_hole  # type: ignore[operator, no-any-return]
+    with_hole = border.clone()
+    window(with_hole).fill_(0)
+    return placed + with_hole
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -507,10 +519,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
     if tensor._layout.dtype is not dtypes.int64:
         raise RuntimeError(
-            f"one_hot is only applicable to index tensor of type LongTensor, got {tensor._layout.dtype}."
+            "one_hot is only applicable to index tensor of type LongTensor, got "
+            f"{tensor._layout.dtype}."
         )
     if tensor._layout.numel:
-        low, high = int(tensor.min()), int(tensor.max())  # type: ignore[attr-defined]
+        low, high = int(tensor.min()), int(tensor.max())
         if low < 0:
             raise RuntimeError("Class values must be non-negative.")
         if num_classes == -1:
@@ -520,7 +533,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     elif num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
     classes = arange(num_classes, device=tensor._layout.device)
-    return (unsqueeze(tensor, -1) == classes).long()  # type: ignore[attr-defined, no-any-return]
+    return (unsqueeze(tensor, -1) == classes).long()
 
 
 def broadcast_shapes(*shapes: Any) -> Any:
@@ -528,4 +541,6 @@ def broadcast_shapes(*shapes: Any) -> Any:
     from tritorch.layout import broadcast_shapes as common
     from tritorch.tensor import Size
 
-    return Size(common("broadcast_shapes", *((n,) if isinstance(n, int) else tuple(n) for n in shapes)))
+    return Size(
+        common("broadcast_shapes", *((n,) if isinstance(n, int) else tuple(n) for n in shapes))
+    )

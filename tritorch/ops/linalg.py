@@ -119,11 +119,11 @@ class MatmulBackward(Node):
 def _summed(x: Tensor, ndim: int) -> Tensor:
     """Summed over what is in front of the last dimensions."""
     extra = x._layout.ndim - ndim
-    return sum(x, tuple(range(extra))) if extra > 0 else x  # type: ignore[no-any-return]
+    return sum(x, tuple(range(extra))) if extra > 0 else x
 
 
 def _as_rows(x: Tensor) -> Tensor:
-    return x if x._layout.ndim == 2 else reshape(x, -1, x._layout.shape[-1])  # type: ignore[no-any-return]
+    return x if x._layout.ndim == 2 else reshape(x, -1, x._layout.shape[-1])
 
 
 _Mm = node_class(MatmulBackward, "MmBackward0")
@@ -189,7 +189,7 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of two matrices."""
     _exactly("mm", input, 2)
     _exactly("mm", mat2, 2)
-    return matmul(input, mat2, out=out)  # type: ignore[no-any-return]
+    return matmul(input, mat2, out=out)
 
 
 @method("bmm")
@@ -201,7 +201,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
         raise RuntimeError(
             f"bmm: batch sizes differ: {list(input._layout.shape)} and {list(mat2._layout.shape)}."
         )
-    return matmul(input, mat2, out=out)  # type: ignore[no-any-return]
+    return matmul(input, mat2, out=out)
 
 
 @method("mv")
@@ -209,7 +209,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     _exactly("mv", input, 2)
     _exactly("mv", vec, 1)
-    return matmul(input, vec)  # type: ignore[no-any-return]
+    return matmul(input, vec)
 
 
 @method("dot", "inner_1d")
@@ -217,7 +217,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors."""
     _exactly("dot", input, 1)
     _exactly("dot", tensor, 1)
-    return matmul(input, tensor)  # type: ignore[no-any-return]
+    return matmul(input, tensor)
 
 
 vdot = dot
@@ -227,11 +227,11 @@ vdot = dot
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimensions."""
     if not input._layout.ndim or not other._layout.ndim:
-        return input * other  # type: ignore[operator, no-any-return]
+        return input * other
     shape = input._layout.shape[:-1] + other._layout.shape[:-1]
     size = input._layout.shape[-1]
     left, right = reshape(input, -1, size), reshape(other, -1, size)
-    return reshape(matmul(left, t(right)), *shape)  # type: ignore[no-any-return]
+    return reshape(matmul(left, t(right)), *shape)
 
 
 @method("outer", "ger")
@@ -239,7 +239,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of the elements of two vectors."""
     _exactly("outer", input, 1)
     _exactly("outer", vec2, 1)
-    return unsqueeze(input, 1) * vec2  # type: ignore[operator, no-any-return]
+    return unsqueeze(input, 1) * vec2
 
 
 ger = outer
@@ -253,7 +253,8 @@ def _sum_plan(key: tuple[Any, ...]) -> tuple[Any, Layout]:
     _check(name, a, b, bias)
     if bias.dtype is not a.dtype:
         raise DtypeError(
-            f"{name}: expected operands of the same dtype, but got {bias.dtype} and {a.dtype}. Cast "
+            f"{name}: expected operands of the same dtype, but got {bias.dtype} and {a.dtype}. "
+            "Cast "
             "one with .to(dtype)."
         )
     plan = kernels.plan(a, b, bias, scaled=scaled)
@@ -333,19 +334,21 @@ def baddbmm(
 @method("addmv")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
-    return input * beta + mv(mat, vec) * alpha  # type: ignore[operator, no-any-return]
+    return input * beta + mv(mat, vec) * alpha
 
 
 @method("addr")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
-    return input * beta + outer(vec1, vec2) * alpha  # type: ignore[operator, no-any-return]
+    return input * beta + outer(vec1, vec2) * alpha
 
 
 @method("addmm_")
-def addmm_(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmm_(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """In-place version of `addmm`."""
-    return input.copy_(addmm(input, mat1, mat2, beta=beta, alpha=alpha))  # type: ignore[attr-defined, no-any-return]
+    return input.copy_(addmm(input, mat1, mat2, beta=beta, alpha=alpha))
 
 
 # ---- linear layers
@@ -426,7 +429,7 @@ def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None)
     from tritorch.ops.einsum import einsum
 
     made = einsum("...i,oij,...j->...o", x1, weight, x2)
-    return made if bias is None else made + bias  # type: ignore[operator, no-any-return]
+    return made if bias is None else made + bias
 
 
 # ---- einsum
@@ -446,6 +449,6 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     for d in left:
         size *= a._layout.shape[d]
     shape = [a._layout.shape[d] for d in free_a] + [b._layout.shape[d] for d in free_b]
-    rows = a.permute(*free_a, *left).reshape(-1, size)  # type: ignore[attr-defined]
-    columns = b.permute(*right, *free_b).reshape(size, -1)  # type: ignore[attr-defined]
-    return reshape(matmul(rows, columns), *shape)  # type: ignore[no-any-return]
+    rows = a.permute(*free_a, *left).reshape(-1, size)
+    columns = b.permute(*right, *free_b).reshape(size, -1)
+    return reshape(matmul(rows, columns), *shape)

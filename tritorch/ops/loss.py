@@ -29,9 +29,9 @@ from tritorch.tensor import Tensor, empty
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
-        return mean(loss)  # type: ignore[no-any-return]
+        return mean(loss)
     if reduction == "sum":
-        return sum(loss)  # type: ignore[no-any-return]
+        return sum(loss)
     if reduction == "none":
         return loss
     raise ValueError(f"{reduction} is not a valid value for reduction. Use none, mean or sum.")
@@ -79,13 +79,19 @@ def _huber_loss(input, target, delta: float):
 
 
 @pointwise(
-    numpy=lambda p, t: -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100)),
-    method=False, out=False, integers=False, low=0.05, high=0.95,
+    numpy=lambda p, t: (
+        -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100))
+    ),
+    method=False,
+    out=False,
+    integers=False,
+    low=0.05,
+    high=0.95,
     grad=lambda g, input, target: (
         g * (input - target) / s.maximum((1.0 - input) * input, 1e-12),
         g * (s.maximum(s.log1p(-input), -100.0) - s.maximum(s.log(input), -100.0)),
     ),
-)  # fmt: skip
+)
 def _binary_cross_entropy(input, target):
     # The logarithms are cut off as in PyTorch, so that 0 * log(0) is 0.
     log_p, log_q = s.maximum(s.log(input), -100.0), s.maximum(s.log1p(-input), -100.0)
@@ -157,7 +163,9 @@ def huber_loss(
 ) -> Tensor:
     """Quadratic up to `delta`, linear above. Source: Huber, 1964."""
     if delta <= 0:
-        raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}.")
+        raise RuntimeError(
+            f"huber_loss does not support non-positive values for delta, got {delta}."
+        )
     return _reduced(_huber_loss(input, target, float(delta)), reduction)
 
 
@@ -196,7 +204,7 @@ def kl_div(
     """target * (log(target) - input), for log-probabilities `input`."""
     loss = (_kl_div_log if log_target else _kl_div)(input, target)
     if reduction == "batchmean":
-        return sum(loss) / (input._layout.shape[0] if input._layout.ndim else 1)  # type: ignore[no-any-return]
+        return sum(loss) / (input._layout.shape[0] if input._layout.ndim else 1)
     return _reduced(loss, reduction)
 
 
@@ -257,7 +265,8 @@ class CrossEntropyLossBackward0(ClassNode):
         loss = _from_logarithms(
             log_softmax(leaf, _class_dim(leaf)), target, weight, reduction, ignored, smoothing
         )
-        return grad(loss, leaf, g, create_graph=True)[0]  # type: ignore[no-any-return]
+        gradient: Any = grad(loss, leaf, g, create_graph=True)[0]
+        return gradient
 
 
 class NllLossBackward0(ClassNode):
@@ -276,7 +285,8 @@ class NllLossBackward0(ClassNode):
 
             layout = self.layout
             leaf = zeros(*layout.shape, dtype=layout.dtype, device=layout.device).requires_grad_()
-            loss = _from_logarithms(leaf, target, weight, *self.options, 0.0)
+            reduction, ignored = self.options
+            loss = _from_logarithms(leaf, target, weight, reduction, ignored, 0.0)
             return grad(loss, leaf, g, create_graph=True)
         g = contiguous(expand(g, *self.output_layouts[0].shape))
         layout = None if weight is None else weight._layout
@@ -297,24 +307,24 @@ def _from_logarithms(
     """The loss of log-probabilities x in operations that have gradients of every order."""
     dim = _class_dim(x)
     valid = target != ignored
-    safe = target.masked_fill(~valid, 0)  # type: ignore[attr-defined, operator]
+    safe = target.masked_fill(~valid, 0)
     picked = -squeeze(gather(x, dim, unsqueeze(safe, dim)), dim)
-    weights = valid.to(x._layout.dtype)  # type: ignore[attr-defined]
+    weights = valid.to(x._layout.dtype)
     classes = x._layout.shape[dim]
     if weight is not None:
-        weights = weights * weight[safe]  # type: ignore[index]
+        weights = weights * weight[safe]
     loss = picked * weights
     if smoothing:
         shaped = x
         if weight is not None:
             shape = [1] * x._layout.ndim
             shape[dim] = classes
-            shaped = x * weight.reshape(shape)  # type: ignore[attr-defined]
-        everything = -sum(shaped, dim) * valid.to(x._layout.dtype)  # type: ignore[attr-defined]
+            shaped = x * weight.reshape(shape)
+        everything = -sum(shaped, dim) * valid.to(x._layout.dtype)
         loss = (1 - smoothing) * loss + (smoothing / classes) * everything
     if reduction == "mean":
-        return sum(loss) / sum(weights)  # type: ignore[no-any-return]
-    return sum(loss) if reduction == "sum" else loss  # type: ignore[no-any-return]
+        return sum(loss) / sum(weights)
+    return sum(loss) if reduction == "sum" else loss
 
 
 def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
@@ -324,12 +334,14 @@ def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
     expected = own[:1] + own[2:] if len(own) > 1 else ()
     if other != expected:
         raise ValueError(
-            f"{name}: Expected input batch_size ({list(own)}) to match target batch_size: the target "
+            f"{name}: Expected input batch_size ({list(own)}) to match target batch_size: the "
+            "target "
             f"must have shape {list(expected)}, got {list(other)}."
         )
     if target._layout.dtype not in (dtypes.int64, dtypes.int32, dtypes.uint8):
         raise RuntimeError(
-            f"{name}: expected scalar type Long but found {target._layout.dtype}. Convert with .long()."
+            f"{name}: expected scalar type Long but found {target._layout.dtype}. Convert with "
+            ".long()."
         )
 
 
@@ -369,16 +381,16 @@ def _soft_targets(
 ) -> Tensor:
     dim = _class_dim(input)
     if smoothing:
-        target = target * (1 - smoothing) + smoothing / input._layout.shape[dim]  # type: ignore[operator]
+        target = target * (1 - smoothing) + smoothing / input._layout.shape[dim]
     product = log_softmax(input, dim) * target
     if weight is not None:
         shape = [1] * input._layout.ndim
         shape[dim] = weight.numel()
-        product = product * weight.reshape(shape)  # type: ignore[attr-defined]
-    loss = -sum(product, dim)  # type: ignore[operator]
+        product = product * weight.reshape(shape)
+    loss = -sum(product, dim)
     if reduction == "mean":
         count = input._layout.numel // max(input._layout.shape[dim], 1)
-        return sum(loss) / count  # type: ignore[no-any-return]
+        return sum(loss) / count
     return _reduced(loss, reduction)
 
 
@@ -406,5 +418,5 @@ def nll_loss(
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`."""
-    norms = (sum(x1 * x1, dim).sqrt().clamp(min=eps)) * (sum(x2 * x2, dim).sqrt().clamp(min=eps))  # type: ignore[operator]
-    return sum(x1 * x2, dim) / norms  # type: ignore[operator, no-any-return]
+    norms = (sum(x1 * x1, dim).sqrt().clamp(min=eps)) * (sum(x2 * x2, dim).sqrt().clamp(min=eps))
+    return sum(x1 * x2, dim) / norms

@@ -224,7 +224,7 @@ def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
         result = to_device(result, device)
     if dtype is not None:
         result = to_dtype(result, dtype)
-    return clone(result) if copy and result is input else result  # type: ignore[no-any-return]
+    return clone(result) if copy and result is input else result
 
 
 @method("type")
@@ -284,7 +284,8 @@ def _check_written(name: str, target: Tensor) -> None:
     ):
         raise RuntimeError(
             f"{name}: unsupported operation: more than one element of the written-to tensor refers "
-            "to a single memory location. Please clone() the tensor before performing the operation."
+            "to a single memory location. Please clone() the tensor before performing the "
+            "operation."
         )
 
 
@@ -320,7 +321,7 @@ def fill_(input: Tensor, value: Any) -> Tensor:
                     "fill_ only supports 0-dimension value tensor but got tensor with "
                     f"{value._layout.ndim} dimensions. Use copy_."
                 )
-            return copy_(input, value)  # type: ignore[no-any-return]
+            return copy_(input, value)
         value = value.item() if hasattr(value, "item") else float(value)
     if input._requires_grad or input._view is not None:
         inplace.check_inplace(input)
@@ -343,7 +344,9 @@ def zero_(input: Tensor) -> Tensor:
 
 @method("resize_")
 def resize_(input: Tensor, *sizes: Any) -> Tensor:
-    """Another shape, row-major; new memory where the old is too small. Contents are not kept then."""
+    """Another shape, row-major; new memory where the old is too small. Contents are not kept
+    then.
+    """
     from tritorch.ops.placement import shape_of
 
     if input._requires_grad:

@@ -1,6 +1,7 @@
 """Softmax, layer and RMS normalisation, embedding: operations with kernels of their own.
 
-Their backward runs one kernel; under `create_graph=True` it is written in operations, which have gradients.
+Their backward runs one kernel; under `create_graph=True` it is written in operations, which have
+gradients.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from tritorch.ops.memory import contiguous, to_dtype
 from tritorch.ops.placement import resolve_dtype
 from tritorch.ops.reduction import mean as mean_
 from tritorch.ops.reduction import sum
-
 from tritorch.ops.views import expand, reshape
 from tritorch.tensor import Tensor, empty
 
@@ -80,7 +80,7 @@ def _softmax(name: str, input: Tensor, dim: int | None, dtype: Any, log: bool) -
         dim = 0 if layout.ndim in (0, 1, 3) else 1
     dim = normalize_dim(name, dim, layout.ndim)
     if not layout.ndim:
-        return reshape(_softmax(name, reshape(input, 1), 0, dtype, log), ())  # type: ignore[no-any-return]
+        return reshape(_softmax(name, reshape(input, 1), 0, dtype, log), ())
     plan = _softmaxes[layout, dim, log, kind]
     result = empty(plan.outputs[0])
     plan.launch(result._address, input._address)
@@ -121,7 +121,7 @@ def log_softmax(
 
 def softmin(input: Tensor, dim: int | None = None, *, dtype: Dtype | None = None) -> Tensor:
     """softmax(-x) along `dim`."""
-    return softmax(-input, dim, dtype=dtype)  # type: ignore[operator, no-any-return]
+    return softmax(-input, dim, dtype=dtype)
 
 
 # ---- layer and RMS normalisation
@@ -167,16 +167,16 @@ class NativeLayerNormBackward0(Node):
         kind = x._layout.dtype
         compute = kind.compute
         g, x = to_dtype(g, compute), to_dtype(x, compute)
-        centred = x if self.rms else x - mean_(x, dims, True)  # type: ignore[operator]
-        scale = (mean_(centred * centred, dims, True) + self.eps).rsqrt()  # type: ignore[operator, attr-defined]
-        normal = centred * scale  # type: ignore[operator]
-        weighted = g if weight is None else g * weight  # type: ignore[operator]
-        own = weighted - normal * mean_(weighted * normal, dims, True)  # type: ignore[operator]
+        centred = x if self.rms else x - mean_(x, dims, True)
+        scale = (mean_(centred * centred, dims, True) + self.eps).rsqrt()
+        normal = centred * scale
+        weighted = g if weight is None else g * weight
+        own = weighted - normal * mean_(weighted * normal, dims, True)
         if not self.rms:
             own = own - mean_(weighted, dims, True)
         dweight = dbias = None
         if weight is not None:
-            dweight = sum(g * normal, lead) if lead else g * normal  # type: ignore[operator]
+            dweight = sum(g * normal, lead) if lead else g * normal
         if self.bias_dtype is not None:
             dbias = sum(g, lead) if lead else g
         return to_dtype(own * scale, kind), dweight, dbias
@@ -203,7 +203,8 @@ def _normalise(
     for label, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and parameter._layout.shape != shape:
             raise RuntimeError(
-                f"{name}: Expected {label} to be of same shape as normalized_shape, but got {label} "
+                f"{name}: Expected {label} to be of same shape as normalized_shape, but got "
+                f"{label} "
                 f"of shape {list(parameter._layout.shape)} and normalized_shape = {list(shape)}"
             )
     if n_dims > 1:
@@ -286,9 +287,9 @@ class EmbeddingBackward0(Node):
         from tritorch.ops.selection import index_add
 
         if self.padding >= 0:
-            g = g.masked_fill((index == self.padding).unsqueeze(-1), 0)  # type: ignore[attr-defined]
+            g = g.masked_fill((index == self.padding).unsqueeze(-1), 0)
         total = zeros(*self.shape, dtype=g._layout.dtype, device=g._layout.device)
-        return index_add(total, 0, reshape(index, -1), reshape(g, -1, self.shape[1]))  # type: ignore[no-any-return]
+        return index_add(total, 0, reshape(index, -1), reshape(g, -1, self.shape[1]))
 
 
 def embedding(
@@ -320,5 +321,3 @@ def embedding(
         result._grad_fn = node
         result._requires_grad = True
     return result
-
-

@@ -1,4 +1,6 @@
-"""Which device and dtype a new tensor gets when the caller says nothing, and what `device=` may be."""
+"""Which device and dtype a new tensor gets when the caller says nothing, and what `device=` may
+be.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def resolve_device(device: Any) -> Device:
 
 
 def resolve_dtype(dtype: Any, name: str, fallback: Dtype | None = None) -> Dtype:
-    """The dtype of a `dtype=` argument: the fallback (default dtype) for None; Python's classes work too."""
+    """The dtype of a `dtype=` argument: the fallback (default dtype) for None; Python's classes
+    work too.
+    """
     if dtype is None:
         return fallback or dtypes.get_default_dtype()
     if isinstance(dtype, Dtype):
@@ -72,10 +76,10 @@ def shape_of(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     Raises:
         TypeError: a size is no whole number. RuntimeError: a size is negative.
     """
-    if len(sizes) == 1 and not hasattr(sizes[0], "__index__"):
-        sizes = tuple(sizes[0])
-    elif len(sizes) == 1 and getattr(sizes[0], "ndim", 0):
-        sizes = tuple(sizes[0])
+    if len(sizes) == 1:
+        only: Any = sizes[0]
+        if not hasattr(only, "__index__") or (hasattr(only, "shape") and only.shape):
+            sizes = tuple(only)
     try:
         shape = tuple([size.__index__() for size in sizes])
     except AttributeError:

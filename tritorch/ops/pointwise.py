@@ -1,4 +1,6 @@
-"""`Pointwise`: an operation given by scalar expressions, with its functions, plans and gradient nodes."""
+"""`Pointwise`: an operation given by scalar expressions, with its functions, plans and gradient
+nodes.
+"""
 
 from __future__ import annotations
 
@@ -213,7 +215,8 @@ class Recipe:
         if not fused:
             return None, [], sources
         read = input_names(fused)
-        # The upstream gradient gives shape and dtype, so it is an operand even of a constant gradient.
+        # The upstream gradient gives shape and dtype, so it is an operand even of a constant
+        # gradient.
         first = upstreams[present.index(True)]
         names = [name for name in self._places if name in read or name == first]
         operands, fused = as_operands(names, fused)
@@ -242,9 +245,7 @@ class Recipe:
         made = () if function is None else function(*[values[i] for i in places])
         if made.__class__ is not tuple:
             made = (made,)
-        return tuple(
-            [None if s is None else made[s] if s >= 0 else grads[-1 - s] for s in sources]
-        )
+        return tuple([None if s is None else made[s] if s >= 0 else grads[-1 - s] for s in sources])
 
 
 class Pointwise:
@@ -291,6 +292,7 @@ class Pointwise:
         )
         self.plans = Plans(self._plan)
         self.inplace_plans = Plans(self._inplace_plan)
+        self.out_plans = Plans(lambda key: self.plan_into(key[0], key[1:], name))
         self.recipes = Plans(self._recipe)
         self._doc = doc
         self._parameters = tuple(Parameter(n, d) for n, (_, d) in self.parameters.items())
@@ -439,23 +441,24 @@ class Pointwise:
 
     def _inplace_plan(self, key: Any) -> Callable[..., Any]:
         kinds = self._kinds(key)
+        assert isinstance(kinds[0], Layout)
         return self.plan_into(kinds[0], kinds, self.name + "_")
 
     def into(self, out: Tensor, *values: Any) -> Tensor:
         """Compute into `out=`; it takes the result's shape if it is empty."""
         operands = self.accepted(values)
-        if any(o.__class__ not in NUMBERS and o._requires_grad for o in [*operands, out]):
-            if is_grad_enabled():
-                raise RuntimeError(
-                    f"{self.name}(): functions with out=... arguments don't support automatic "
-                    "differentiation, but one of the arguments requires grad."
-                )
+        wanted = any(o.__class__ not in NUMBERS and o._requires_grad for o in [*operands, out])
+        if wanted and is_grad_enabled():
+            raise RuntimeError(
+                f"{self.name}(): functions with out=... arguments don't support automatic "
+                "differentiation, but one of the arguments requires grad."
+            )
         kinds = [o.__class__ if o.__class__ in NUMBERS else o._layout for o in operands]
         kinds = kinds[: len(self.operands)]
         if not out._layout.numel:
             made = self.function(*operands)
             return out.resize_(made.shape).copy_(made)
-        launch = self.plan_into(out._layout, kinds, self.name)
+        launch = self.out_plans[out._layout, *kinds]
         launch(out._address, *[o if o.__class__ in NUMBERS else o._address for o in operands])
         out._storage.version += 1
         return out

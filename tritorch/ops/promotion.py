@@ -31,7 +31,8 @@ def number_dtype(kind: type) -> Dtype:
 def common_dtype(kinds: Sequence[Kind]) -> Dtype:
     """The dtype in which operands meet.
 
-    Tensors with dimensions decide; tensors without, then Python numbers, count only where they are of a
+    Tensors with dimensions decide; tensors without, then Python numbers, count only where they are
+    of a
     higher category (bool < integer < floating point).
     """
     ranks: list[Dtype | None] = [None, None, None]
@@ -84,5 +85,5 @@ def result_type(first: Any, second: Any) -> Dtype:
 def kind_of(operand: Any) -> Kind:
     """The Layout of a tensor, the class of a number."""
     if operand.__class__ in NUMBERS:
-        return operand.__class__  # type: ignore[no-any-return]
-    return operand._layout  # type: ignore[no-any-return]
+        return operand.__class__
+    return operand._layout

@@ -71,7 +71,9 @@ class _LegacyMeta(type):
 
 def _legacy(kind: Dtype) -> Any:
     return _LegacyMeta(
-        kind.legacy_name, (), {"dtype": kind, "__doc__": f"Makes and recognises {kind.name} tensors."}
+        kind.legacy_name,
+        (),
+        {"dtype": kind, "__doc__": f"Makes and recognises {kind.name} tensors."},
     )
 
 

@@ -11,7 +11,6 @@ from tritorch.autograd import inplace
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
-
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
@@ -114,8 +113,9 @@ def _kernel(name: str, dtype: Dtype, span: int) -> Any:
 def _plan(key: tuple[Any, ...]) -> Any:
     name, layout, count, span = key
     kind = layout.dtype
+    number: type = int
     if name == "randint":
-        number, compute = int, dtypes.int64
+        compute = dtypes.int64
     else:
         number, compute = float, kind if kind.is_floating_point else dtypes.float32
     plan = _kernel(name, kind, span).plan(
@@ -128,7 +128,9 @@ def _plan(key: tuple[Any, ...]) -> Any:
 _plans = Plans(_plan)
 
 
-def draw(name: str, target: Tensor, numbers: tuple[Any, ...], generator: Generator | None) -> Tensor:
+def draw(
+    name: str, target: Tensor, numbers: tuple[Any, ...], generator: Generator | None
+) -> Tensor:
     """Fill a tensor from a distribution; no history, no checks."""
     layout = target._layout
     if name == "randint":
@@ -224,15 +226,20 @@ def normal(
 ) -> Tensor:  # fmt: skip
     """Normal numbers; mean and std are numbers (then `size` is needed) or tensors."""
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
-        shaped = mean + std * 0 if isinstance(std, Tensor) else mean  # type: ignore[operator]
+        shaped = mean + std * 0 if isinstance(std, Tensor) else mean
         noise = randn_like(shaped.detach(), generator=generator)
-        return noise * std + mean  # type: ignore[operator, no-any-return]
+        return noise * std + mean
     result = _new("normal", (() if size is None else size,), dtype, device)
     return draw("normal", result, (float(mean), float(std)), generator)
 
 
 def randperm(
-    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, **options: Any
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    **options: Any,
 ) -> Tensor:
     """The numbers 0 to n - 1 in random order."""
     from tritorch.ops.sorting import argsort
@@ -241,7 +248,7 @@ def randperm(
     kind = resolve_dtype(dtype, "randperm", dtypes.int64)
     keys = _new("randperm", (n,), dtypes.int64, device)
     draw("randint", keys, (0, 1 << 62), generator)
-    return argsort(keys).to(kind)  # type: ignore[attr-defined, no-any-return]
+    return argsort(keys).to(kind)
 
 
 # ---- in place
@@ -287,7 +294,9 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> 
 
 
 @method("random_")
-def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
+def random_(
+    self: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None
+) -> Tensor:
     """Write whole numbers in [from, to); `random_(to)` starts at 0."""
     if to is None:
         limits = {1: 127, 2: 1 << 11, 4: 1 << 24, 8: 1 << 53}
@@ -344,7 +353,7 @@ def multinomial(
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
-    if bool(((input < 0) | ~input.isfinite()).any()) or bool((input.sum(-1) <= 0).any()):  # type: ignore[operator, attr-defined]
+    if bool(((input < 0) | ~input.isfinite()).any()) or bool((input.sum(-1) <= 0).any()):
         raise RuntimeError(
             "multinomial: probability tensor contains either `inf`, `nan` or element < 0, or a row "
             "of zeros."
@@ -352,11 +361,11 @@ def multinomial(
     if not replacement:
         # The largest of p / e, e exponential, is drawn with probability p.
         noise = exponential_(empty(dense(layout)), generator=generator)
-        return topk(input.detach() / noise, num_samples, -1)[1]  # type: ignore[operator, no-any-return]
-    sums = input.detach().cumsum(-1)  # type: ignore[attr-defined]
+        return topk(input.detach() / noise, num_samples, -1)[1]
+    sums = input.detach().cumsum(-1)
     shape = (*layout.shape[:-1], num_samples)
     draws = rand(*shape, dtype=layout.dtype, device=layout.device, generator=generator)
-    return searchsorted(sums, draws * sums[..., -1:], right=True)  # type: ignore[no-any-return]
+    return searchsorted(sums, draws * sums[..., -1:], right=True)
 
 
 # ---- dropout
@@ -407,9 +416,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
-    result = input * 0 if p == 1 else _dropped(  # type: ignore[operator]
-        input, float(p), default_generator.reserve(input._layout.numel)
+    result = (
+        input * 0
+        if p == 1
+        else _dropped(input, float(p), default_generator.reserve(input._layout.numel))
     )
-    return input.copy_(result) if inplace else result  # type: ignore[attr-defined, no-any-return]
-
-
+    return input.copy_(result) if inplace else result

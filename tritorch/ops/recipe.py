@@ -1,4 +1,5 @@
-"""How the gradient of a pointwise operation is computed: one fused kernel, again a pointwise operation.
+"""How the gradient of a pointwise operation is computed: one fused kernel, again a pointwise
+operation.
 
 Here are the trees of gradients; `tritorch.ops.pointwise` makes operations and nodes of them.
 """
@@ -36,7 +37,8 @@ def result_names(count: int) -> tuple[str, ...]:
 def as_operands(names: Sequence[str], trees: Sequence[Expr]) -> tuple[list[str], list[Expr]]:
     """The names and trees with no operand called as an upstream gradient or a result.
 
-    A gradient is an operation whose operands are the upstream gradients, saved inputs and results of
+    A gradient is an operation whose operands are the upstream gradients, saved inputs and results
+    of
     the one it belongs to; its own gradient speaks of other upstream gradients and results.
     """
     fresh = list(names)

@@ -56,7 +56,9 @@ class Reduction:
     """
 
     def __init__(
-        self, kernel: ReductionKernel, rule: Callable[[Dtype, Dtype | None], tuple[Dtype, list[Dtype]]]
+        self,
+        kernel: ReductionKernel,
+        rule: Callable[[Dtype, Dtype | None], tuple[Dtype, list[Dtype]]],
     ) -> None:
         self.kernel = kernel
         self.rule = rule
@@ -65,9 +67,7 @@ class Reduction:
     def _plan(self, key: tuple[Any, ...]) -> Any:
         layout, dims, keepdim, dtype, *scalars = key
         compute, results = self.rule(layout.dtype, dtype)
-        return self.kernel.plan(
-            [layout], dims, keepdim, [compute], results, **dict(scalars)
-        )
+        return self.kernel.plan([layout], dims, keepdim, [compute], results, **dict(scalars))
 
     def run(
         self, input: Tensor, dims: Dims, keepdim: bool, dtype: Dtype | None = None, **scalars: float
@@ -84,9 +84,7 @@ def _sum_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
     return kind, [kind]
 
 
-_sum = Reduction(
-    ReductionKernel("sum", ["x"], lambda x: x, 0, lambda a, b: a + b), _sum_rule
-)
+_sum = Reduction(ReductionKernel("sum", ["x"], lambda x: x, 0, lambda a, b: a + b), _sum_rule)
 
 
 class ReduceNode(Node):
@@ -151,9 +149,7 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
         return input
     pad = len(own) - len(shape)
     lead = tuple(range(pad))
-    ones = tuple(
-        d for d in range(pad, len(own)) if shape[d - pad] == 1 and own[d] != 1
-    )
+    ones = tuple(d for d in range(pad, len(own)) if shape[d - pad] == 1 and own[d] != 1)
     result = sum(input, lead + ones, True) if lead or ones else input
     from tritorch.ops.views import reshape
 
@@ -161,7 +157,7 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
         raise RuntimeError(
             f"sum_to_size: size {list(shape)} is not expandable to size {list(own)}."
         )
-    return reshape(result, *shape) if pad else result  # type: ignore[no-any-return]
+    return reshape(result, *shape) if pad else result
 
 
 # ---- mean, variance
@@ -207,7 +203,7 @@ def finished(result: Tensor, out: Tensor | None) -> Tensor:
     """The result, written into `out=` if there is one."""
     if out is None:
         return result
-    return out.resize_(*result._layout.shape).copy_(result)  # type: ignore[attr-defined, no-any-return]
+    return out.resize_(*result._layout.shape).copy_(result)
 
 
 @operation("reduction", numpy=np.mean, integers=False)
@@ -346,9 +342,7 @@ def var(
     correction: Any = None, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The variance over `dim`, divided by n - correction (1)."""
-    return finished(
-        _moments(_var, VarBackward0, input, dim, unbiased, correction, keepdim)[0], out
-    )
+    return finished(_moments(_var, VarBackward0, input, dim, unbiased, correction, keepdim)[0], out)
 
 
 @operation("reduction", numpy=lambda x, **o: np.std(x, ddof=1, **o), integers=False)
@@ -357,9 +351,7 @@ def std(
     correction: Any = None, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, divided by n - correction (1)."""
-    return finished(
-        _moments(_std, StdBackward0, input, dim, unbiased, correction, keepdim)[0], out
-    )
+    return finished(_moments(_std, StdBackward0, input, dim, unbiased, correction, keepdim)[0], out)
 
 
 def var_mean(
@@ -381,9 +373,7 @@ def std_mean(
 # ---- products
 
 
-_prod = Reduction(
-    ReductionKernel("prod", ["x"], lambda x: x, 1, lambda a, b: a * b), _sum_rule
-)
+_prod = Reduction(ReductionKernel("prod", ["x"], lambda x: x, 1, lambda a, b: a * b), _sum_rule)
 
 
 class ProdBackward(ReduceNode):
@@ -434,12 +424,8 @@ def _count_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]
     return dtype, [dtypes.int64]
 
 
-_any = Reduction(
-    ReductionKernel("any", ["x"], lambda x: x != 0, 0, lambda a, b: a | b), _bool_rule
-)
-_all = Reduction(
-    ReductionKernel("all", ["x"], lambda x: x != 0, 1, lambda a, b: a & b), _bool_rule
-)
+_any = Reduction(ReductionKernel("any", ["x"], lambda x: x != 0, 0, lambda a, b: a | b), _bool_rule)
+_all = Reduction(ReductionKernel("all", ["x"], lambda x: x != 0, 1, lambda a, b: a & b), _bool_rule)
 _count = Reduction(
     ReductionKernel(
         "count_nonzero", ["x"], lambda x: s.cast(x != 0, dtypes.int64), 0, lambda a, b: a + b

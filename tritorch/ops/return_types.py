@@ -37,7 +37,7 @@ def _rebuilt(name: str, values: Tensor, indices: Tensor) -> ValuesIndices:
     return _classes[name](values, indices)
 
 
-class aminmax(NamedTuple):  # noqa: N801 - PyTorch's name
+class aminmax(NamedTuple):
     """What `aminmax` returns."""
 
     min: Tensor

@@ -15,9 +15,9 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import scalar as s
 from tritorch.kernels.scan import ScanKernel
 from tritorch.layout import normalize_dim
+from tritorch.ops import return_types
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
-from tritorch.ops import return_types
 from tritorch.ops.extrema import _NOWHERE
 from tritorch.ops.placement import resolve_dtype
 from tritorch.ops.reduction import finished
@@ -150,7 +150,7 @@ def exclusive_product(x: Tensor, dim: int) -> Tensor:
             return one
         return cat([one, cumprod(narrow(t, dim, 0, size - 1), dim)], dim)
 
-    return before(x) * flip(before(flip(x, [dim])), [dim])  # type: ignore[operator]
+    return before(x) * flip(before(flip(x, [dim])), [dim])
 
 
 # ---- extrema
@@ -187,8 +187,8 @@ class CumulativeBackward(ScanNode):
 
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """Sums of the gradients by index."""
-        from tritorch.ops.selection import scatter_add
         from tritorch.ops.memory import zeros_like
+        from tritorch.ops.selection import scatter_add
 
         (index,) = self.unpack()
         return (scatter_add(zeros_like(grads[0]), self.dim, index, grads[0]),)
@@ -216,5 +216,3 @@ def cummax(input: Tensor, dim: int) -> ValuesIndices:
 def cummin(input: Tensor, dim: int) -> ValuesIndices:
     """The smallest element up to each one, and where it is."""
     return _cumulative(input, dim, False, "cummin")
-
-

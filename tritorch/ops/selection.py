@@ -238,13 +238,13 @@ def _source(x: Tensor, index: Tensor, src: Any) -> Tensor:
     if src.__class__ in NUMBERS:
         one = empty(Layout.contiguous(x._layout.dtype, (), x._layout.device))
         fill(one, src)
-        return expand(one, *index._layout.shape)  # type: ignore[no-any-return]
+        return expand(one, *index._layout.shape)
     if src._layout.dtype is not x._layout.dtype:
         raise RuntimeError(
             f"scatter(): Expected self.dtype to be equal to src.dtype, got {x._layout.dtype} and "
             f"{src._layout.dtype}. Cast one of them."
         )
-    return src  # type: ignore[no-any-return]
+    return src
 
 
 _MODES = {
@@ -329,14 +329,22 @@ def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """A copy of input in which src meets what stands at the index: sum, prod, mean, amax or amin."""
+    """A copy of input in which src meets what stands at the index: sum, prod, mean, amax or
+    amin.
+    """
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise RuntimeError(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}."
         )
     start = input
     if not include_self:
-        limits = {"sum": 0, "mean": 0, "prod": 1, "amax": _limit(input, False), "amin": _limit(input, True)}
+        limits = {
+            "sum": 0,
+            "mean": 0,
+            "prod": 1,
+            "amax": _limit(input, False),
+            "amin": _limit(input, True),
+        }
         start = scatter(input, dim, index, limits[reduce])
     if reduce != "mean":
         return _scattered(start, dim, index, src, _MODES[reduce])
@@ -346,10 +354,10 @@ def scatter_reduce(
     count = _zeros(input._layout.shape, input)
     if include_self:
         fill(count, 1)
-    count = scatter_add(count, dim, index, ones).clamp(min=1)  # type: ignore[attr-defined]
+    count = scatter_add(count, dim, index, ones).clamp(min=1)
     if input._layout.dtype.is_floating_point:
-        return total / count  # type: ignore[operator, no-any-return]
-    return total // count  # type: ignore[operator, no-any-return]
+        return total / count
+    return total // count
 
 
 def _limit(x: Tensor, upper: bool) -> Any:
@@ -362,20 +370,20 @@ def _limit(x: Tensor, upper: bool) -> Any:
 
 def scatter_zeros(g: Tensor, layout: Layout, dim: int, index: Tensor) -> Tensor:
     """Zeros of a layout's shape with g written at the index along a dimension."""
-    return scatter(_zeros(layout.shape, g), dim, index, g)  # type: ignore[no-any-return]
+    return scatter(_zeros(layout.shape, g), dim, index, g)
 
 
 @method("take_along_dim")
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with broadcasting; of all elements in one row without `dim`."""
     if dim is None:
-        return gather(reshape(input, -1), 0, reshape(indices, -1))  # type: ignore[no-any-return]
+        return gather(reshape(input, -1), 0, reshape(indices, -1))
     dim = normalize_dim("take_along_dim", dim, input._layout.ndim)
     own, other = list(input._layout.shape), list(indices._layout.shape)
     for d in range(len(own)):
         if d != dim:
             own[d] = other[d] = max(own[d], other[d])
-    return gather(expand(input, *own), dim, expand(indices, *other))  # type: ignore[no-any-return]
+    return gather(expand(input, *own), dim, expand(indices, *other))
 
 
 @method("index_select")
@@ -385,7 +393,7 @@ def index_select(input: Tensor, dim: int, index_: Tensor) -> Tensor:
     if index_._layout.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if not input._layout.ndim:
-        return reshape(index(reshape(input, 1), [reshape(index_, -1)]), ())  # type: ignore[no-any-return]
+        return reshape(index(reshape(input, 1), [reshape(index_, -1)]), ())
     if not index_._layout.ndim:
         index_ = reshape(index_, 1)
     return index(input, [*[None] * dim, index_])
@@ -399,39 +407,39 @@ def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
 @method("index_add")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy of input with slices of source added at the indices."""
-    scaled = source if alpha == 1 else source * alpha  # type: ignore[operator]
-    return index_put(input, _along(dim, input, index), scaled, accumulate=True)  # type: ignore[no-any-return]
+    scaled = source if alpha == 1 else source * alpha
+    return index_put(input, _along(dim, input, index), scaled, accumulate=True)
 
 
 @method("index_add_")
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """In-place version of `index_add`."""
-    scaled = source if alpha == 1 else source * alpha  # type: ignore[operator]
-    return index_put_(input, _along(dim, input, index), scaled, accumulate=True)  # type: ignore[no-any-return]
+    scaled = source if alpha == 1 else source * alpha
+    return index_put_(input, _along(dim, input, index), scaled, accumulate=True)
 
 
 @method("index_copy")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of input with slices of source written at the indices."""
-    return index_put(input, _along(dim, input, index), source)  # type: ignore[no-any-return]
+    return index_put(input, _along(dim, input, index), source)
 
 
 @method("index_copy_")
 def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """In-place version of `index_copy`."""
-    return index_put_(input, _along(dim, input, index), source)  # type: ignore[no-any-return]
+    return index_put_(input, _along(dim, input, index), source)
 
 
 @method("index_fill")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy of input with a number in the slices at the indices."""
-    return index_put(input, _along(dim, input, index), value)  # type: ignore[no-any-return]
+    return index_put(input, _along(dim, input, index), value)
 
 
 @method("index_fill_")
 def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """In-place version of `index_fill`."""
-    return index_put_(input, _along(dim, input, index), value)  # type: ignore[no-any-return]
+    return index_put_(input, _along(dim, input, index), value)
 
 
 @method("take")
@@ -459,7 +467,7 @@ def flat_nonzero(input: Tensor) -> Tensor:
     places = (ranks - 1).masked_fill(~mask, count)
     found = empty(Layout.contiguous(dtypes.int64, (count + 1,), device))
     _write(found, [places], arange(layout.numel, device=device), "set")
-    return found[:count]  # type: ignore[index, no-any-return]
+    return found[:count]
 
 
 @method("nonzero")
@@ -471,8 +479,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     flat = flat_nonzero(input.detach())
     columns: list[Tensor] = []
     for size in reversed(shape):
-        columns.append(flat % size if size else flat)  # type: ignore[operator]
-        flat = flat // size if size else flat  # type: ignore[operator]
+        columns.append(flat % size if size else flat)
+        flat = flat // size if size else flat
     columns.reverse()
     if as_tuple:
         return tuple(columns) if shape else (flat,)
@@ -483,7 +491,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 
 def argwhere(input: Tensor) -> Tensor:
     """The indices of nonzero elements, a row each."""
-    return nonzero(input)  # type: ignore[no-any-return]
+    return nonzero(input)
 
 
 method("argwhere")(argwhere)
@@ -507,12 +515,10 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """A copy of input with the elements of source written, in order, where the mask holds."""
     places = flat_nonzero(expand(mask, *input._layout.shape))
     values = reshape(source, -1)[: places.numel()]
-    return reshape(index_put(reshape(input, -1), [places], values), *input._layout.shape)  # type: ignore[no-any-return]
+    return reshape(index_put(reshape(input, -1), [places], values), *input._layout.shape)
 
 
 @method("masked_scatter_")
 def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """In-place version of `masked_scatter`."""
-    return input.copy_(masked_scatter(input, mask, source))  # type: ignore[attr-defined, no-any-return]
-
-
+    return input.copy_(masked_scatter(input, mask, source))

@@ -11,6 +11,7 @@ from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.kernels.templates import sort as kernels
 from tritorch.layout import Layout, normalize_dim
+from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import full, zeros
 from tritorch.ops.declare import method
@@ -18,8 +19,6 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import isnan
 from tritorch.ops.joining import cat
 from tritorch.ops.memory import contiguous, fill, to_dtype
-
-from tritorch.ops import return_types
 from tritorch.ops.return_types import ValuesIndices
 from tritorch.ops.scan import cumsum
 from tritorch.ops.selection import (
@@ -59,7 +58,7 @@ def sort(
     """The elements in order along `dim`, and where each was; stable, nan is the greatest."""
     layout = input._layout
     if not layout.ndim:
-        return return_types.sort(input.clone(), zeros((), dtype=dtypes.int64, device=layout.device))  # type: ignore[attr-defined]
+        return return_types.sort(input.clone(), zeros((), dtype=dtypes.int64, device=layout.device))
     dim = normalize_dim("sort", dim, layout.ndim)
     plan = _sorts[layout, dim, bool(descending)]
     values, indices = (empty(out) for out in plan.outputs)
@@ -81,9 +80,7 @@ method("msort")(msort)
 
 
 @method("argsort")
-def argsort(
-    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
-) -> Tensor:
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """Where the elements in order were."""
     return sort(input.detach(), dim, descending).indices
 
@@ -114,7 +111,9 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     dim = normalize_dim("kthvalue", dim, input._layout.ndim)
     size = input._layout.shape[dim] if input._layout.ndim else 1
     if not 1 <= k <= size:
-        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}: k is {k}.")
+        raise RuntimeError(
+            f"kthvalue(): selected number k out of range for dimension {dim}: k is {k}."
+        )
     found = sort(input, dim)
     if not input._layout.ndim:
         return return_types.kthvalue(*found)
@@ -141,7 +140,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     at = unsqueeze(at, dim)
     values, indices = (gather(x, dim, at) for x in found)
     if not keepdim:
-        values, indices = values.squeeze(dim), indices.squeeze(dim)  # type: ignore[attr-defined]
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
     return return_types.median(values, indices)
 
 
@@ -178,7 +177,7 @@ def quantile(
             raise RuntimeError(
                 f"quantile() interpolation must be one of {', '.join(weights)}, got {interpolation}"
             )
-        made = below + (above - below) * weights[interpolation]  # type: ignore[operator]
+        made = below + (above - below) * weights[interpolation]
         made = where(isnan(select_(ordered, -1, size - 1)), float("nan"), made)
         parts.append(reshape(made, *kept) if keepdim else made)
     from tritorch.ops.joining import stack
@@ -197,13 +196,13 @@ def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     # How long the run is that ends at each place: the place minus where the run began.
     places = cumsum(full(ordered._layout.shape, 1, device=ordered._layout.device), -1)
     first = full((*ordered._layout.shape[:-1], 1), True, device=ordered._layout.device)
-    starts = cat([first, ordered[..., 1:] != ordered[..., :-1]], -1) if size else first  # type: ignore[index]
-    began = (places * starts).cummax(-1).values  # type: ignore[operator]
-    best = unsqueeze((places - began).argmax(-1), -1)  # type: ignore[operator]
+    starts = cat([first, ordered[..., 1:] != ordered[..., :-1]], -1) if size else first
+    began = (places * starts).cummax(-1).values
+    best = unsqueeze((places - began).argmax(-1), -1)
     values, indices = gather(ordered, -1, best), gather(order, -1, best)
     if keepdim:
         return return_types.mode(movedim(values, -1, dim), movedim(indices, -1, dim))
-    return return_types.mode(values.squeeze(-1), indices.squeeze(-1))  # type: ignore[attr-defined]
+    return return_types.mode(values.squeeze(-1), indices.squeeze(-1))
 
 
 # ---- searching
@@ -213,7 +212,9 @@ def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """Where each value would be inserted in a sorted row: in front of equal ones, behind if `right`."""
+    """Where each value would be inserted in a sorted row: in front of equal ones, behind if
+    `right`.
+    """
     from tritorch.ops.creation import as_tensor
 
     if side not in (None, "left", "right"):
@@ -228,13 +229,17 @@ def searchsorted(
     return to_dtype(result, dtypes.int32) if out_int32 else result
 
 
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
     """The number of the bucket of each value, for sorted boundaries."""
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
 @method("isin")
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
     """Whether each element is among the test elements."""
     from tritorch.ops.creation import as_tensor
 
@@ -243,9 +248,9 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     if not tests._layout.numel:
         found = zeros(*elements._layout.shape, dtype=dtypes.bool, device=elements._layout.device)
     else:
-        places = searchsorted(tests, elements).clamp(max=tests._layout.numel - 1)  # type: ignore[attr-defined]
-        found = eq(tests[places], elements)  # type: ignore[index]
-    return ~found if invert else found  # type: ignore[no-any-return, operator]
+        places = searchsorted(tests, elements).clamp(max=tests._layout.numel - 1)
+        found = eq(tests[places], elements)
+    return ~found if invert else found
 
 
 # ---- distinct values
@@ -264,11 +269,11 @@ def _runs(values: Tensor) -> _Unique:
         none = zeros(0, dtype=dtypes.int64, device=layout.device)
         return _Unique(values, none, none)
     one = full((1,), True, device=layout.device)
-    changes = cat([one, values[1:] != values[:-1]])  # type: ignore[index]
-    run = cumsum(changes, 0) - 1  # type: ignore[operator]
+    changes = cat([one, values[1:] != values[:-1]])
+    run = cumsum(changes, 0) - 1
     starts = flat_nonzero(changes)
-    ends = cat([starts[1:], full((1,), layout.numel, device=layout.device)])  # type: ignore[index]
-    return _Unique(values[starts], run, ends - starts)  # type: ignore[index, operator]
+    ends = cat([starts[1:], full((1,), layout.numel, device=layout.device)])
+    return _Unique(values[starts], run, ends - starts)
 
 
 def _chosen(found: _Unique, return_inverse: bool, return_counts: bool) -> Any:
@@ -291,7 +296,7 @@ def unique(
     found = _runs(ordered)
     inverse = empty(Layout.contiguous(dtypes.int64, order._layout.shape, order._layout.device))
     fill(inverse, 0)
-    inverse[order] = found.inverse  # type: ignore[index]
+    inverse[order] = found.inverse
     inverse = reshape(inverse, *input._layout.shape)
     return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
 
@@ -318,13 +323,13 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     size = minlength
     if input._layout.numel:
-        if int(input.min()) < 0:  # type: ignore[attr-defined]
+        if int(input.min()) < 0:
             raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-        size = max(size, int(input.max()) + 1)  # type: ignore[attr-defined]
+        size = max(size, int(input.max()) + 1)
     if weights is None:
         weights = full((input._layout.numel,), 1, device=input._layout.device)
     total = zeros(size, dtype=weights._layout.dtype, device=input._layout.device)
-    return index_add_(total, 0, input, weights)  # type: ignore[no-any-return]
+    return index_add_(total, 0, input, weights)
 
 
 @method("histc")
@@ -332,12 +337,10 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     """How many elements are in each of `bins` equal parts of [min, max]."""
     low, high = float(min), float(max)
     if low == high == 0 and input._layout.numel:
-        low, high = float(input.min()), float(input.max())  # type: ignore[attr-defined]
+        low, high = float(input.min()), float(input.max())
     if low == high:
         low, high = low - 1, high + 1
     flat = reshape(input.detach(), -1)
-    flat = flat[flat_nonzero((flat >= low) & (flat <= high))]  # type: ignore[index, operator]
-    places = ((flat - low) * (bins / (high - low))).long().clamp(max=bins - 1)  # type: ignore[operator]
-    return bincount(places, minlength=bins).to(input._layout.dtype)  # type: ignore[attr-defined, no-any-return]
-
-
+    flat = flat[flat_nonzero((flat >= low) & (flat <= high))]
+    places = ((flat - low) * (bins / (high - low))).long().clamp(max=bins - 1)
+    return bincount(places, minlength=bins).to(input._layout.dtype)

@@ -27,9 +27,7 @@ class AsStridedBackward0(Node):
 
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """The gradient in the geometry of the input."""
-        return (
-            strided_gradient(grads[0], self.layout, self.shape, self.strides, self.offset),
-        )
+        return (strided_gradient(grads[0], self.layout, self.shape, self.strides, self.offset),)
 
 
 def as_strided(
@@ -53,7 +51,8 @@ def as_strided(
     if (offset + new.extent) * item > storage.nbytes and new.numel:
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and "
-            f"itemsize {item} requiring a storage size of {(offset + new.extent) * item} are out of "
+            f"itemsize {item} requiring a storage size of {(offset + new.extent) * item} are out "
+            "of "
             f"bounds for storage of size {storage.nbytes}"
         )
     view = wrap(storage, new, storage.address + offset * item)
@@ -63,7 +62,7 @@ def as_strided(
         node.shape, node.strides, node.offset = new.shape, new.strides, offset - own
         view._grad_fn = node
         view._requires_grad = True
-    return as_view(view, input)  # type: ignore[no-any-return]
+    return as_view(view, input)
 
 
 def _disjoint(shape: Shape, strides: Shape) -> bool:
@@ -93,9 +92,7 @@ def strided_gradient(
     # The input's memory as one run of elements, seen through the view, and back in its own order.
     flat = Layout.contiguous(g._layout.dtype, (layout.numel,), layout.device)
     if _disjoint(shape, strides):
-        run = place(
-            g, flat, lambda x: as_strided(x, shape, strides, x.storage_offset() + offset)
-        )
+        run = place(g, flat, lambda x: as_strided(x, shape, strides, x.storage_offset() + offset))
     else:
         run = _overlapping(g, flat, shape, strides, offset)
     return as_strided(run, layout.shape, layout.strides, run.storage_offset())
@@ -103,8 +100,8 @@ def strided_gradient(
 
 def _overlapping(g: Tensor, flat: Layout, shape: Shape, strides: Shape, offset: int) -> Tensor:
     from tritorch.ops.creation import arange, zeros
-    from tritorch.ops.selection import index_add
     from tritorch.ops.memory import contiguous
+    from tritorch.ops.selection import index_add
     from tritorch.ops.views import reshape
 
     places = arange(flat.numel, device=flat.device)
@@ -123,7 +120,8 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     dim = normalize_dim("unfold", dimension, layout.ndim)
     if size > layout.shape[dim] or step <= 0 or size < 0:
         raise RuntimeError(
-            f"unfold: maximum size for tensor at dimension {dim} is {layout.shape[dim]} but size is "
+            f"unfold: maximum size for tensor at dimension {dim} is {layout.shape[dim]} but size "
+            "is "
             f"{size}, step is {step}."
         )
     count = (layout.shape[dim] - size) // step + 1

@@ -127,7 +127,9 @@ def _bounds(part: slice, size: int) -> tuple[int, int, int]:
 def setitem(input: Tensor, where: Any, value: Any) -> None:
     """x[...] = value: writes into the tensor; the value is converted and broadcast."""
     found = _parsed(input, where)
-    whole = found.shape == list(input._layout.shape) and found.strides == list(input._layout.strides)
+    whole = found.shape == list(input._layout.shape) and found.strides == list(
+        input._layout.strides
+    )
     view = input if whole and not found.offset else _view(input, _basic(where, found), found)
     if value.__class__ not in NUMBERS and not isinstance(value, Tensor):
         value = tensor(value, device=input._layout.device)
@@ -139,7 +141,11 @@ def setitem(input: Tensor, where: Any, value: Any) -> None:
         return
     if len(found.indices) == 1 and _is_number(value):
         dim, entry = found.indices[0]
-        if entry._layout.dtype is dtypes.bool and dim == 0 and entry._layout.ndim <= view._layout.ndim:
+        if (
+            entry._layout.dtype is dtypes.bool
+            and dim == 0
+            and entry._layout.ndim <= view._layout.ndim
+        ):
             for _ in range(view._layout.ndim - entry._layout.ndim):
                 entry = unsqueeze(entry, -1)
             masked_fill_(view, entry, value)
@@ -160,7 +166,7 @@ def _fitted(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     own = value._layout.shape
     while len(own) > len(shape) and own[0] == 1:
         own = own[1:]
-    return value if own is value._layout.shape else reshape(value, *own)  # type: ignore[no-any-return]
+    return value if own is value._layout.shape else reshape(value, *own)
 
 
 @method("__iter__")
@@ -168,7 +174,7 @@ def iterate(input: Tensor) -> Any:
     """The slices of the first dimension."""
     if not input._layout.ndim:
         raise TypeError("iteration over a 0-d tensor. Use item().")
-    return iter(input.unbind(0))  # type: ignore[attr-defined]
+    return iter(input.unbind(0))
 
 
 @method("__contains__")
@@ -176,6 +182,7 @@ def contains(input: Tensor, element: Any) -> bool:
     """Whether an element equals this number or tensor."""
     if not isinstance(element, Tensor) and element.__class__ not in NUMBERS:
         raise RuntimeError(
-            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+            f"{type(element)}."
         )
-    return bool((input == element).any())  # type: ignore[attr-defined]
+    return bool((input == element).any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
@@ -15,6 +15,7 @@ from tritorch.tensor import Tensor, empty, wrap
 
 #: a view operation with everything but the tensor fixed
 View = Callable[[Tensor], Tensor]
+AnyNode = TypeVar("AnyNode", bound=Node)
 
 
 class InverseNode(Node):
@@ -76,9 +77,9 @@ def place(part: Tensor, layout: Layout, view: View) -> Tensor:
 _classes: dict[tuple[type[Node], str], type[Node]] = {}
 
 
-def node_class(base: type[Node], name: str) -> type[Node]:
+def node_class(base: type[AnyNode], name: str) -> type[AnyNode]:
     """A node class of this name, such as TransposeBackward0."""
-    found = _classes.get((base, name))
+    found = cast("type[AnyNode] | None", _classes.get((base, name)))
     if found is None:
         found = type(name, (base,), {"__slots__": (), "__module__": "tritorch.autograd"})
         _classes[base, name] = found
@@ -95,7 +96,7 @@ def inverse_view(
         node.inverse = inverse
         view._grad_fn = node
         view._requires_grad = True
-    return as_view(view, source)  # type: ignore[no-any-return]
+    return as_view(view, source)
 
 
 def part_view(
@@ -114,4 +115,4 @@ def part_view(
         node.layout = source._layout
         view._grad_fn = node
         view._requires_grad = True
-    return as_view(view, source, creation)  # type: ignore[no-any-return]
+    return as_view(view, source, creation)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
-from tritorch import dtypes
-from tritorch.autograd.edges import edge
-from tritorch.autograd.grad_mode import grad_mode_state as mode
-from tritorch.autograd.views import MULTI_OUTPUT, as_view
+from tritorch.autograd.views import MULTI_OUTPUT
 from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import Layout, Shape, broadcast_shapes, contiguous_strides, normalize_dim
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.memory import contiguous, dense, duplicate
-from tritorch.ops.placement import shape_of
+from tritorch.ops.memory import contiguous
 from tritorch.ops.view_nodes import (
     InverseNode,
     PartNode,
@@ -148,14 +146,16 @@ def _view_dtype(input: Tensor, dtype: Dtype) -> Tensor:
         shape[-1] = int(shape[-1] * ratio)
         strides = [int(step * ratio) for step in strides[:-1]] + [1]
     return wrap(
-        input._storage, Layout.of(dtype, tuple(shape), tuple(strides), layout.device), input._address
+        input._storage,
+        Layout.of(dtype, tuple(shape), tuple(strides), layout.device),
+        input._address,
     )
 
 
 @method("view_as")
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """A view under the shape of another tensor."""
-    return view(input, *other._layout.shape)  # type: ignore[no-any-return]
+    return view(input, *other._layout.shape)
 
 
 @operation("view")
@@ -164,7 +164,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     sizes = _sizes("reshape", shape)
     layout = _views[input._layout, sizes]
     if layout is None:
-        return view(contiguous(input), *sizes)  # type: ignore[no-any-return]
+        return view(contiguous(input), *sizes)
     old = input._layout.shape
     return inverse_view(input, layout, _View, lambda g: reshape(g, old))
 
@@ -172,7 +172,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
 @method("reshape_as")
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """The same elements under the shape of another tensor."""
-    return reshape(input, *other._layout.shape)  # type: ignore[no-any-return]
+    return reshape(input, *other._layout.shape)
 
 
 @operation("view")
@@ -180,7 +180,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions `start_dim` to `end_dim` as one."""
     shape = input._layout.shape
     if not shape:
-        return reshape(input, 1)  # type: ignore[no-any-return]
+        return reshape(input, 1)
     start = normalize_dim("flatten", start_dim, len(shape))
     end = normalize_dim("flatten", end_dim, len(shape))
     if start > end:
@@ -190,13 +190,13 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     count = 1
     for size in shape[start : end + 1]:
         count *= size
-    return reshape(input, *shape[:start], count, *shape[end + 1 :])  # type: ignore[no-any-return]
+    return reshape(input, *shape[:start], count, *shape[end + 1 :])
 
 
 @method("ravel")
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension."""
-    return reshape(input, -1)  # type: ignore[no-any-return]
+    return reshape(input, -1)
 
 
 @operation("view")
@@ -205,7 +205,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     shape = input._layout.shape
     dim = normalize_dim("unflatten", dim, len(shape))
     cut = inferred_shape("unflatten", shape[dim], tuple(sizes))
-    return reshape(input, *shape[:dim], *cut, *shape[dim + 1 :])  # type: ignore[no-any-return]
+    return reshape(input, *shape[:dim], *cut, *shape[dim + 1 :])
 
 
 # ---- order
@@ -259,14 +259,14 @@ def _matrix_transposed(input: Tensor) -> Tensor:
             "tensor.mT is only supported on matrices or batches of matrices, got a tensor of "
             f"{input._layout.ndim} dimensions."
         )
-    return transpose(input, -2, -1)  # type: ignore[no-any-return]
+    return transpose(input, -2, -1)
 
 
 def _reversed(input: Tensor) -> Tensor:
     """All dimensions in reverse order."""
     if input._layout.ndim == 2:
-        return t(input)  # type: ignore[no-any-return]
-    return permute(input, *reversed(range(input._layout.ndim)))  # type: ignore[no-any-return]
+        return t(input)
+    return permute(input, *reversed(range(input._layout.ndim)))
 
 
 @operation("view")
@@ -303,7 +303,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     targets = [normalize_dim("movedim", d, ndim) for d in targets]
     rest = iter(d for d in range(ndim) if d not in sources)
     moved = dict(zip(targets, sources))
-    return permute(input, *[moved[d] if d in moved else next(rest) for d in range(ndim)])  # type: ignore[no-any-return]
+    return permute(input, *[moved[d] if d in moved else next(rest) for d in range(ndim)])
 
 
 moveaxis = movedim
@@ -323,9 +323,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
         chosen = {normalize_dim("squeeze", d, layout.ndim) for d in dims}
     kept = [d for d in range(layout.ndim) if d not in chosen or layout.shape[d] != 1]
     shape = layout.shape
-    return inverse_view(
-        input, _permuted(layout, kept), _Squeeze, lambda g: reshape(g, shape)
-    )
+    return inverse_view(input, _permuted(layout, kept), _Squeeze, lambda g: reshape(g, shape))
 
 
 @operation("view")
@@ -361,7 +359,7 @@ def _expand_plan(key: tuple[Layout, Shape]) -> Layout:
         step = layout.strides[position - pad] if position >= pad else 0
         if size == -1 and position >= pad:
             size = own
-        if size != own and own != 1 or size < 0:
+        if (size != own and own != 1) or size < 0:
             raise RuntimeError(
                 f"The expanded size of the tensor ({size}) must match the existing size ({own}) at "
                 f"non-singleton dimension {position}.  Target sizes: {list(sizes)}.  Tensor sizes: "
@@ -386,13 +384,13 @@ def expand(input: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
 @method("expand_as")
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """Shown in the shape of another tensor."""
-    return expand(input, *other._layout.shape)  # type: ignore[no-any-return]
+    return expand(input, *other._layout.shape)
 
 
 @method("broadcast_to")
 def broadcast_to(input: Tensor, size: Any) -> Tensor:
     """Shown in a shape that it broadcasts to."""
-    return expand(input, *size)  # type: ignore[no-any-return]
+    return expand(input, *size)
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
@@ -484,7 +482,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     return tuple(parts)
 
 
-Tensor.split_with_sizes = split  # type: ignore[attr-defined]
+method("split_with_sizes")(split)
 
 
 @operation("view")
@@ -494,8 +492,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     size = input._layout.shape[normalize_dim("chunk", dim, input._layout.ndim)]
     if not size:
-        return split(input, [0] * chunks, dim)  # type: ignore[no-any-return]
-    return split(input, -(-size // chunks), dim)  # type: ignore[no-any-return]
+        return split(input, [0] * chunks, dim)
+    return split(input, -(-size // chunks), dim)
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
@@ -507,8 +505,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         sizes = [size // count + (i < size % count) for i in range(count)]
     else:
         cuts = [0, *[min(i if i >= 0 else i + size, size) for i in indices_or_sections], size]
-        sizes = [max(b - a, 0) for a, b in zip(cuts, cuts[1:])]
-    return split(input, sizes, dim)  # type: ignore[no-any-return]
+        sizes = [max(b - a, 0) for a, b in pairwise(cuts)]
+    return split(input, sizes, dim)
 
 
 method("tensor_split")(tensor_split)
@@ -524,9 +522,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     new = _permuted(layout, [d for d in range(layout.ndim) if d != dim])
     step = layout.strides[dim] * layout.dtype.itemsize
     return tuple(
-        part_view(
-            input, new, i * step, _Unbind, lambda x, i=i: select(x, dim, i), MULTI_OUTPUT
-        )
+        part_view(input, new, i * step, _Unbind, partial(select, dim=dim, index=i), MULTI_OUTPUT)
         for i in range(layout.shape[dim])
     )
 
@@ -562,7 +558,6 @@ def alias(input: Tensor) -> Tensor:
     return inverse_view(input, input._layout, _Alias, lambda g: g)
 
 
-Tensor.T = property(_reversed)  # type: ignore[attr-defined]
-Tensor.mT = property(_matrix_transposed)  # type: ignore[attr-defined]
-Tensor.H = property(_reversed)  # type: ignore[attr-defined]
-Tensor.mH = property(_matrix_transposed)  # type: ignore[attr-defined]
+for _names, _view in ((("T", "H"), _reversed), (("mT", "mH"), _matrix_transposed)):
+    for _name in _names:
+        setattr(Tensor, _name, property(_view))
