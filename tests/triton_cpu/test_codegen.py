@@ -248,6 +248,33 @@ def test_division_of_consecutive_numbers(target: Any, bits: int) -> None:
 
 
 @triton.jit
+def wrapped_copy(x_ptr, o_ptr, first, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + (i + first) % n)
+    tl.store(o_ptr + (i * 3 + first) // 3 % n, x, mask=i < n)
+
+
+@pytest.mark.parametrize("n", [3, 64, 100, 256, 1000])
+def test_indices_that_wrap_around(target: Any, n: int) -> None:
+    for first in (0, 60, 3 * n - 5):
+        x, o = np.random.default_rng(13).standard_normal(n).astype("f4"), np.zeros(n, "f4")
+        run(
+            wrapped_copy,
+            target,
+            (1,),
+            constants=dict(BLOCK=1024),
+            x_ptr=x,
+            o_ptr=o,
+            first=first,
+            n=n,
+        )
+        i = np.arange(n)
+        want = np.zeros(n, "f4")
+        want[(i * 3 + first) // 3 % n] = x[(i + first) % n]
+        np.testing.assert_array_equal(o, want)
+
+
+@triton.jit
 def far_offsets(x_ptr, o_ptr, far, BLOCK: tl.constexpr):
     offsets = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + far + offsets)
@@ -717,10 +744,12 @@ def test_scattered_stores_share_addresses(target: Any) -> None:
 
 def _text(case: Case) -> str:
     arguments = case.arguments(np.random.default_rng(7))
-    lowered = triton_api.lower_to_triton_ir(
-        case.kernel, case.signature(arguments), case.constants, case.options
-    )
-    return generate(parse_module(lowered.text, lowered.name), HOST, lowered.name)
+    return _generated(case.kernel, case.signature(arguments), case.constants)
+
+
+def _generated(kernel: Any, signature: Any, constants: Any, level: str = "avx2") -> str:
+    lowered = triton_api.lower_to_triton_ir(kernel, signature, constants, {})
+    return generate(parse_module(lowered.text, lowered.name), targets.level(level), lowered.name)
 
 
 _PRINTED = [
@@ -749,6 +778,47 @@ def test_text_does_not_depend_on_hashes() -> None:
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(found) == 1 and all(name in next(iter(found)) for name in _PRINTED)
+
+
+def test_advancing_pointers_stay_vector_loads() -> None:
+    signature = dict(x_ptr="*fp32", o_ptr="*fp32", n="i32", stride="i32")
+    text = _generated(carried_pointers, signature, dict(R=16, C=32))
+    assert "gather" not in text and "<32 x ptr>" not in text
+
+
+def test_outputs_of_one_shape_share_a_loop() -> None:
+    signature = dict.fromkeys(["x_ptr", "y_ptr", "a_ptr", "b_ptr"], "*fp32")
+    text = _generated(three_outputs, signature, dict(BLOCK=1024))
+    assert text.count("= load <32 x float>") == 2 and text.count("store <32 x float>") == 3
+    assert "scratch" not in text
+
+
+@triton.jit
+def three_outputs(x_ptr, y_ptr, a_ptr, b_ptr, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    x, y = tl.load(x_ptr + offsets), tl.load(y_ptr + offsets)
+    tl.store(a_ptr + offsets, x + y)
+    tl.store(b_ptr + offsets, x * y)
+    tl.store(x_ptr + offsets, x - y)
+
+
+def test_wide_rows_are_read_again_rather_than_kept() -> None:
+    """Softmax keeps exp(x), once, and reads x twice."""
+    case = next(case for case in suite.CASES if case.name == "softmax_1000")
+    text = _text(case)
+    assert (
+        text.count("fadd contract <32 x float>")
+        and text.count("= getelementptr i8, ptr %scratch") == 1
+    )
+
+
+def test_accumulator_is_updated_in_place() -> None:
+    """Nothing the size of the accumulator is copied in the loop of a matrix product."""
+    case = next(case for case in suite.CASES if case.name == "matmul_float32")
+    text = _text(case)
+    loop = text[text.index("\nfor") : text.index("\ndone")]
+    stores = [line for line in loop.splitlines() if "store <" in line and "%buffer0" in line]
+    assert not stores and "call void @dot_" in loop
 
 
 def test_unknown_operation_is_named() -> None:

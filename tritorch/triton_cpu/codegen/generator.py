@@ -67,6 +67,8 @@ class Generator:
         self.reshaped: dict[tuple[tuple[int, ...], tuple[int, ...], Index], Index] = {}
         #: (quotients, remainders) that were emitted in the current strip
         self.divided: dict[tuple[Value, Value, Index], tuple[str, str]] = {}
+        #: address tensors -> whether they come from index arithmetic with divisions
+        self.computed_indices: dict[Value, bool] = {}
         #: loads met so far, block by block, whose elements may still be wanted
         self.loads: dict[Block, list[Operation]] = {}
         self.group: list[Operation] = []

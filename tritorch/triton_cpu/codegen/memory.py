@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tritorch.triton_cpu.analysis.affine import memory_type
+from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.codegen import evaluate, masked
 from tritorch.triton_cpu.codegen.builder import Vec
 from tritorch.triton_cpu.codegen.constants import literal
@@ -223,7 +224,76 @@ def load(g: Generator, operation: Operation, index: Index, loop: Loop) -> Vec:
             other = evaluate.value_at(g, other_operand, index, loop)
         else:
             other = Vec(g.zero(element), 1, element)
+    if _may_be_consecutive(g, pointer, where):
+        return _load_if_consecutive(g, where, element, index, mask, other)
     return load_address(g, where, element, index, mask, other)
+
+
+def _may_be_consecutive(g: Generator, pointer: Value, where: Address) -> bool:
+    """Whether the lanes' offsets come from index arithmetic that analysis gave up on (a remainder, say), not from data:
+    then they mostly are consecutive.
+    """
+    if where.pointers is not None or where.offsets.vector is None:
+        return False
+    known = g.computed_indices.get(pointer)
+    if known is None:
+        known = True
+        seen = set()
+        stack = [pointer]
+        while stack and known:
+            operation = stack.pop().operation
+            if operation is None or operation in seen:
+                continue
+            seen.add(operation)
+            known = operation.name in INDEX_ARITHMETIC
+            stack.extend(operand for operand in operation.operands if is_tensor(operand))
+        known = known and any(op.name in ("arith.remsi", "arith.divsi") for op in seen)
+        g.computed_indices[pointer] = known
+    return known
+
+
+#: Operations of indices that are computed rather than read.
+INDEX_ARITHMETIC = frozenset(
+    {
+        "arith.addi", "arith.constant", "arith.divsi", "arith.extsi", "arith.muli", "arith.remsi", "arith.subi",
+        "arith.trunci", "tt.addptr", "tt.broadcast", "tt.expand_dims", "tt.make_range", "tt.splat",
+    }
+)  # fmt: skip
+
+
+def _consecutive(g: Generator, where: Address, lanes: int) -> tuple[str, str]:
+    """(whether the lanes' addresses follow each other, the first one)."""
+    builder = g.builder
+    kind = f"<{lanes} x i64>"
+    vector = _as_vector(g, where.offsets, lanes)
+    first = builder.define(f"extractelement {kind} {vector}, i64 0")
+    splat = builder.splat(first, "i64", lanes)
+    expected = builder.define(f"add {kind} {splat}, {builder.lane_numbers('i64', lanes)}")
+    equal = builder.define(f"icmp eq {kind} {vector}, {expected}")
+    every = builder.call(f"llvm.vector.reduce.and.v{lanes}i1", "i1", (f"<{lanes} x i1>", equal))
+    base = builder.define(f"getelementptr {where.pointee}, ptr {where.base}, i64 {first}")
+    return every, base
+
+
+def _load_if_consecutive(
+    g: Generator, where: Address, element: str, index: Index, mask: Vec | None, other: Vec | None
+) -> Vec:
+    builder, lanes = g.builder, lane_count(index)
+    every, base = _consecutive(g, where, lanes)
+    together, apart, after = (builder.label(hint) for hint in ("together", "apart", "loaded"))
+    builder.emit(f"br i1 {every}, label %{together}, label %{apart}")
+    builder.start(together)
+    first = masked.load_vector(g, base, element, lanes, mask, other).register
+    first_end = builder.block
+    builder.emit(f"br label %{after}")
+    builder.start(apart)
+    second = load_address(g, where, element, index, mask, other).register
+    second_end = builder.block
+    builder.emit(f"br label %{after}")
+    builder.start(after)
+    kind = builder.type(element, lanes)
+    joined = builder.define(f"phi {kind} [{first}, %{first_end}], [{second}, %{second_end}]")
+    return Vec(joined, lanes, element)
 
 
 def load_address(
@@ -314,8 +384,20 @@ def store(g: Generator, operation: Operation, index: Index, loop: Loop) -> None:
             mask = _reversed(g, mask, lanes) if mask is not None else None
             masked.store_vector(g, _moved(g, where, constant[-1]), _reversed(g, wide, lanes), mask)
             return
+    after = None
+    if _may_be_consecutive(g, pointer, where):
+        every, base = _consecutive(g, where, lanes)
+        together, apart, after = (g.builder.label(h) for h in ("together", "apart", "stored"))
+        g.builder.emit(f"br i1 {every}, label %{together}, label %{apart}")
+        g.builder.start(together)
+        masked.store_vector(g, base, wide, mask)
+        g.builder.emit(f"br label %{after}")
+        g.builder.start(apart)
     pointers = pointer_vector(g, where, index)
     masked.scatter(g, g.builder.widen(pointers, lanes), wide, mask)
+    if after is not None:
+        g.builder.emit(f"br label %{after}")
+        g.builder.start(after)
 
 
 # ---- scratch buffers
