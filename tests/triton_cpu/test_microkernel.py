@@ -12,9 +12,9 @@ from tritorch.triton_cpu.codegen.builder import Builder
 from tritorch.triton_cpu.codegen.microkernel import (
     Product,
     emit_dot,
-    operand_in_memory,
     plan_dot,
 )
+from tritorch.triton_cpu.codegen.operand import operand_in_memory
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
 from tritorch.triton_cpu.target import CPUTarget
 
