@@ -17,7 +17,7 @@ from tritorch.autograd.node import Node
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import cross_entropy as kernels
 from tritorch.layout import broadcast_shapes
-from tritorch.ops.declare import pointwise
+from tritorch.ops.declare import operation, pointwise
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous
 from tritorch.ops.normalization import log_softmax
@@ -327,7 +327,9 @@ def _from_logarithms(
     return sum(loss) if reduction == "sum" else loss
 
 
-def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
+def _check_classes(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    if weight is not None and weight._requires_grad and mode.enabled:
+        raise RuntimeError(f"{name}: the derivative for 'weight' is not implemented. Detach it.")
     own, other = input._layout.shape, target._layout.shape
     if len(own) == 0:
         raise RuntimeError(f"{name}: input must have at least 1 dimension.")
@@ -345,6 +347,43 @@ def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
         )
 
 
+def _numpy_losses(
+    x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0, logits: bool = True,
+) -> Any:  # fmt: skip
+    if logits:
+        x = x - x.max(1 if x.ndim > 1 else 0, keepdims=True)
+        x = x - np.log(np.exp(x).sum(1 if x.ndim > 1 else 0, keepdims=True))
+    rows = np.moveaxis(np.atleast_2d(x), 1, -1)
+    targets = np.asarray(target).reshape(rows.shape[:-1])
+    weights = np.ones(rows.shape[-1]) if weight is None else weight
+    valid = targets != ignore_index
+    safe = np.where(valid, targets, 0)
+    own = np.where(valid, weights[safe], 0.0)
+    loss = -np.take_along_axis(rows, safe[..., None], -1)[..., 0] * own
+    smooth = -(rows * weights).sum(-1) * valid
+    loss = (1 - label_smoothing) * loss + label_smoothing / rows.shape[-1] * smooth
+    if reduction == "mean":
+        return loss.sum() / own.sum()
+    return loss.sum() if reduction == "sum" else loss.reshape(np.shape(target))
+
+
+def _class_cases(smoothing: bool) -> list[Any]:
+    target, many = np.array([0, 4, 2]), np.array([[1, 0], [-100, 4], [3, 3]])
+    options: list[dict[str, Any]] = [{}, {"reduction": "sum"}, {"reduction": "none"}]
+    options += [{"ignore_index": 2}]
+    if smoothing:
+        options += [{"label_smoothing": 0.2}, {"label_smoothing": 0.1, "reduction": "none"}]
+    cases: list[Any] = [
+        lambda make, o=o, w=w: ((make(3, 5), target, *([make(5, low=0.5)] if w else [])), o)
+        for o in options
+        for w in (False, True)
+    ]
+    cases += [lambda make, o=o: ((make(3, 5, 2), many), o) for o in options]
+    return cases
+
+
+@operation("loss", method=False, numpy=_numpy_losses, cases=_class_cases(True))
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
     ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
@@ -359,7 +398,7 @@ def cross_entropy(
     """
     if target._layout.shape == input._layout.shape and target._layout.dtype.is_floating_point:
         return _soft_targets(input, target, weight, reduction, label_smoothing)
-    _check_classes("cross_entropy", input, target)
+    _check_classes("cross_entropy", input, target, weight)
     layout = None if weight is None else weight._layout
     options = (reduction, ignore_index, float(label_smoothing))
     plan = _losses[input._layout, target._layout, layout, *options]
@@ -394,12 +433,18 @@ def _soft_targets(
     return _reduced(loss, reduction)
 
 
+@operation(
+    "loss",
+    method=False,
+    numpy=lambda *a, **o: _numpy_losses(*a, **o, logits=False),
+    cases=_class_cases(False),
+)
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
     ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-input[target] for log-probabilities (N, C, ...) and classes (N, ...)."""
-    _check_classes("nll_loss", input, target)
+    _check_classes("nll_loss", input, target, weight)
     layout = None if weight is None else weight._layout
     plan = _nlls[input._layout, target._layout, layout, reduction, ignore_index]
     results = [empty(out) for out in plan.outputs]

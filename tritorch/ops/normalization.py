@@ -228,6 +228,27 @@ def _normalise(
     return result
 
 
+def _numpy_norm(
+    x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, rms: bool = False
+) -> Any:
+    axes = tuple(range(-len(shape), 0))
+    centred = x if rms else x - x.mean(axes, keepdims=True)
+    y = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _norm_cases(parameters: int) -> list[Any]:
+    shapes = [((3, 5), (5,)), ((2, 3, 4), (3, 4)), ((4, 1), (1,)), ((2, 2, 33), (33,))]
+    cases = [
+        lambda make, x=x, n=n, p=p: ((make(*x), n, *(make(*n) for _ in range(p))), {"eps": 1e-2})
+        for x, n in shapes
+        for p in range(parameters + 1)
+    ]
+    return cases
+
+
+@operation("rows", method=False, numpy=_numpy_norm, cases=_norm_cases(2))
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -241,6 +262,12 @@ def layer_norm(
     )
 
 
+@operation(
+    "rows",
+    method=False,
+    numpy=lambda x, shape, weight=None, eps=0.0: _numpy_norm(x, shape, weight, None, eps, True),
+    cases=_norm_cases(1),
+)
 def rms_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -292,6 +319,21 @@ class EmbeddingBackward0(Node):
         return index_add(total, 0, reshape(index, -1), reshape(g, -1, self.shape[1]))
 
 
+def _embedding_cases() -> list[Any]:
+    index = np.array([[0, 2, 1], [4, 4, 0]])
+    return [
+        lambda make: ((index, make(5, 3)), {}),
+        lambda make: ((index[0], make(5, 3)), {"padding_idx": 3}),
+        lambda make: ((index[:, :0], make(5, 3)), {}),
+    ]
+
+
+@operation(
+    "lookup",
+    method=False,
+    numpy=lambda index, weight, padding_idx=None: weight[index],
+    cases=_embedding_cases(),
+)
 def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,

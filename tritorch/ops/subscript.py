@@ -10,6 +10,7 @@ from tritorch.layout import Layout
 from tritorch.ops.comparison import masked_fill_
 from tritorch.ops.creation import tensor
 from tritorch.ops.declare import method
+from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import copy_, fill_, to_dtype
 from tritorch.ops.promotion import NUMBERS
 from tritorch.ops.selection import converted_indices, index, index_put_
@@ -63,12 +64,27 @@ def _indices(view: Tensor, found: Selection) -> list[Tensor | None]:
     return result
 
 
+def _place_plan(key: tuple[Layout, tuple[int, ...]]) -> tuple[Layout, int]:
+    """What remains of a layout behind some leading indices, and the offset in bytes."""
+    layout, where = key
+    found = parse_index(where, layout.shape, layout.strides, _is_tensor, tensor)
+    new = Layout.of(layout.dtype, tuple(found.shape), tuple(found.strides), layout.device)
+    return new, found.offset * layout.dtype.itemsize if new.numel else 0
+
+
+_places = Plans(_place_plan)
+_INTEGERS = {int}
+
+
 @method("__getitem__")
 def getitem(input: Tensor, where: Any) -> Tensor:
     """x[...]: a view for integers, slices, None and Ellipsis; a copy for tensors, lists, masks."""
     kind = where.__class__
     if kind is int:
         return select(input, 0, where) if input._layout.ndim else _scalar_index(input)
+    if kind is tuple and {*map(type, where)} == _INTEGERS:
+        layout, offset = _places[input._layout, where]
+        return part_view(input, layout, offset, _Select, lambda x: getitem(x, where))
     if kind is slice:
         if not input._layout.ndim:
             _scalar_index(input)

@@ -404,23 +404,29 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 # ---- parts
 
 
-@operation("view")
-def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """One slice of a dimension, which disappears."""
-    layout = input._layout
+def _select_plan(key: tuple[Layout, int, int]) -> tuple[Layout, int]:
+    layout, dim, index = key
     if not layout.ndim:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    dim, index = normalize_dim("select", dim, layout.ndim), operator.index(index)
+    dim = normalize_dim("select", dim, layout.ndim)
     size = layout.shape[dim]
     if not -size <= index < size:
         raise IndexError(
             f"select(): index {index} out of range for tensor of size {list(layout.shape)} at "
             f"dimension {dim}"
         )
-    index %= size
-    new = _permuted(layout, [d for d in range(layout.ndim) if d != dim])
-    offset = index * layout.strides[dim] * layout.dtype.itemsize
-    return part_view(input, new, offset, _Select, lambda x: select(x, dim, index))
+    rest = _permuted(layout, [d for d in range(layout.ndim) if d != dim])
+    return rest, index % size * layout.strides[dim] * layout.dtype.itemsize
+
+
+_selections = Plans(_select_plan)
+
+
+@operation("view")
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """One slice of a dimension, which disappears."""
+    layout, offset = _selections[input._layout, dim, operator.index(index)]
+    return part_view(input, layout, offset, _Select, partial(select, dim=dim, index=index))
 
 
 def slice_dim(
