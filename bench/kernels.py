@@ -1,4 +1,6 @@
-"""Plain Triton kernels, as the tutorials write them: what the CPU target itself is measured with."""
+"""Plain Triton kernels, as the tutorials write them: what the CPU target itself is measured
+with.
+"""
 
 from __future__ import annotations
 

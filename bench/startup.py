@@ -1,6 +1,7 @@
 """Times of whole processes: `python -m bench.startup [--save FILE] [--repeat N]`.
 
-Import, first operation with a cold and a warm kernel cache, the digits demo cold and warm. A new process
+Import, first operation with a cold and a warm kernel cache, the digits demo cold and warm. A new
+process
 each; cold means an empty cache directory. The figure is the median.
 """
 

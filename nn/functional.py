@@ -1,6 +1,7 @@
 """The functions behind the layers, with torch.nn.functional's names and arguments.
 
-Each is a declared operation of `tritorch.ops`; here is only what functional's signatures add, `inplace`.
+Each is a declared operation of `tritorch.ops`; here is only what functional's signatures add,
+`inplace`.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ __all__ = [
 
 
 def _with_inplace(name: str) -> Callable[..., Tensor]:
-    """The operation of that name with a last argument `inplace`, as functional's signatures have it."""
+    """The operation of that name with a last argument `inplace`, as functional's signatures have
+    it.
+    """
     fresh = getattr(_activation, name)
     operation = fresh.operation
     in_place = operation.inplace
@@ -102,7 +105,8 @@ def _with_inplace(name: str) -> Callable[..., Tensor]:
     def function(input: Tensor, *options: Any, inplace: bool = False, **named: Any) -> Tensor:
         if len(options) > count:  # `inplace` was given by position
             *options, inplace = options  # type: ignore[assignment]
-        return (in_place if inplace else fresh)(input, *options, **named)  # type: ignore[no-any-return]
+        result: Tensor = (in_place if inplace else fresh)(input, *options, **named)
+        return result
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = fresh.__doc__

@@ -18,7 +18,9 @@ _hook_ids = itertools.count()
 
 
 class RemovableHandle:
-    """Returned by `register_*_hook`; `remove()` takes the hook away, also at the end of a `with`."""
+    """Returned by `register_*_hook`; `remove()` takes the hook away, also at the end of a
+    `with`.
+    """
 
     def __init__(self, hooks: dict[int, Any]) -> None:
         self.id = next(_hook_ids)
@@ -205,7 +207,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         for room in (self._parameters, self._buffers, self._modules):
             if name in room:
-                del room[name]  # type: ignore[attr-defined]
+                del room[name]
                 self._non_persistent_buffers.discard(name)
                 return
         super().__delattr__(name)

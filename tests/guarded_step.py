@@ -1,7 +1,10 @@
-"""Run by test_laws.py in a process of its own: the demo's training step with everything else forbidden.
+"""Run by test_laws.py in a process of its own: the demo's training step with everything else
+forbidden.
 
-Forbidden: importing torch, starting any process (so no C compiler), NumPy arithmetic by function or by
-operator. The kernel cache is cold, so compilation happens under the guard too. Prints the launches of
+Forbidden: importing torch, starting any process (so no C compiler), NumPy arithmetic by function
+or by
+operator. The kernel cache is cold, so compilation happens under the guard too. Prints the launches
+of
 each kernel as JSON.
 """
 
@@ -48,7 +51,9 @@ class Guarded(np.ndarray):
 
 
 def trap_numpy() -> None:
-    """Replace NumPy's arithmetic by traps, and its constructors by ones that hand out guarded arrays."""
+    """Replace NumPy's arithmetic by traps, and its constructors by ones that hand out guarded
+    arrays.
+    """
 
     def trap(name: str) -> Any:
         def refuse(*args: Any, **options: Any) -> Any:
@@ -56,9 +61,9 @@ def trap_numpy() -> None:
 
         return refuse
 
-    functions = "dot matmul einsum tensordot sum mean prod max min where sort argsort cumsum convolve take pad"
-    functions += " concatenate stack linspace clip std var outer inner tril triu repeat tile"
-    for name in dir(np):
+    functions = "dot matmul einsum tensordot sum mean prod max min where sort argsort cumsum take"
+    functions += " concatenate stack clip std var outer inner repeat tile"
+    for name in list(vars(np)):
         if isinstance(getattr(np, name), np.ufunc) or name in functions.split():
             setattr(np, name, trap(name))
 

@@ -114,7 +114,9 @@ def test_no_product_file_imports_torch() -> None:
 
 
 def test_only_one_module_uses_tritons_private_api() -> None:
-    """DESIGN section 7: `triton._C`, `triton.compiler`, `triton.backends`: triton_api and plug-in."""
+    """DESIGN section 7: `triton._C`, `triton.compiler`, `triton.backends`: triton_api and plug-
+    in.
+    """
     allowed = {
         "tritorch.triton_api",
         "tritorch.triton_cpu.plugin.compiler",

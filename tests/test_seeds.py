@@ -1,4 +1,6 @@
-"""The two programs that PyTorch's introductions begin with, as printed there; only the import differs."""
+"""The two programs that PyTorch's introductions begin with, as printed there; only the import
+differs.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def test_neural_network(capsys: pytest.CaptureFixture[str]) -> None:
     import tritorch as torch
     from tritorch import nn
 
-    device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+    device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # noqa: E501
     print(f"Using {device} device")
 
     class NeuralNetwork(nn.Module):

@@ -26,7 +26,8 @@ class device:
         if isinstance(type, device):
             return type
         if isinstance(type, int) and not isinstance(type, bool):
-            type, index = "cuda", type
+            index = type
+            type = "cuda"
         if not isinstance(type, str):
             raise TypeError(f"device: expected a str, an int or a device, got {type!r}.")
         match = _PATTERN.fullmatch(type)
@@ -42,7 +43,8 @@ class device:
         known = cls._known.get(key)
         if known is None:
             known = object.__new__(cls)
-            known.type, known.index = key
+            known.type = match[1]
+            known.index = index
             cls._known[key] = known
         return known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any, Final
 
 import ml_dtypes
@@ -12,7 +13,8 @@ class dtype:
     """An element type.
 
     Attributes: `name` ("float32"), `itemsize` (bytes), `is_floating_point`, `is_complex`,
-    `is_signed`, `triton` ("fp32"; a pointer to it is "*fp32"), `numpy` (the NumPy dtype), `category`
+    `is_signed`, `triton` ("fp32"; a pointer to it is "*fp32"), `numpy` (the NumPy dtype),
+    `category`
     (0 bool, 1 integer, 2 floating point: promotion never goes down a category), `compute` (the
     dtype in which kernels do arithmetic: float32 for float16 and bfloat16, itself otherwise).
     """
@@ -23,7 +25,7 @@ class dtype:
     )  # fmt: skip
 
     def __init__(
-        self, name: str, triton: str, numpy: Any, category: int, signed: bool, legacy: str
+        self, name: str, triton: str, numpy: Any, category: int, signed: builtins.bool, legacy: str
     ) -> None:
         self.name = name
         self.triton = triton
@@ -38,7 +40,8 @@ class dtype:
         self.compute: dtype = self
 
     def __repr__(self) -> str:
-        # As PyTorch prints it: programs say `import tritorch as torch`, and their output stays the same.
+        # As PyTorch prints it: programs say `import tritorch as torch`, and their output stays the
+        # same.
         return f"torch.{self.name}"
 
     def __reduce__(self) -> str:

@@ -41,7 +41,9 @@ class DeviceAssertError(TritorchError, RuntimeError):
 
 
 class BoundsError(TritorchError, IndexError, RuntimeError):
-    """An element of an index tensor is out of bounds (PyTorch raises one or the other, by operation)."""
+    """An element of an index tensor is out of bounds (PyTorch raises one or the other, by
+    operation).
+    """
 
 
 class ShapeError(TritorchError, RuntimeError):

@@ -141,7 +141,7 @@ def draw(result: Result, path: Path) -> None:
         ) from error
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.15))  # type: ignore[misc]
     axes = left.subplots()
     axes.plot(result.losses, color="#9aa5b1", linewidth=0.8, label="batch")
     window = max(len(result.losses) // 40, 1)

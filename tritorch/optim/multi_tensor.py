@@ -31,7 +31,8 @@ class MultiTensor:
     ) -> None:
         """One launch: `update` on every element of the columns (parameters, gradients, states).
 
-        All tensors of a column have one dtype; tensor i of each column has the same layout apart from
+        All tensors of a column have one dtype; tensor i of each column has the same layout apart
+        from
         its dtype, and is dense. The columns that the update writes are changed in place.
         """
         layouts = tuple(tensor._layout for tensor in columns[0])
@@ -66,7 +67,9 @@ def by_kind(parameters: Iterable[Tensor], steps: Iterable[int]) -> list[tuple[in
 
 
 def aligned(parameter: Tensor, other: Tensor) -> Tensor:
-    """`other` with the parameter's element order and dtype: itself, or a copy where it has another."""
+    """`other` with the parameter's element order and dtype: itself, or a copy where it has
+    another.
+    """
     mine, its = parameter._layout, other._layout
     if its is mine or (its.strides == mine.strides and its.dtype is mine.dtype):
         return other
@@ -77,6 +80,6 @@ def require_dense(optimizer: str, layout: Layout) -> None:
     """ValueError for a parameter with gaps or overlaps, which no single walk covers."""
     if not layout.is_dense:
         raise ValueError(
-            f"{optimizer}: a parameter has shape {layout.shape} with strides {layout.strides}, which "
-            "is not dense. Make it contiguous() before it becomes a parameter."
+            f"{optimizer}: a parameter has shape {layout.shape} with strides {layout.strides}, "
+            "which is not dense. Make it contiguous() before it becomes a parameter."
         )

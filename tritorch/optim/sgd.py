@@ -51,7 +51,8 @@ class SGD(Optimizer):
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         momentum, decay = group["momentum"], group["weight_decay"]
         flags = {"MAXIMIZE": group["maximize"], "DECAY": decay != 0}
-        # A buffer is there from the second step on; parameters at their first go in a launch of their own.
+        # A buffer is there from the second step on; parameters at their first go in a launch of
+        # their own.
         started = [int(bool(momentum) and "momentum_buffer" in self.state[p]) for p in parameters]
         for step, tensors in by_kind(parameters, started):
             for tensor in tensors:
