@@ -303,7 +303,7 @@ from tritorch.ops.reduction import (
     var,
     var_mean,
 )
-from tritorch.ops.scan import cummax, cummin, cumprod, cumsum
+from tritorch.ops.scan import cummax, cummin, cumprod, cumsum, logcumsumexp
 from tritorch.ops.selection import (
     argwhere,
     gather,
@@ -338,6 +338,15 @@ from tritorch.ops.sorting import (
     unique,
     unique_consecutive,
 )
+from tritorch.ops.statistics import (
+    cdist,
+    corrcoef,
+    cov,
+    cumulative_trapezoid,
+    diff,
+    trapezoid,
+    trapz,
+)
 from tritorch.ops.strided import as_strided
 from tritorch.ops.subscript import getitem as _getitem
 from tritorch.ops.views import (
@@ -366,6 +375,8 @@ from tritorch.ops.views import (
 )
 from tritorch.ops.queries import (
     detach,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
     is_floating_point,
     is_complex,
     is_nonzero,

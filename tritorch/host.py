@@ -23,10 +23,7 @@ def array_from_data(data: Any, dtype: Dtype | None = None) -> Array:
         ValueError: the nesting is ragged, or an integer does not fit 64 bits.
         TypeError: elements are no numbers.
     """
-    if isinstance(data, np.ndarray | np.generic):
-        array = np.asarray(data)
-        kind = dtype or dtypes.from_numpy(array.dtype)
-    elif hasattr(data, "__array__"):
+    if isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__"):
         array = np.asarray(data)
         kind = dtype or dtypes.from_numpy(array.dtype)
     else:
@@ -132,7 +129,7 @@ class Exported:
     ) -> None:
         self.owner = owner
         # ml_dtypes' types travel as bytes and are viewed on arrival.
-        code = kind.numpy.str if kind.numpy.kind in "iufb" else f"|V{kind.itemsize}"
+        code = kind.numpy.str if kind.numpy.isbuiltin == 1 else f"|V{kind.itemsize}"
         self.__array_interface__ = {
             "version": 3,
             "data": (address, False),

@@ -96,6 +96,7 @@ torch.unique(torch.tensor([3, 1, 2, 3, 1])), torch.unique(torch.tensor([3, 1, 2,
 torch.bincount(torch.tensor([1, 1, 3])), torch.bincount(torch.tensor([1, 1, 3]), minlength=6), torch.histc(v, 4, 0, 4), torch.searchsorted(v, x), torch.bucketize(x, v, right=True), torch.isin(i, torch.tensor([1, 5]))
 torch.quantile(x, 0.25), torch.quantile(x, torch.tensor([0.1, 0.5]), dim=1), x.quantile(0.5, 0, keepdim=True)
 torch.tensor([]).sum(), torch.zeros(0, 3).sum(0), torch.zeros(0, 3).mean(), torch.zeros(2, 0).prod(1), torch.zeros(3, 0).amax(0).shape
+torch.cdist(x, x), torch.cdist(x[None], x[:2], p=1), x.diff(), x.diff(n=2, dim=0), torch.trapezoid(x), torch.trapz(x, v), torch.cumulative_trapezoid(x, dx=2), x.cov(), x.corrcoef(), x.logcumsumexp(1)
 torch.aminmax(x), torch.std_mean(x), torch.dist(x, x + 1), x.count_nonzero(1)
 torch.tensor([1.0, float('nan'), 2.0]).max(), torch.tensor([1.0, float('nan'), 2.0]).argmax(), torch.tensor([1.0, float('nan'), 2.0]).sort()
 """
@@ -207,6 +208,8 @@ w.norm().backward(); w.grad
 w.std().backward(); w.grad
 w.var(1).sum().backward(); w.grad
 w.prod(1).sum().backward(); w.grad
+torch.cdist(w, x[:2]).sum().backward(); w.grad
+w.logcumsumexp(1).sum().backward(); w.grad
 w.logsumexp(0).sum().backward(); w.grad
 w.abs().sum().backward(); w.grad
 w.clamp(-1, 1).sum().backward(); w.grad

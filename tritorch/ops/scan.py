@@ -153,6 +153,66 @@ def exclusive_product(x: Tensor, dim: int) -> Tensor:
     return before(x) * flip(before(flip(x, [dim])), [dim])
 
 
+# ---- log-sum-exp
+
+
+def _log_sum(a: Any, b: Any) -> Any:
+    x, sum_x = a
+    y, sum_y = b
+    top = s.maximum(x, y)
+    # Equal to the top first: inf - inf is nan.
+    return top, (
+        s.where(x == top, sum_x, sum_x * s.exp(x - top))
+        + s.where(y == top, sum_y, sum_y * s.exp(y - top))
+    )
+
+
+_logarithm = Scan(
+    ScanKernel(
+        "logcumsumexp",
+        ["x"],
+        lambda x: (x, 0.0 * s.where(s.isfinite(x), x, 0.0) + 1.0),
+        ("lowest", 0.0),
+        _log_sum,
+        lambda top, total, n: top + s.log(total),
+    )
+)
+
+
+class LogcumsumexpBackward0(ScanNode):
+    """exp(x) times the sums from each place on of g * exp(-y)."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Positive and negative gradients apart, as logarithms, so that nothing overflows."""
+        x, y = self.unpack()
+        (g,) = grads
+        parts = []
+        for signed in (g, -g):
+            logs = signed.clamp(min=0).log() - y
+            parts.append((_logcumsumexp(logs, self.dim, not self.reverse) + x).exp())
+        return (parts[0] - parts[1],)
+
+
+def _logcumsumexp(input: Tensor, dim: int, reverse: bool) -> Tensor:
+    (result,) = _logarithm.run(input, dim, input._layout.dtype, reverse)
+    if input._requires_grad and mode.enabled:
+        node = LogcumsumexpBackward0((edge(input),), (result._layout,))
+        node.dim, node.reverse = dim, reverse
+        node.save(input)
+        result._grad_fn, result._requires_grad = node, True
+        node.save_outputs(result)
+    return result
+
+
+@method("logcumsumexp")
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """log of the running sums of exp(input); does not overflow."""
+    dim = normalize_dim("logcumsumexp", dim, input._layout.ndim)
+    return _logcumsumexp(input, dim, False)
+
+
 # ---- extrema
 
 

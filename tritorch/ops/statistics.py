@@ -1,0 +1,182 @@
+"""Distances, differences, integrals, covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.autograd.node import Node
+from tritorch.kernels import scalar as s
+from tritorch.kernels.reduction import ReductionKernel
+from tritorch.layout import Layout, broadcast_shapes, normalize_dim
+from tritorch.ops.comparison import eq, masked_fill
+from tritorch.ops.declare import method, operation
+from tritorch.ops.dispatch import Plans
+from tritorch.ops.extrema import vector_norm
+from tritorch.ops.joining import cat
+from tritorch.ops.linalg import matmul
+from tritorch.ops.reduction import mean, sum
+from tritorch.ops.scan import cumsum
+from tritorch.ops.views import expand, narrow, transpose, unsqueeze
+from tritorch.tensor import Tensor, empty
+
+# ---- distances
+
+_distance = ReductionKernel(
+    "cdist",
+    ["x", "y"],
+    lambda x, y: (x - y) * (x - y),
+    0.0,
+    lambda a, b: a + b,
+    lambda total, n: s.sqrt(total),
+)
+
+
+def _distance_plan(key: tuple[Layout, Layout]) -> Any:
+    kind = key[0].dtype
+    return _distance.plan(key, (len(key[0].shape) - 1,), False, [kind, kind], [kind])
+
+
+_distances = Plans(_distance_plan)
+
+
+class CdistBackward0(Node):
+    """g / distance times (x - y), summed by products of matrices; 0 where the distance is 0."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Gradients of both sets of points."""
+        x, y, distances = self.unpack()
+        weights = masked_fill(grads[0] / distances, eq(distances, 0), 0)
+        own = other = None
+        if self.needs(0):
+            own = sum(weights, -1, True) * x - matmul(weights, y)
+        if self.needs(1):
+            turned = transpose(weights, -2, -1)
+            other = sum(turned, -1, True) * y - matmul(turned, x)
+        return own, other
+
+
+def _cdist_cases() -> list[Any]:
+    shapes = [((3, 4), (5, 4)), ((2, 3, 2), (2, 4, 2)), ((1, 3, 2), (2, 4, 2))]
+    return [lambda make, x=x, y=y: ((make(*x), make(*y)), {}) for x, y in shapes]
+
+
+def _numpy_cdist(x: Any, y: Any) -> Any:
+    difference = x[..., :, None, :] - y[..., None, :, :]
+    return (difference * difference).sum(-1) ** 0.5
+
+
+@operation("product", method=False, operands=2, numpy=_numpy_cdist, cases=_cdist_cases())
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """The p-norm distance of every pair of rows.
+
+    Shape: x1 (*, n, d), x2 (*, m, d) to (*, n, m).
+    """
+    if x1._layout.ndim < 2 or x2._layout.ndim < 2:
+        raise RuntimeError(
+            "cdist only supports at least 2D tensors, got a tensor of fewer dimensions."
+        )
+    if x1._layout.shape[-1] != x2._layout.shape[-1]:
+        raise RuntimeError(
+            f"cdist: X1 and X2 must have the same number of columns. X1: {x1._layout.shape[-1]} "
+            "X2: "
+            f"{x2._layout.shape[-1]}"
+        )
+    rows, columns = unsqueeze(x1.detach(), -2), unsqueeze(x2.detach(), -3)
+    if p != 2 or x1._layout.dtype is not x2._layout.dtype:
+        return vector_norm(unsqueeze(x1, -2) - unsqueeze(x2, -3), p, -1)
+    shape = broadcast_shapes("cdist", rows._layout.shape, columns._layout.shape)
+    rows, columns = expand(rows, *shape), expand(columns, *shape)
+    plan = _distances[rows._layout, columns._layout]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, rows._address, columns._address)
+    if (x1._requires_grad or x2._requires_grad) and mode.enabled:
+        node = CdistBackward0((edge(x1), edge(x2)), (result._layout,))
+        node.save(x1, x2)
+        result._grad_fn, result._requires_grad = node, True
+        node.save_outputs(result)
+    return result
+
+
+# ---- differences and integrals
+
+
+@method("diff")
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
+) -> Tensor:
+    """Differences of neighbours along `dim`, n times."""
+    dim = normalize_dim("diff", dim, input._layout.ndim)
+    parts = [part for part in (prepend, input, append) if part is not None]
+    if len(parts) > 1:
+        input = cat(parts, dim)
+    for _ in range(n):
+        size = input._layout.shape[dim]
+        if not size:
+            break
+        later, earlier = narrow(input, dim, 1, size - 1), narrow(input, dim, 0, size - 1)
+        input = later ^ earlier if input._layout.dtype.category == 0 else later - earlier
+    return input
+
+
+def _areas(y: Tensor, x: Any, dx: Any, dim: int) -> Tensor:
+    size = y._layout.shape[dim]
+    heights = narrow(y, dim, 1, size - 1) + narrow(y, dim, 0, size - 1)
+    if x is None:
+        return heights * (0.5 if dx is None else 0.5 * dx)
+    if x._layout.ndim == 1 and y._layout.ndim > 1:
+        shape = [1] * y._layout.ndim
+        shape[dim] = -1
+        x = x.reshape(shape)
+    return heights * diff(x, 1, dim) * 0.5
+
+
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+    """The integral along `dim` by the trapezoidal rule, at points x or at distance dx."""
+    dim = normalize_dim("trapezoid", dim, y._layout.ndim)
+    result: Tensor = sum(_areas(y, x, dx, dim), dim)
+    return result
+
+
+trapz = trapezoid
+
+
+def cumulative_trapezoid(
+    y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1
+) -> Tensor:
+    """The integrals up to each point by the trapezoidal rule."""
+    dim = normalize_dim("cumulative_trapezoid", dim, y._layout.ndim)
+    result: Tensor = cumsum(_areas(y, x, dx, dim), dim)
+    return result
+
+
+# ---- covariance
+
+
+@method("cov")
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
+    aweights: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """The covariance matrix of variables in rows, observations in columns."""
+    if fweights is not None or aweights is not None:
+        raise NotImplementedError("cov: weights are not there. Leave them out.")
+    rows = unsqueeze(input, 0) if input._layout.ndim < 2 else input
+    centred = rows - mean(rows, 1, True)
+    count = rows._layout.shape[1] - correction
+    result: Tensor = matmul(centred, transpose(centred, 0, 1)) / count
+    return result if input._layout.ndim == 2 else result.reshape(())
+
+
+@method("corrcoef")
+def corrcoef(input: Tensor) -> Tensor:
+    """The correlation coefficients of variables in rows."""
+    covariance = cov(input)
+    if not covariance._layout.ndim:
+        return covariance / covariance
+    scale = covariance.diagonal().sqrt()
+    return (covariance / scale.unsqueeze(1) / scale).clamp(-1, 1)
