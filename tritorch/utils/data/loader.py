@@ -152,4 +152,6 @@ class DataLoader:
     def __len__(self) -> int:
         if self._iterable:
             raise TypeError("object of type 'IterableDataset' has no len()")
-        return len(self.batch_sampler or self.sampler)  # type: ignore[arg-type]
+        # An empty sampler is falsy, so `or` would not do.
+        order = self.sampler if self.batch_sampler is None else self.batch_sampler
+        return len(order)  # type: ignore[arg-type]
