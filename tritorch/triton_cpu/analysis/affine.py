@@ -1,7 +1,9 @@
-"""Integer and pointer tensors as `base + sum of stride x index`: the form that turns addresses into vector loads.
+"""Integer and pointer tensors as `base + sum of stride x index`: the form that turns addresses
+into vector loads.
 
-Bases and strides are numbers or scalar registers; they are emitted where the tensor is defined, in program order.
-Index arithmetic is taken not to overflow, as any kernel with in-bounds addresses has it.
+Bases and strides are numbers or scalar registers; they are emitted where the tensor is defined, in
+program order. Index arithmetic is taken not to overflow, as any kernel with in-bounds addresses
+has it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ Base = int | str
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """`element` is the integer type of base and strides; a pointer's base is `ptr`, its strides i64 in elements."""
+    """`element` is the integer type of base and strides; a pointer's base is `ptr`, its strides
+    i64 in elements.
+    """
 
     base: Base
     strides: tuple[Base, ...]

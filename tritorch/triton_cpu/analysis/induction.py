@@ -1,7 +1,8 @@
 """Tensors that a loop only advances (`pointers += BLOCK`) rewritten: a scalar is carried instead.
 
-`p` with `yield p + step` becomes `initial + offset`, where the scalar `offset` starts at zero and grows by
-`step`. So addresses stay made of ranges and scalars, and no tensor of pointers is carried in memory.
+`p` with `yield p + step` becomes `initial + offset`, where the scalar `offset` starts at zero and
+grows by `step`. So addresses stay made of ranges and scalars, and no tensor of pointers is carried
+in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def _rewrite(loop: Operation) -> None:
 
 
 def _steps(value: Value, argument: Value) -> list[tuple[str, Value]] | None:
-    """(add or subtract, uniform tensor) such that the value is the argument with all of them applied."""
+    """(add or subtract, uniform tensor) such that the value is the argument with all of them
+    applied.
+    """
     if value is argument:
         return []
     operation = value.operation

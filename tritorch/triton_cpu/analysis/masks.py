@@ -1,4 +1,6 @@
-"""Masks as conjunctions of affine inequalities: what turns `index < bound` into the bounds of a loop."""
+"""Masks as conjunctions of affine inequalities: what turns `index < bound` into the bounds of a
+loop.
+"""
 
 from __future__ import annotations
 
@@ -127,8 +129,8 @@ def _difference(a: Affine, b: Affine) -> tuple[int, ...] | None:
     return tuple(result)
 
 
-#: For each dimension of a value: the loop's dimension that indexes it, -1 where the index is constant 0,
-#: None where it is anything else.
+#: For each dimension of a value: the loop's dimension that indexes it, -1 where the index is
+#: constant 0, None where it is anything else.
 DimensionMap = tuple[int | None, ...]
 
 
@@ -148,17 +150,15 @@ def operand_maps(operation: Operation, mapping: DimensionMap) -> list[DimensionM
             result[dimension] = mapping[position]
         return [tuple(result)]
     if name == "tt.reshape":
-        source, target = operation.operands[0].type.shape or (), mapping
-        moved: list[int | None] = [None] * len(source)
-        for before, after in reshape_groups(source, operation.results[0].type.shape or ()):
-            wide_before = [d for d in before if source[d] > 1]
-            shape = operation.results[0].type.shape or ()
-            wide_after = [d for d in after if shape[d] > 1]
-            for d in before:
-                moved[d] = -1 if source[d] == 1 else None
-            if len(wide_before) == 1 and len(wide_after) == 1:
-                moved[wide_before[0]] = target[wide_after[0]]
-        return [tuple(moved)]
+        source = operation.operands[0].type.shape or ()
+        target = operation.results[0].type.shape or ()
+        before: list[int | None] = [-1 if size == 1 else None for size in source]
+        for left, right in reshape_groups(source, target):
+            wide_left = [d for d in left if source[d] > 1]
+            wide_right = [d for d in right if target[d] > 1]
+            if len(wide_left) == 1 and len(wide_right) == 1:
+                before[wide_left[0]] = mapping[wide_right[0]]
+        return [tuple(before)]
     maps: list[DimensionMap] = []
     for operand in operation.operands:
         shape = operand.type.shape
@@ -172,7 +172,9 @@ def operand_maps(operation: Operation, mapping: DimensionMap) -> list[DimensionM
 
 
 def translate(constraint: Constraint, mapping: DimensionMap, rank: int) -> Constraint | None:
-    """The constraint over the dimensions of a loop of this rank; None if it cannot be said there."""
+    """The constraint over the dimensions of a loop of this rank; None if it cannot be said
+    there.
+    """
     coefficients = [0] * rank
     for coefficient, dimension in zip(constraint.coefficients, mapping):
         if coefficient == 0 or dimension == -1:

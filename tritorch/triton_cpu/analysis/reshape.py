@@ -7,7 +7,9 @@ from functools import lru_cache
 
 @lru_cache(maxsize=1024)
 def squeeze_map(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[int | None, ...] | None:
-    """For each target dimension its source dimension (None for size 1), if only sizes of 1 come or go."""
+    """For each target dimension its source dimension (None for size 1), if only sizes of 1 come or
+    go.
+    """
     kept = [dimension for dimension, size in enumerate(source) if size > 1]
     if [source[d] for d in kept] != [size for size in target if size > 1]:
         return None
@@ -19,7 +21,9 @@ def squeeze_map(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[int |
 def reshape_groups(
     source: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """Split a reshape into the smallest runs of (source dimensions, target dimensions) of equal size."""
+    """Split a reshape into the smallest runs of (source dimensions, target dimensions) of equal
+    size.
+    """
     groups: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     i = j = 0
     while i < len(source) or j < len(target):

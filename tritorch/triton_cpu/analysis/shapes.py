@@ -40,7 +40,9 @@ def walk_operations(blocks: list[Block]) -> Iterator[Operation]:
 
 
 def root_pointer(value: Value) -> Value:
-    """The scalar pointer that an address is derived from: a kernel argument, a loaded pointer, ..."""
+    """The scalar pointer that an address is derived from: a kernel argument, a loaded pointer,
+    ...
+    """
     while True:
         operation = value.operation
         if operation is None:

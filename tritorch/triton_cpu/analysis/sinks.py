@@ -1,8 +1,9 @@
-"""Who consumes which tensor: the plan of what is computed once, stored in scratch, or simply computed again.
+"""Who consumes which tensor: the plan of what is computed once, stored in scratch, or simply
+computed again.
 
-Tensors are virtual: an operation on them emits nothing until a *sink* (a store, a reduction, a matrix product, a
-loop's yield, ...) asks for its elements. A value that several sinks need is either cheap and computed again, or
-spilled to scratch by the first loop that computes it.
+Tensors are virtual: an operation on them emits nothing until a *sink* (a store, a reduction, a
+matrix product, a loop's yield, ...) asks for its elements. A value that several sinks need is
+either cheap and computed again, or spilled to scratch by the first loop that computes it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from tritorch.triton_cpu.ir import Block, Operation, Value
 #: Operations that make their tensor operands real. Terminators and operations with regions do too.
 SINKS = frozenset(
     {
-        "tt.store", "tt.reduce", "tt.scan", "tt.dot", "tt.dot_scaled", "tt.atomic_rmw", "tt.atomic_cas",
-        "tt.histogram", "tt.gather", "tt.print", "tt.assert", "tt.call", "tt.return", "cf.br", "cf.cond_br",
-        "scf.yield", "scf.condition", "tt.map_elementwise", "tt.reduce.return", "tt.scan.return", "tt.unsplat",
-        "tt.descriptor_load", "tt.descriptor_store",
+        "tt.store", "tt.reduce", "tt.scan", "tt.dot", "tt.dot_scaled", "tt.atomic_rmw",
+        "tt.atomic_cas", "tt.histogram", "tt.gather", "tt.print", "tt.assert", "tt.call",
+        "tt.return", "cf.br", "cf.cond_br", "scf.yield", "scf.condition", "tt.map_elementwise",
+        "tt.reduce.return", "tt.scan.return", "tt.unsplat", "tt.descriptor_load",
+        "tt.descriptor_store",
     }
 )  # fmt: skip
 
@@ -29,12 +31,13 @@ SIDE_EFFECTS = frozenset(
 
 #: What an operation costs, about, in vector instructions; 1 for all others.
 COST = {
-    "arith.divf": 8, "tt.precise_divf": 8, "math.sqrt": 8, "math.rsqrt": 10, "tt.precise_sqrt": 8,
-    "math.exp": 12, "math.exp2": 12, "math.log": 14, "math.log2": 14, "math.erf": 20, "math.sin": 20,
-    "math.cos": 20, "tt.extern_elementwise": 20, "tt.mulhiui": 6, "arith.divsi": 12, "arith.divui": 12,
-    "arith.remsi": 14, "arith.remui": 14, "arith.remf": 60, "tt.load": 2, "tt.splat": 0,
-    "tt.broadcast": 0, "tt.expand_dims": 0, "arith.constant": 0, "tt.reshape": 0, "tt.trans": 1,
-    "tt.bitcast": 0, "arith.bitcast": 0, "tt.fp_to_fp": 6, "tt.make_range": 0, "tt.addptr": 1,
+    "arith.divf": 8, "tt.precise_divf": 8, "math.sqrt": 8, "math.rsqrt": 10,
+    "tt.precise_sqrt": 8, "math.exp": 12, "math.exp2": 12, "math.log": 14, "math.log2": 14,
+    "math.erf": 20, "math.sin": 20, "math.cos": 20, "tt.extern_elementwise": 20, "tt.mulhiui": 6,
+    "arith.divsi": 12, "arith.divui": 12, "arith.remsi": 14, "arith.remui": 14, "arith.remf": 60,
+    "tt.load": 2, "tt.splat": 0, "tt.broadcast": 0, "tt.expand_dims": 0, "arith.constant": 0,
+    "tt.reshape": 0, "tt.trans": 1, "tt.bitcast": 0, "arith.bitcast": 0, "tt.fp_to_fp": 6,
+    "tt.make_range": 0, "tt.addptr": 1,
 }  # fmt: skip
 
 #: From this cost on a value is stored rather than computed twice (a store and a load cost about 3).
@@ -53,8 +56,8 @@ def is_virtual(operation: Operation) -> bool:
 
 
 def is_exchange(operation: Operation) -> bool:
-    """Whether a reduction combines each element with its one neighbour along a dimension of size 2, and all that
-    reads it puts the dimension back: the compare-and-exchange step of `tl.sort`.
+    """Whether a reduction combines each element with its one neighbour along a dimension of size
+    2, and all that reads it puts the dimension back: the compare-and-exchange step of `tl.sort`.
     """
     shape = operation.operands[0].type.shape or ()
     axis = operation.attributes["axis"]
@@ -67,6 +70,17 @@ def is_exchange(operation: Operation) -> bool:
             if any(u.name != "tt.broadcast" for u in user.results[0].uses):
                 return False
     return True
+
+
+def exchange_of(operation: Operation) -> Operation | None:
+    """The compare-and-exchange reduction that a broadcast spreads again, if it is one."""
+    inner = operation.operands[0].operation if operation.name == "tt.broadcast" else None
+    if inner is None or inner.name != "tt.expand_dims":
+        return None
+    found = inner.operands[0].operation
+    if found is None or found.name != "tt.reduce" or not is_exchange(found):
+        return None
+    return found
 
 
 def has_side_effects(operation: Operation) -> bool:
@@ -82,9 +96,9 @@ def has_side_effects(operation: Operation) -> bool:
 class SinkPlan:
     """The static part of the plan of one function.
 
-    `needs[value]` are the sinks that want the value itself, and not only something spilled that is made of it.
-    `spilled` values are stored by the first loop that computes them; values of `at_definition` are needed inside
-    a loop or branch and are stored where they are defined.
+    `needs[value]` are the sinks that want the value itself, and not only something spilled that is
+    made of it. `spilled` values are stored by the first loop that computes them; values of
+    `at_definition` are needed inside a loop or branch and are stored where they are defined.
     """
 
     def __init__(self, blocks: list[Block]) -> None:
@@ -130,7 +144,9 @@ class SinkPlan:
                 wanted.setdefault(value, set()).update(by)
 
     def _passed_on(self, operation: Operation, consumers: list[Operation]) -> set[Operation]:
-        """Decide how the operation's value is kept; return the sinks that its operands are needed by."""
+        """Decide how the operation's value is kept; return the sinks that its operands are needed
+        by.
+        """
         value = operation.results[0]
         if operation.name in _AFFINE and value.type.element in _ADDRESS_ELEMENTS:
             return set(consumers)  # addresses are taken apart where they are used, not read back
@@ -149,7 +165,9 @@ class SinkPlan:
         return set(consumers)
 
     def _reloadable(self, load: Operation, consumers: list[Operation]) -> bool:
-        """Whether memory still holds the same when the last of them asks, and reading it is cheap."""
+        """Whether memory still holds the same when the last of them asks, and reading it is
+        cheap.
+        """
         first, last = self.position[load], self.position[consumers[-1]]
         assert load.block is not None
         effects = self._effects.get(load.block, ())
@@ -201,7 +219,8 @@ _ADDRESS_ELEMENTS = frozenset({"ptr", "i32", "i64"})
 
 _AFFINE = frozenset(
     {
-        "arith.addi", "arith.subi", "arith.muli", "arith.extsi", "arith.extui", "arith.constant", "tt.addptr",
-        "tt.make_range", "tt.splat", "tt.expand_dims", "tt.broadcast", "tt.trans", "tt.reshape", "tt.bitcast",
+        "arith.addi", "arith.subi", "arith.muli", "arith.extsi", "arith.extui", "arith.constant",
+        "tt.addptr", "tt.make_range", "tt.splat", "tt.expand_dims", "tt.broadcast", "tt.trans",
+        "tt.reshape", "tt.bitcast",
     }
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """What a masked strip computes beyond every bound: the same in each of them, or nothing at all.
 
-Blocks are powers of two, so a row of 50257 elements leaves 15279 masked ones. Once a strip lies wholly
-outside the masks and leaves every accumulator as it was, all later strips will: the loop may end.
+Blocks are powers of two, so a row of 50257 elements leaves 15279 masked ones. Once a strip lies
+wholly outside the masks and leaves every accumulator as it was, all later strips will: the loop
+may end.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ class Stability:
 
 
 def zero_outside(masks: MaskAnalysis, value: Value) -> tuple[Constraint, ...]:
-    """Constraints such that the value is zero wherever one of them fails; over its own dimensions."""
+    """Constraints such that the value is zero wherever one of them fails; over its own
+    dimensions.
+    """
     operation = value.operation
     if operation is None:
         return ()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import evaluate, groups, memory
+from tritorch.triton_cpu.codegen.address import address, pointer_vector
+from tritorch.triton_cpu.codegen.buffers import write_buffer
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder, Vec
 from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.lane_loop import Column, call_per_lane
-from tritorch.triton_cpu.codegen.loops import Nest
+from tritorch.triton_cpu.codegen.nest import Nest
+from tritorch.triton_cpu.codegen.prepare import mask_clip, prepare, spills_of
+from tritorch.triton_cpu.codegen.walks import strip_lanes
 from tritorch.triton_cpu.ir import Operation, Value
 
 _KINDS = {
-    1: "and", 2: "or", 3: "xor", 4: "add", 5: "fadd", 6: "max", 7: "min", 8: "umax", 9: "umin", 10: "xchg",
+    1: "and", 2: "or", 3: "xor", 4: "add", 5: "fadd", 6: "max", 7: "min", 8: "umax", 9: "umin",
+    10: "xchg",
 }  # fmt: skip
 _ORDERINGS = {1: "monotonic", 2: "acquire", 3: "release", 4: "acq_rel"}
 
@@ -48,7 +52,8 @@ def compare_and_swap(g: Generator, operation: Operation) -> None:
         if kind != bits:  # cmpxchg takes integers
             registers = [builder.define(f"bitcast {kind} {r} to {bits}") for r in registers]
         pair = builder.define(
-            f"cmpxchg ptr {address}, {bits} {registers[0]}, {bits} {registers[1]} {ordering} {failure}"
+            f"cmpxchg ptr {address}, {bits} {registers[0]}, {bits} {registers[1]}"
+            f" {ordering} {failure}"
         )
         old = builder.define(f"extractvalue {{ {bits}, i1 }} {pair}, 0")
         return old if kind == bits else builder.define(f"bitcast {bits} {old} to {kind}")
@@ -112,27 +117,27 @@ def _lower(
     shape = result.type.shape or ()
     position = g.plan.position[operation]
     roots = [operand for operand in operation.operands if is_tensor(operand)]
-    groups.prepare(g, roots, shape, position)
-    walk = plan_walk(shape, min(groups.strip_lanes(g, roots), g.target.strip_bytes // 4))
+    prepare(g, roots, shape, position)
+    walk = plan_walk(shape, min(strip_lanes(g, roots), g.target.strip_bytes // 4))
     wanted = bool(result.uses)
     buffer = g.scratch.allocate(shape, element) if wanted else None
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
         index = loop.index
-        active = None if mask is None else evaluate.value_at(g, mask, index, loop)
-        registers = [evaluate.value_at(g, value, index, loop) for value in values]
-        where = memory.pointer_vector(g, memory.address(g, pointer, index, loop), index)
+        active = None if mask is None else g.value_at(mask, index, loop)
+        registers = [g.value_at(value, index, loop) for value in values]
+        where = pointer_vector(g, address(g, pointer, index, loop), index)
         columns = [Column(where), *(Column(register) for register in registers)]
         old = call_per_lane(
             g, name, columns, active, walk.count, element if wanted else None,
             lambda builder, items: emit(builder, items[0], items[1:]),
         )  # fmt: skip
         if buffer is not None and old is not None:
-            memory.write_buffer(g, buffer, index, old)
+            write_buffer(g, buffer, index, old)
         return []
 
-    spills = groups.spills_of(g, roots, shape, position)
-    clip = groups.mask_clip(g, mask) if not wanted and not spills else []
+    spills = spills_of(g, roots, shape, position)
+    clip = mask_clip(g, mask) if not wanted and not spills else []
     Nest(g, walk, roots, body, clip=clip, spills=spills).emit()
     g.publish(spills)
     if buffer is not None:

@@ -7,9 +7,9 @@ from tritorch.triton_cpu.analysis.shapes import is_tensor, row_major
 from tritorch.triton_cpu.codegen import masked
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.groups import write_tensors
+from tritorch.triton_cpu.codegen.groups import write_each, write_tensors
 from tritorch.triton_cpu.codegen.scratch import Buffer
-from tritorch.triton_cpu.ir import Operation, Value
+from tritorch.triton_cpu.ir import Block, Operation, Type, Value
 
 _PROGRAM = [f"%program{axis}" for axis in range(3)] + [f"%programs{axis}" for axis in range(3)]
 
@@ -57,8 +57,6 @@ def _row_major(g: Generator, value: Value) -> Buffer:
 
 def _helper(g: Generator, function: Operation, name: str) -> str:
     """The LLVM function of a `tt.func`; emitted at the first call."""
-    from tritorch.triton_cpu.codegen.function import lower_function
-
     helper = "function_" + "".join(c if c.isalnum() else "_" for c in name)
     if helper in g.builder.helpers:
         return helper
@@ -78,7 +76,7 @@ def _helper(g: Generator, function: Operation, name: str) -> str:
     for number, kind in enumerate(_result_types(blocks)):
         parameters.append(("ptr", f"%result{number}"))
         inner.results.append(Buffer(f"%result{number}", kind.shape or (1,), kind.element, 0))
-    lower_function(inner, blocks)
+    inner.lower_function(blocks)
     acquire, buffers, release = inner.scratch.frame(g.module.declarations)
     lines = [*acquire, *buffers, "  br label %body", *inner.builder.lines]
     lines += [f"{inner.return_label}:", *release, "  ret void"]
@@ -89,7 +87,7 @@ def _helper(g: Generator, function: Operation, name: str) -> str:
     return helper
 
 
-def _result_types(blocks: list) -> list:  # type: ignore[type-arg]
+def _result_types(blocks: list[Block]) -> list[Type]:
     for block in blocks:
         for operation in block.operations:
             if operation.name == "tt.return":
@@ -99,8 +97,6 @@ def _result_types(blocks: list) -> list:  # type: ignore[type-arg]
 
 @lowers("tt.return")
 def return_(g: Generator, operation: Operation) -> None:
-    from tritorch.triton_cpu.codegen.control import write_each
-
     pairs = list(zip(operation.operands, g.results))
     write_each(g, [(value, buffer) for value, buffer in pairs if is_tensor(value)])
     for value, buffer in pairs:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.stability import adds_zero_outside
-from tritorch.triton_cpu.codegen import groups
-from tritorch.triton_cpu.codegen.loops import reach
+from tritorch.triton_cpu.codegen.bounds import reach
+from tritorch.triton_cpu.codegen.groups import write_each, write_tensors
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Block, Value
 
@@ -16,18 +16,15 @@ if TYPE_CHECKING:
 
 def lower_region(g: Generator, block: Block, pairs: list[tuple[Value, Buffer]]) -> None:
     """Lower a block, then write what it yields to buffers that nothing in the block reads."""
-    from tritorch.triton_cpu.codegen.control import write_each
-
     g.lower_block(block, lambda: write_each(g, pairs))
 
 
 def lower_body(g: Generator, block: Block, updates: list[tuple[Value, Value, Buffer]]) -> None:
     """Lower a loop's body, then update the carried buffers: (argument, yielded value, buffer).
 
-    Every yielded value is made of old values. Those that read another carried buffer, or their own at another
-    index, are first stored elsewhere.
+    Every yielded value is made of old values. Those that read another carried buffer, or their own
+    at another index, are first stored elsewhere.
     """
-    from tritorch.triton_cpu.codegen.control import write_each
 
     def update() -> None:
         arguments = {argument for argument, _, _ in updates}
@@ -43,17 +40,21 @@ def lower_body(g: Generator, block: Block, updates: list[tuple[Value, Value, Buf
 
 
 def copy_aside(g: Generator, value: Value) -> None:
-    """Store a value in a buffer of its own, even if it is stored in one that will be overwritten."""
+    """Store a value in a buffer of its own, even if it is stored in one that will be
+    overwritten.
+    """
     if value in g.buffers:
         buffer = g.scratch.allocate(value.type.shape or (), value.type.element)
-        groups.write_tensors(g, [(value, buffer)])
+        write_tensors(g, [(value, buffer)])
         g.buffers[value] = buffer
     else:
         g.materialise(value)
 
 
 def _reads_elsewhere(g: Generator, value: Value, argument: Value, arguments: set[Value]) -> bool:
-    """Whether computing the value element by element would read carried buffers being updated meanwhile."""
+    """Whether computing the value element by element would read carried buffers being updated
+    meanwhile.
+    """
     shape = value.type.shape or ()
     reached = reach(g, [value], len(shape))
     identity = tuple(range(len(shape)))

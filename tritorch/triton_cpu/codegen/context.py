@@ -1,9 +1,10 @@
-"""Where a tensor is read: an index per lane and dimension, the walk over a shape, the loop that asks.
+"""Where a tensor is read: an index per lane and dimension, the walk over a shape, the loop that
+asks.
 
-A strip of `lanes` elements is not a range of one dimension but a set of constant offsets in each of them. So a strip
-may span several short dimensions, and permuting, reshaping or splitting a tensor only rewrites the index.
-Sizes are powers of two, and the offsets of the lanes never overlap the bits of the bases: reshaping is
-shifting and masking.
+A strip of `lanes` elements is not a range of one dimension but a set of constant offsets in each
+of them. So a strip may span several short dimensions, and permuting, reshaping or splitting a
+tensor only rewrites the index. Sizes are powers of two, and the offsets of the lanes never overlap
+the bits of the bases: reshaping is shifting and masking.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def lanes_of(offsets: tuple[int, ...]) -> Lanes | None:
     return found
 
 
-#: One (base, offsets of the lanes) per dimension. Offsets are None in a dimension where all lanes agree.
+#: One (base, offsets of the lanes) per dimension. Offsets are None in a dimension where all lanes
+#: agree.
 Index = tuple[tuple[Base, Lanes | None], ...]
 
 
@@ -57,10 +59,11 @@ def lane_count(index: Index) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How a loop nest visits a shape: loops outermost first as (dimension, step), and the lanes of a strip.
+    """How a loop nest visits a shape: loops outermost first as (dimension, step), and the lanes of
+    a strip.
 
-    The innermost loop is the last one; a shape that one strip covers has a single loop of one iteration
-    over dimension -1.
+    The innermost loop is the last one; a shape that one strip covers has a single loop of one
+    iteration over dimension -1.
     """
 
     shape: tuple[int, ...]
@@ -99,7 +102,8 @@ def plan_walk(
 
     Args:
         order: the dimensions as they lie in a strip, the fastest last; row major by default.
-        innermost: the dimension to make the innermost loop if it is not part of the strip (a reduced one).
+        innermost: the dimension to make the innermost loop if it is not part of the strip (a
+        reduced one).
     """
     given = order
     order = order or tuple(range(len(shape)))
@@ -165,3 +169,8 @@ def linear_lanes(strides: tuple[int, ...], index: Index) -> tuple[int, ...] | No
 
 def dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return row_major(shape)
+
+
+def lanes_up(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from tritorch.triton_cpu.analysis.masks import Constraint
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.codegen import carried
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.groups import write_tensors
-from tritorch.triton_cpu.codegen.scratch import Buffer
+from tritorch.triton_cpu.codegen.groups import write_each
 from tritorch.triton_cpu.ir import Operation, Value
-
-
-def write_each(
-    g: Generator,
-    pairs: list[tuple[Value, Buffer]],
-    clips: dict[Value, tuple[Constraint, ...]] | None = None,
-) -> None:
-    """Write tensors to buffers, those of one shape in one loop.
-
-    `clips` has constraints outside which a value is what its buffer holds already.
-    """
-    shapes: dict[tuple[int, ...], list[tuple[Value, Buffer]]] = {}
-    for value, buffer in pairs:
-        if g.buffers.get(value) is not buffer:
-            shapes.setdefault(value.type.shape or (), []).append((value, buffer))
-    for group in shapes.values():
-        common = [(clips or {}).get(value, ()) for value, _ in group]
-        clip = [c for c in common[0] if all(c in others for others in common[1:])]
-        write_tensors(g, group, clip)
 
 
 @lowers("scf.for")

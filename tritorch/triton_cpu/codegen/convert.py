@@ -1,6 +1,7 @@
 """Conversions between float widths, in integer instructions where the CPU has none of its own.
 
-LLVM would call compiler-rt functions there, one lane at a time, and they do not exist in our process.
+LLVM would call compiler-rt functions there, one lane at a time, and they do not exist in our
+process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from tritorch.triton_cpu.target import CPUTarget
 def convert_float(
     builder: Builder, register: str, source: str, target_element: str, lanes: int, cpu: CPUTarget
 ) -> str:
-    """A float of one width as another, rounded to nearest even. Overflow to 8 bits saturates, as GPUs do."""
+    """A float of one width as another, rounded to nearest even. Overflow to 8 bits saturates, as
+    GPUs do.
+    """
     if source == target_element:
         return register
     narrow = {"f16", "bf16"}
@@ -95,7 +98,8 @@ class _Bits:
     def select(self, condition: str, a: int | str, b: int | str) -> str:
         kind = self.builder.type("i1", self.lanes)
         return self.builder.define(
-            f"select {kind} {condition}, {self.type} {self.constant(a)}, {self.type} {self.constant(b)}"
+            f"select {kind} {condition}, {self.type} {self.constant(a)},"
+            f" {self.type} {self.constant(b)}"
         )
 
     def cast(self, name: str, register: str, source: str, target: str) -> str:
@@ -148,7 +152,9 @@ def _from_half(builder: Builder, register: str, lanes: int) -> str:
 
 
 def _widen_bits(bits: _Bits, word: str, exponent_bits: int, mantissa_bits: int) -> str:
-    """IEEE-like bits of a narrow float as float32: shift into place, then correct the exponent's bias."""
+    """IEEE-like bits of a narrow float as float32: shift into place, then correct the exponent's
+    bias.
+    """
     builder, lanes = bits.builder, bits.lanes
     width = exponent_bits + mantissa_bits
     bias = (1 << (exponent_bits - 1)) - 1
@@ -169,7 +175,9 @@ def _widen_bits(bits: _Bits, word: str, exponent_bits: int, mantissa_bits: int) 
 def _narrow_bits(
     bits: _Bits, register: str, exponent_bits: int, mantissa_bits: int
 ) -> tuple[str, str, str]:
-    """(sign at the narrow place, magnitude bits rounded to nearest even, float32 magnitude bits)."""
+    """(sign at the narrow place, magnitude bits rounded to nearest even, float32 magnitude
+    bits).
+    """
     builder, lanes = bits.builder, bits.lanes
     bias = (1 << (exponent_bits - 1)) - 1
     shift = 23 - mantissa_bits

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import evaluate, groups
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Vec
 from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.loops import Nest
+from tritorch.triton_cpu.codegen.nest import Nest
+from tritorch.triton_cpu.codegen.prepare import prepare, spills_of
+from tritorch.triton_cpu.codegen.walks import strip_lanes
 from tritorch.triton_cpu.ir import Operation, Value
 
 
@@ -39,7 +40,7 @@ def print_(g: Generator, operation: Operation) -> None:
             label: str = label,
             is_signed: bool = is_signed,
         ) -> list[str]:
-            found = evaluate.value_at(g, operand, loop.index, loop)
+            found = g.value_at(operand, loop.index, loop)
             position = tuple(base for base, _ in loop.index)
             _print_value(g, label, found, position, is_signed, as_hex)
             return []
@@ -101,11 +102,11 @@ def assert_(g: Generator, operation: Operation) -> None:
         return
     shape = condition.type.shape or ()
     position = g.plan.position[operation]
-    groups.prepare(g, [condition], shape, position)
-    walk = plan_walk(shape, groups.strip_lanes(g, [condition]))
+    prepare(g, [condition], shape, position)
+    walk = plan_walk(shape, strip_lanes(g, [condition]))
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
-        found = evaluate.value_at(g, condition, loop.index, loop)
+        found = g.value_at(condition, loop.index, loop)
         register = found.register
         if found.lanes > 1:
             kind = f"<{found.lanes} x i1>"
@@ -115,7 +116,7 @@ def assert_(g: Generator, operation: Operation) -> None:
         _assert(g, register, place)
         return []
 
-    spills = groups.spills_of(g, [condition], shape, position)
+    spills = spills_of(g, [condition], shape, position)
     Nest(g, walk, [condition], body, spills=spills).emit()
     g.publish(spills)
 

@@ -11,7 +11,9 @@ EXACT = 1 << 52
 
 
 def emit_division(builder: Builder, name: str, a: str, b: str, element: str, lanes: int) -> str:
-    """`name` is sdiv, udiv, srem or urem. Division by zero and overflow give some number, never a trap."""
+    """`name` is sdiv, udiv, srem or urem. Division by zero and overflow give some number, never a
+    trap.
+    """
     kind = builder.type(element, lanes)
     if _is_safe_literal(b):
         return builder.define(f"{name} {kind} {a}, {b}")
@@ -104,7 +106,8 @@ def divide_consecutive(
     lanes: int,
     general: Callable[[], tuple[str, str]],
 ) -> tuple[str, str]:
-    """Quotients and remainders of first, first + 1, ... by one divisor: one scalar division for the whole strip.
+    """Quotients and remainders of first, first + 1, ... by one divisor: one scalar division for
+    the whole strip.
 
     `general` emits the same for any lanes; it serves negative numbers.
     """

@@ -1,6 +1,8 @@
-"""`tt.dot`: operands are packed to scratch straight from where they come, C is accumulated in memory.
+"""`tt.dot`: operands are packed to scratch straight from where they come, C is accumulated in
+memory.
 
-A carried accumulator (`acc = tl.dot(a, b, acc)`) is updated in its loop's own buffer, without a copy.
+A carried accumulator (`acc = tl.dot(a, b, acc)`) is updated in its loop's own buffer, without a
+copy.
 """
 
 from __future__ import annotations
@@ -8,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import evaluate, groups, loops, order
-from tritorch.triton_cpu.codegen.builder import Builder
-from tritorch.triton_cpu.codegen.context import Index, Loop, Walk, lanes_of
+from tritorch.triton_cpu.codegen import order
+from tritorch.triton_cpu.codegen.bounds import mask_bounds, reach, whole_tile
+from tritorch.triton_cpu.codegen.buffers import read_buffer, write_buffer
+from tritorch.triton_cpu.codegen.builder import Builder, Vec
+from tritorch.triton_cpu.codegen.context import Index, Loop, Walk, lanes_of, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.microkernel import Operand, Position, Product, plan_dot
+from tritorch.triton_cpu.codegen.groups import write_tensors
+from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
+from tritorch.triton_cpu.codegen.microkernel import Product, plan_dot
+from tritorch.triton_cpu.codegen.nest import Nest
+from tritorch.triton_cpu.codegen.operand import Operand, Position
+from tritorch.triton_cpu.codegen.prepare import prepare
 from tritorch.triton_cpu.codegen.scratch import Buffer
+from tritorch.triton_cpu.codegen.walks import choose_walk, contiguous_dimension
 from tritorch.triton_cpu.ir import Operation, Value
 
 
@@ -25,7 +35,7 @@ def dot(g: Generator, operation: Operation) -> None:
     element = result.type.element
     accumulator = element if element in ("f32", "f64", "i32") else "f32"
     for operand in (a, b):
-        groups.prepare(g, [operand], operand.type.shape or (), g.plan.position[operation])
+        prepare(g, [operand], operand.type.shape or (), g.plan.position[operation])
     target = _accumulator_buffer(g, operation) if accumulator == element else None
     shape = result.type.shape or ()
     buffer = target or g.scratch.allocate(shape, accumulator)
@@ -34,7 +44,7 @@ def dot(g: Generator, operation: Operation) -> None:
     if len(shape) == 2:
         _multiply(g, a, b, buffer, (), accumulator)
     else:
-        loops.counted_loop(
+        counted_loop(
             g, 0, shape[0], 1, [], lambda i, _: _multiply(g, a, b, buffer, (i,), accumulator)
         )
     if accumulator != element:
@@ -43,7 +53,9 @@ def dot(g: Generator, operation: Operation) -> None:
 
 
 def _accumulator_buffer(g: Generator, operation: Operation) -> Buffer | None:
-    """The buffer of the loop-carried argument that the result will replace, if nobody needs its old value."""
+    """The buffer of the loop-carried argument that the result will replace, if nobody needs its
+    old value.
+    """
     block, result = operation.block, operation.results[0]
     if block is None or block.parent.name != "scf.for":
         return None
@@ -68,7 +80,7 @@ def _accumulator_buffer(g: Generator, operation: Operation) -> Buffer | None:
         return None
     if c is not argument:
         shape = result.type.shape or ()
-        mappings = loops.reach(g, [c], len(shape)).maps.get(argument)
+        mappings = reach(g, [c], len(shape)).maps.get(argument)
         if mappings and list(mappings) != [tuple(range(len(shape)))]:
             return None
     return buffer
@@ -91,41 +103,37 @@ def _users_in_regions(value: Value, block: object) -> list[Operation]:
 def _initialise(g: Generator, c: Value, buffer: Buffer, accumulator: str) -> None:
     source = c.type.element
     if source == accumulator:
-        groups.write_tensors(g, [(c, buffer)])
+        write_tensors(g, [(c, buffer)])
         return
     shape = c.type.shape or ()
-    walk = groups.choose_walk(g, [c], shape, None)
-    groups.prepare(g, [c], shape, 1 << 60)
+    walk = choose_walk(g, [c], shape, None)
+    prepare(g, [c], shape, 1 << 60)
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
-        found = evaluate.value_at(g, c, loop.index, loop)
+        found = g.value_at(c, loop.index, loop)
         register = convert_float(
             g.builder, found.register, source, accumulator, found.lanes, g.target
         )
-        evaluate.memory.write_buffer(
-            g, buffer, loop.index, evaluate.Vec(register, found.lanes, accumulator)
-        )
+        write_buffer(g, buffer, loop.index, Vec(register, found.lanes, accumulator))
         return []
 
-    loops.Nest(g, walk, [c], body).emit()
+    Nest(g, walk, [c], body).emit()
 
 
 def _narrowed(g: Generator, buffer: Buffer, element: str) -> Buffer:
     """A float32 buffer rounded to a narrower element."""
     result = g.scratch.allocate(buffer.shape, element)
-    walk = groups.plan_walk(buffer.shape, g.target.strip_bytes // 4)
+    walk = plan_walk(buffer.shape, g.target.strip_bytes // 4)
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
-        found = evaluate.memory.read_buffer(g, buffer, loop.index)
+        found = read_buffer(g, buffer, loop.index)
         register = convert_float(
             g.builder, found.register, buffer.element, element, found.lanes, g.target
         )
-        evaluate.memory.write_buffer(
-            g, result, loop.index, evaluate.Vec(register, found.lanes, element)
-        )
+        write_buffer(g, result, loop.index, Vec(register, found.lanes, element))
         return []
 
-    loops.Nest(g, walk, [], body).emit()
+    Nest(g, walk, [], body).emit()
     return result
 
 
@@ -143,7 +151,7 @@ def _multiply(
         if count <= step:
             body(0)
         else:
-            loops.counted_loop(g, 0, count, step, [], turn)
+            counted_loop(g, 0, count, step, [], turn)
 
     packed = [_Packed(g, value, batch, accumulator) for value in (a, b)]
     product = plan_dot(
@@ -170,7 +178,9 @@ def _multiply(
 
 
 class _Packed:
-    """A tensor as an operand of a product: loads of it, and the masks that full tiles do without."""
+    """A tensor as an operand of a product: loads of it, and the masks that full tiles do
+    without.
+    """
 
     def __init__(
         self, g: Generator, value: Value, batch: tuple[Position, ...], accumulator: str
@@ -179,13 +189,13 @@ class _Packed:
         self.value = value
         self.batch = batch
         shape = value.type.shape or ()
-        best = groups.contiguous_dimension(g, [value], shape)
+        best = contiguous_dimension(g, [value], shape)
         self.dimension = 0 if best == len(shape) - 2 else 1
         element = value.type.element
         narrow = element in ("f16", "bf16") or element.startswith("f8")
         self.element = "f32" if narrow else element
         walk = Walk(shape, ((-1, 1),), (None,) * len(shape), 1)
-        self.bounds = loops.mask_bounds(g, loops.reach(g, [value], len(shape)), walk)
+        self.bounds = mask_bounds(g, reach(g, [value], len(shape)), walk)
         self.walk = walk
 
     def operand(self, true_masks: frozenset[Value] | None) -> Operand:
@@ -201,7 +211,7 @@ class _Packed:
             index: Index = (*((base, None) for base in self.batch), *matrix)
             loop = Loop(self.walk, index, true_masks=true_masks)
             g.new_strip()
-            found = evaluate.value_at(g, value, index, loop)
+            found = g.value_at(value, index, loop)
             register = g.builder.widen(found, lanes)
             if source != self.element:
                 register = convert_float(g.builder, register, source, self.element, lanes, g.target)
@@ -226,4 +236,4 @@ def _pack(
         pack(g.builder, packed.operand(masks), g.scratch.touch(buffer))
         g.scratch.touch(buffer)
 
-    loops.two_ways(g, loops.whole_tile(g, packed.bounds.constraints, shape, outer), emit)
+    two_ways(g, whole_tile(g, packed.bounds.constraints, shape, outer), emit)

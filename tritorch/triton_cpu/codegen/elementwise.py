@@ -9,6 +9,7 @@ from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS
 from tritorch.triton_cpu.codegen.constants import FLOATS, literal
 from tritorch.triton_cpu.codegen.convert import convert_float, float_to_integer
+from tritorch.triton_cpu.codegen.division import emit_division
 from tritorch.triton_cpu.ir import Operation
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ _INTEGER_INTRINSICS = {
 #: MLIR's math dialect -> names of tritorch.triton_cpu.math
 _MATH = frozenset(
     {
-        "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "erf", "sin", "cos", "tan", "sinh", "cosh",
-        "tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2", "powf", "cbrt", "erfc",
+        "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "erf", "sin", "cos", "tan",
+        "sinh", "cosh", "tanh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2",
+        "powf", "cbrt", "erfc",
     }
 )  # fmt: skip
 _DIVISIONS = {
@@ -84,11 +86,15 @@ def emit_elementwise(
     """Emit one op on vectors of `lanes`; `element` is its result's."""
     emitter = _EMITTERS.get(operation.name)
     if emitter is None:
-        raise UnsupportedOperation(
-            f"{generator.name}: the CPU target does not know {operation.name} (line {operation.line} of the"
-            " Triton IR). Write it with other tl functions, or run it on a GPU."
-        )
+        raise unknown_operation(generator.name, operation)
     return emitter(generator, operation, registers, lanes, element)
+
+
+def unknown_operation(kernel: str, operation: Operation) -> UnsupportedOperation:
+    return UnsupportedOperation(
+        f"{kernel}: the CPU target does not know {operation.name} (line {operation.line} of the"
+        " Triton IR). Write it with other tl functions, or run it on a GPU."
+    )
 
 
 def _operand(operation: Operation, number: int = 0) -> str:
@@ -96,7 +102,9 @@ def _operand(operation: Operation, number: int = 0) -> str:
 
 
 def needs_float32(generator: Generator, element: str) -> bool:
-    """Whether arithmetic of this float type is done in float32 and rounded after every operation."""
+    """Whether arithmetic of this float type is done in float32 and rounded after every
+    operation.
+    """
     return element == "bf16" or (element == "f16" and not generator.target.avx512fp16)
 
 
@@ -107,7 +115,9 @@ def _rounded(
     lanes: int,
     compute: Callable[[list[str], str], str],
 ) -> str:
-    """Run `compute(registers, element)`, in float32 where the CPU has no arithmetic of this width."""
+    """Run `compute(registers, element)`, in float32 where the CPU has no arithmetic of this
+    width.
+    """
     if not needs_float32(generator, element):
         return compute(registers, element)
     builder, cpu = generator.builder, generator.target
@@ -159,8 +169,6 @@ def _absolute(g: Generator, op: Operation, args: list[str], lanes: int, element:
 
 def _division(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
     """Integer division that cannot trap: lanes that nobody reads may divide by zero."""
-    from tritorch.triton_cpu.codegen.division import emit_division
-
     return emit_division(g.builder, _DIVISIONS[op.name], args[0], args[1], element, lanes)
 
 

@@ -1,4 +1,6 @@
-"""The elements of a virtual tensor at an index, emitted on demand inside a strip (this is what fuses operations)."""
+"""The elements of a virtual tensor at an index, emitted on demand inside a strip (this is what
+fuses operations).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.affine import Affine
 from tritorch.triton_cpu.analysis.masks import Constraint
-from tritorch.triton_cpu.analysis.reshape import reshape_groups, squeeze_map
-from tritorch.triton_cpu.analysis.shapes import row_major
-from tritorch.triton_cpu.analysis.sinks import is_exchange
+from tritorch.triton_cpu.analysis.sinks import exchange_of
 from tritorch.triton_cpu.codegen import memory
+from tritorch.triton_cpu.codegen.address import address, pointer_vector
+from tritorch.triton_cpu.codegen.buffers import read_buffer, read_table, write_buffer
 from tritorch.triton_cpu.codegen.builder import Vec
+from tritorch.triton_cpu.codegen.combine import combine
 from tritorch.triton_cpu.codegen.constants import literal
 from tritorch.triton_cpu.codegen.context import (
     Base,
@@ -19,11 +22,11 @@ from tritorch.triton_cpu.codegen.context import (
     Lanes,
     Loop,
     lane_count,
-    lanes_of,
     linear_lanes,
 )
 from tritorch.triton_cpu.codegen.division import divide_consecutive, emit_division
 from tritorch.triton_cpu.codegen.elementwise import emit_elementwise
+from tritorch.triton_cpu.codegen.indices import digit, exchange_order, lane_offsets, operand_index
 from tritorch.triton_cpu.ir import Operation, Value
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
 
 
 def value_at(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
-    """The value's elements at `index`: one lane if they all agree, else as many as the index has."""
+    """The value's elements at `index`: one lane if they all agree, else as many as the index
+    has.
+    """
     shape = value.type.shape
     if shape is None:
         return Vec(g.scalars[value], 1, value.type.element)
@@ -41,7 +46,7 @@ def value_at(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
         found = _evaluate(g, value, index, loop)
         loop.memo[key] = found
         if value in loop.spills and index == loop.index:
-            memory.write_buffer(g, g.pending_buffer(value), index, found)
+            write_buffer(g, g.pending_buffer(value), index, found)
             g.written.add(value)
     return found
 
@@ -49,7 +54,7 @@ def value_at(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
 def _evaluate(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
     buffer = g.buffers.get(value)
     if buffer is not None:
-        return memory.read_buffer(g, buffer, index)
+        return read_buffer(g, buffer, index)
     element = value.type.element
     form = g.affine.get(value)
     if form is not None and element != "ptr":
@@ -66,7 +71,7 @@ def _evaluate(g: Generator, value: Value, index: Index, loop: Loop) -> Vec:
     if special is not None:
         return special(g, operation, value, index, loop)
     if element == "ptr" and operation.name == "tt.addptr":
-        return memory.pointer_vector(g, memory.address(g, value, index, loop), index)
+        return pointer_vector(g, address(g, value, index, loop), index)
     arguments = [value_at(g, operand, index, loop) for operand in operation.operands]
     lanes = max([argument.lanes for argument in arguments], default=1)
     registers = [g.builder.widen(argument, lanes) for argument in arguments]
@@ -91,23 +96,6 @@ def affine_value(g: Generator, form: Affine, element: str, index: Index) -> Vec:
         return Vec(vector, lanes, element)
     splat = builder.splat(str(base), element, lanes)
     return Vec(builder.define(f"add {builder.type(kind, lanes)} {splat}, {vector}"), lanes, element)
-
-
-def lane_offsets(g: Generator, strides: tuple[Base, ...], index: Index, element: str) -> str | None:
-    """The sum of stride x lane offset as a vector register or literal; None when all lanes agree."""
-    builder = g.builder
-    known = tuple(stride if isinstance(stride, int) else 0 for stride in strides)
-    constant = linear_lanes(known, index)
-    vector = builder.constants(element, constant) if constant is not None else None
-    for stride, (_, lanes) in zip(strides, index):
-        if lanes is None or isinstance(stride, int):
-            continue
-        count = len(lanes.offsets)
-        kind = builder.type(element, count)
-        offsets = builder.constants(element, lanes.offsets)
-        term = builder.define(f"mul {kind} {offsets}, {builder.splat(stride, element, count)}")
-        vector = term if vector is None else builder.define(f"add {kind} {vector}, {term}")
-    return vector
 
 
 def mask_value(g: Generator, constraints: tuple[Constraint, ...], index: Index) -> Vec:
@@ -154,95 +142,8 @@ def _constraint_value(g: Generator, constraint: Constraint, index: Index) -> Vec
 # ---- operations that move indices
 
 
-def operand_index(g: Generator, operation: Operation, index: Index) -> Index:
-    """Where the (only) operand of an index-moving operation is read for this index of its result."""
-    name = operation.name
-    if name == "tt.expand_dims":
-        axis = operation.attributes["axis"]
-        return index[:axis] + index[axis + 1 :]
-    if name == "tt.broadcast":
-        shape = operation.operands[0].type.shape or ()
-        return tuple(position if size > 1 else (0, None) for position, size in zip(index, shape))
-    if name == "tt.trans":
-        order = operation.attributes["order"]
-        moved: list[tuple[Base, Lanes | None]] = [(0, None)] * len(order)
-        for position, dimension in enumerate(order):
-            moved[dimension] = index[position]
-        return tuple(moved)
-    assert name == "tt.reshape", name
-    source = operation.operands[0].type.shape or ()
-    target = operation.results[0].type.shape or ()
-    return reshape_index(g, source, target, index)
-
-
-def reshape_index(
-    g: Generator, source: tuple[int, ...], target: tuple[int, ...], index: Index
-) -> Index:
-    """An index of a tensor of shape `target` as one of the tensor of shape `source` it was reshaped from."""
-    mapping = squeeze_map(target, source)
-    if mapping is not None:
-        return tuple((0, None) if d is None else index[d] for d in mapping)
-    key = (source, target, index)
-    found = g.reshaped.get(key)
-    if found is not None:
-        return found
-    builder = g.builder
-    result: list[tuple[Base, Lanes | None]] = [(0, None)] * len(source)
-    for before, after in reshape_groups(source, target):
-        if len(before) == 1 and len(after) == 1:
-            result[before[0]] = index[after[0]]
-            continue
-        part = tuple(index[d] for d in after)
-        strides = row_major(tuple(target[d] for d in after))
-        linear: Base = 0
-        for stride, (position, _) in zip(strides, part):
-            linear = builder.integer("add", linear, builder.integer("mul", position, stride))
-        offsets = linear_lanes(strides, part)
-        sizes = tuple(source[d] for d in before)
-        for dimension, size, stride in zip(before, sizes, row_major(sizes)):
-            if size == 1:
-                continue
-            result[dimension] = _digit(g, linear, offsets, size, stride, before)
-    moved = g.reshaped[key] = tuple(result)
-    return moved
-
-
-def _digit(
-    g: Generator,
-    linear: Base,
-    offsets: tuple[int, ...] | None,
-    size: int,
-    stride: int,
-    dimensions: tuple[int, ...],
-) -> tuple[Base, Lanes | None]:
-    """One dimension of a linear index: sizes are powers of two, so division is a shift."""
-    builder = g.builder
-    base: Base
-    if isinstance(linear, int):
-        base = linear // stride % size
-    else:
-        shift = stride.bit_length() - 1
-        shifted = linear if shift == 0 else builder.define(f"lshr i64 {linear}, {shift}")
-        base = builder.define(f"and i64 {shifted}, {size - 1}")
-    lanes = None
-    if offsets is not None:
-        lanes = lanes_of(tuple(offset // stride % size for offset in offsets))
-    return base, lanes
-
-
 def _moved(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
     return value_at(g, operation.operands[0], operand_index(g, operation, index), loop)
-
-
-def exchange_of(operation: Operation) -> Operation | None:
-    """The compare-and-exchange reduction that a broadcast spreads again, if it is one."""
-    inner = operation.operands[0].operation if operation.name == "tt.broadcast" else None
-    if inner is None or inner.name != "tt.expand_dims":
-        return None
-    found = inner.operands[0].operation
-    if found is None or found.name != "tt.reduce" or not is_exchange(found):
-        return None
-    return found
 
 
 def _broadcast(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
@@ -256,8 +157,6 @@ def _broadcast(g: Generator, operation: Operation, value: Value, index: Index, l
 
 def _exchange(g: Generator, operation: Operation, result: int, index: Index, loop: Loop) -> Vec:
     """Each element combined with its neighbour: a shuffle inside a strip, else the other strip."""
-    from tritorch.triton_cpu.codegen.reduce import combine
-
     builder, axis = g.builder, operation.attributes["axis"]
     key = (operation.results[result], index)
     found = loop.lookup(key)
@@ -283,20 +182,11 @@ def _exchange(g: Generator, operation: Operation, result: int, index: Index, loo
     return loop.memo[key]
 
 
-def exchange_order(index: Index, axis: int) -> list[int]:
-    """For each lane, the one whose index differs in the bit of `axis` alone."""
-    patterns = [lanes.offsets for _, lanes in index if lanes is not None]
-    bit = [lanes for _, lanes in index if lanes is not None].index(index[axis][1])  # type: ignore[arg-type]
-    places = list(zip(*patterns))
-    lane_of = {place: lane for lane, place in enumerate(places)}
-    return [lane_of[(*place[:bit], 1 - place[bit], *place[bit + 1 :])] for place in places]
-
-
 def _constant(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
     element, data = value.type.element, operation.attributes["value"]
     if not isinstance(data, list):
         return Vec(literal(data, element), 1, element)
-    return memory.read_table(g, operation, data, index)
+    return read_table(g, operation, data, index)
 
 
 def _splat(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
@@ -316,9 +206,9 @@ def _cat(g: Generator, operation: Operation, value: Value, index: Index, loop: L
     """The first operand below its size along dimension 0, the second above."""
     size = (operation.operands[0].type.shape or (1,))[0]
     base, lanes = index[0]
-    bit = _digit(g, base, lanes.offsets if lanes else None, 2, size, ())
+    bit = digit(g, base, lanes.offsets if lanes else None, 2, size, ())
     inside = (
-        _digit(g, base, lanes.offsets if lanes else None, size, 1, ()) if size > 1 else (0, None)
+        digit(g, base, lanes.offsets if lanes else None, size, 1, ()) if size > 1 else (0, None)
     )
     moved = (inside, *index[1:])
     return _choose(g, operation, bit, moved, moved, loop)
@@ -345,7 +235,8 @@ def _choose(
         condition = builder.define(f"icmp ne i64 {base}, 0")
         kind = builder.type(element, count)
         chosen = builder.define(
-            f"select i1 {condition}, {kind} {builder.widen(b, count)}, {kind} {builder.widen(a, count)}"
+            f"select i1 {condition}, {kind} {builder.widen(b, count)},"
+            f" {kind} {builder.widen(a, count)}"
         )
         return Vec(chosen, count, element)
     count = len(lanes.offsets)
@@ -359,7 +250,9 @@ def _split(g: Generator, operation: Operation, value: Value, index: Index, loop:
 
 
 def _divide(g: Generator, operation: Operation, value: Value, index: Index, loop: Loop) -> Vec:
-    """Index arithmetic divides consecutive numbers by one number: both results come from one division."""
+    """Index arithmetic divides consecutive numbers by one number: both results come from one
+    division.
+    """
     builder = g.builder
     name = operation.name.removeprefix("arith.")
     a, b = (value_at(g, operand, index, loop) for operand in operation.operands)
@@ -411,8 +304,3 @@ _SPECIAL: dict[str, _Special] = {
     "tt.split": _split,
     "tt.trans": _moved,
 }
-
-#: Virtual operations that are not element by element.
-INDEX_OPERATIONS = frozenset(
-    {"tt.broadcast", "tt.cat", "tt.expand_dims", "tt.join", "tt.reshape", "tt.split", "tt.trans"}
-)

@@ -1,4 +1,6 @@
-"""The module around the emitted bodies: the kernel's entry with its loop over programs, functions it calls, helpers."""
+"""The module around the emitted bodies: the kernel's entry with its loop over programs, functions
+it calls, helpers.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ program:
   %program2 = phi i32 [%first2, %start], [%next2, %return]
   br label %body"""
 
-# The next program's ids by carrying, not by dividing: two 64-bit divisions cost as much as a short row.
+# The next program's ids by carrying, not by dividing: two 64-bit divisions cost as much as a short
+# row.
 _NEXT = """\
 return:
   %linear_next = add nuw nsw i64 %linear, 1
@@ -77,7 +80,10 @@ class Module:
         entry = next(iter(self.functions.values()))
         body = self._kernel(entry)
         width = self.target.vector_bytes * 8
-        attributes = f'attributes #0 = {{ nounwind "min-legal-vector-width"="{width}" "prefer-vector-width"="{width}" }}'
+        attributes = (
+            f'attributes #0 = {{ nounwind "min-legal-vector-width"="{width}"'
+            f' "prefer-vector-width"="{width}" }}'
+        )
         parts = [body, *(self.helpers[key] for key in sorted(self.helpers))]
         parts += [*sorted(self.declarations), attributes]
         return "\n".join(parts) + "\n"
@@ -92,7 +98,8 @@ class Module:
             kind = LLVM_TYPE.get(argument.type.element)
             if kind is None:
                 raise CompileError(
-                    f"{self.name}: argument {number} has type {argument.type!r}, which the CPU target cannot pass."
+                    f"{self.name}: argument {number} has type {argument.type!r}, which the CPU"
+                    " target cannot pass."
                 )
             if kind == "i1":
                 loads.append(f"  %byte{number} = load i8, ptr %slot{number}, align 8")
@@ -100,7 +107,7 @@ class Module:
             else:
                 loads.append(f"  %argument{number} = load {kind}, ptr %slot{number}, align 8")
             g.scalars[argument] = f"%argument{number}"
-        lower_function(g, blocks)
+        g.lower_function(blocks)
         acquire, buffers, release = g.scratch.frame(self.declarations)
         lines = [
             f"define void @{self.name}(ptr noalias readonly %args, i64 %begin, i64 %end) #0 {{",
@@ -124,16 +131,3 @@ class Module:
             "}",
         ]
         return "\n".join(lines)
-
-
-def lower_function(g: Generator, blocks: list) -> None:  # type: ignore[type-arg]
-    """Lower the blocks of a function in order; each starts with the phis of its arguments."""
-    g.labels = {
-        block.label or "": f"block_{number}" for number, block in enumerate(blocks) if number
-    }
-    for number, block in enumerate(blocks):
-        g.builder.start("body" if number == 0 else f"block_{number}")
-        if number:
-            g.begin_block(block)
-        g.lower_block(block)
-    g.fill_block_arguments()

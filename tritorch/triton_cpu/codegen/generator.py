@@ -1,7 +1,7 @@
 """The state of code generation for one function, and the order in which its operations are lowered.
 
-Scalars are emitted when they are met. Tensors are virtual: their operations only feed the analyses. Sinks open
-loops; neighbouring sinks of one shape share one loop (`groups`).
+Scalars are emitted when they are met. Tensors are virtual: their operations only feed the
+analyses. Sinks open loops; neighbouring sinks of one shape share one loop (`groups`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.analysis.affine import AffineAnalysis
 from tritorch.triton_cpu.analysis.induction import carry_offsets
 from tritorch.triton_cpu.analysis.masks import MaskAnalysis
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import SinkPlan, has_side_effects, is_virtual
-from tritorch.triton_cpu.codegen import groups, order
-from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder
+from tritorch.triton_cpu.codegen import evaluate, groups, order
+from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder, Vec
 from tritorch.triton_cpu.codegen.constants import FLOATS, literal
-from tritorch.triton_cpu.codegen.context import Index
-from tritorch.triton_cpu.codegen.elementwise import ELEMENTWISE, emit_elementwise
+from tritorch.triton_cpu.codegen.context import Index, Loop
+from tritorch.triton_cpu.codegen.elementwise import ELEMENTWISE, emit_elementwise, unknown_operation
 from tritorch.triton_cpu.codegen.scratch import Buffer, Scratch
 from tritorch.triton_cpu.ir import Block, Operation, Value
 from tritorch.triton_cpu.target import CPUTarget
@@ -83,8 +82,21 @@ class Generator:
         self.results: list[Buffer] = []
 
     # ---- blocks
+    def lower_function(self, blocks: list[Block]) -> None:
+        """Lower the blocks of a function in order; each starts with the phis of its arguments."""
+        self.labels = {
+            block.label or "": f"block_{number}" for number, block in enumerate(blocks) if number
+        }
+        for number, block in enumerate(blocks):
+            self.builder.start("body" if number == 0 else f"block_{number}")
+            if number:
+                self.begin_block(block)
+            self.lower_block(block)
+        self.fill_block_arguments()
+
     def lower_block(self, block: Block, at_end: Callable[[], None] | None = None) -> None:
-        """Lower a block's operations; values of outer blocks that were stored inside are forgotten after.
+        """Lower a block's operations; values of outer blocks that were stored inside are forgotten
+        after.
 
         Args:
             at_end: emits what the terminator means, while the block's values are known.
@@ -116,9 +128,7 @@ class Generator:
         """Pass values to the arguments of the block that the next branch goes to."""
         arguments = self.block_arguments[label]
         pairs = [(v, self._argument_buffer(a)) for a, v in zip(arguments, values) if is_tensor(a)]
-        from tritorch.triton_cpu.codegen.control import write_each
-
-        write_each(self, pairs)
+        groups.write_each(self, pairs)
         for argument, value in zip(arguments, values):
             if not is_tensor(argument):
                 edge = f"[{self.scalars[value]}, %{self.builder.block}]"
@@ -159,10 +169,7 @@ class Generator:
         elif operation.name in ELEMENTWISE:
             self._lower_scalar(operation)
         else:
-            raise UnsupportedOperation(
-                f"{self.name}: the CPU target does not know {operation.name} (line {operation.line} of the"
-                " Triton IR). Write it with other tl functions, or run it on a GPU."
-            )
+            raise unknown_operation(self.name, operation)
 
     def flush(self) -> None:
         """Emit the sinks that were collected to share a loop."""
@@ -233,6 +240,10 @@ class Generator:
             if buffer is not None and value in self.written:
                 self.buffers[value] = buffer
         self.written.difference_update(values)
+
+    def value_at(self, value: Value, index: Index, loop: Loop) -> Vec:
+        """See `evaluate.value_at`: what all modules below that one ask for elements by."""
+        return evaluate.value_at(self, value, index, loop)
 
     def zero(self, element: str) -> str:
         if element in FLOATS:

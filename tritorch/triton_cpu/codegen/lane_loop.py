@@ -1,7 +1,7 @@
 """Work that cannot be done lane-parallel: a shared function that loops over the lanes of a strip.
 
-The strip's vectors go through small arrays in scratch. The function is compiled once per module, so a kernel's
-code stays small whatever the width of its strips.
+The strip's vectors go through small arrays in scratch. The function is compiled once per module,
+so a kernel's code stays small whatever the width of its strips.
 """
 
 from __future__ import annotations

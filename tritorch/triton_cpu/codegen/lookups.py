@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from tritorch.triton_cpu.analysis.affine import memory_type
-from tritorch.triton_cpu.codegen import evaluate, groups, memory
+from tritorch.triton_cpu.codegen.address import Address, add_offsets, affine_offsets, scaled
+from tritorch.triton_cpu.codegen.buffers import write_buffer
 from tritorch.triton_cpu.codegen.builder import Builder, Vec
 from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
+from tritorch.triton_cpu.codegen.groups import fill
 from tritorch.triton_cpu.codegen.lane_loop import Column, call_per_lane
-from tritorch.triton_cpu.codegen.loops import Nest
+from tritorch.triton_cpu.codegen.memory import load_address
+from tritorch.triton_cpu.codegen.nest import Nest
+from tritorch.triton_cpu.codegen.prepare import mask_clip, prepare
+from tritorch.triton_cpu.codegen.walks import strip_lanes
 from tritorch.triton_cpu.ir import Operation
 
 
@@ -20,26 +25,26 @@ def gather(g: Generator, operation: Operation) -> None:
     stored = g.materialise(source)
     result = operation.results[0]
     shape = result.type.shape or ()
-    groups.prepare(g, [indices], shape, g.plan.position[operation])
+    prepare(g, [indices], shape, g.plan.position[operation])
     buffer = g.scratch.allocate(shape, result.type.element)
     strides = stored.strides
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
-        found = evaluate.value_at(g, indices, loop.index, loop)
+        found = g.value_at(indices, loop.index, loop)
         lanes = walk.count
         elsewhere = tuple(0 if d == axis else stride for d, stride in enumerate(strides))
-        offsets = memory.affine_offsets(g, elsewhere, 0, loop.index)
-        moved = memory.scaled(g, found, strides[axis], lanes)
-        address = memory.Address(
+        offsets = affine_offsets(g, elsewhere, 0, loop.index)
+        steps = scaled(g, found, strides[axis], lanes)
+        where = Address(
             g.scratch.touch(stored),
-            memory.add_offsets(g, offsets, moved, lanes),
+            add_offsets(g, offsets, steps, lanes),
             memory_type(stored.element),
         )
-        vector = memory.load_address(g, address, stored.element, loop.index)
-        memory.write_buffer(g, buffer, loop.index, vector)
+        vector = load_address(g, where, stored.element, loop.index)
+        write_buffer(g, buffer, loop.index, vector)
         return []
 
-    walk = plan_walk(shape, groups.strip_lanes(g, [indices, source]))
+    walk = plan_walk(shape, strip_lanes(g, [indices, source]))
     Nest(g, walk, [indices], body).emit()
     g.buffers[result] = buffer
 
@@ -52,10 +57,10 @@ def histogram(g: Generator, operation: Operation) -> None:
     result = operation.results[0]
     shape = source.type.shape or ()
     roots = [source] if mask is None else [source, mask]
-    groups.prepare(g, roots, shape, g.plan.position[operation])
+    prepare(g, roots, shape, g.plan.position[operation])
     bins = g.scratch.allocate(result.type.shape or (), result.type.element)
-    groups.fill(g, bins, "0")
-    walk = plan_walk(shape, groups.strip_lanes(g, roots))
+    fill(g, bins, "0")
+    walk = plan_walk(shape, strip_lanes(g, roots))
     element, counted = source.type.element, result.type.element
     count = result.type.numel
 
@@ -76,12 +81,12 @@ def histogram(g: Generator, operation: Operation) -> None:
         return ""
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
-        active = None if mask is None else evaluate.value_at(g, mask, loop.index, loop)
-        found = evaluate.value_at(g, source, loop.index, loop)
+        active = None if mask is None else g.value_at(mask, loop.index, loop)
+        found = g.value_at(source, loop.index, loop)
         table = Column(Vec(g.scratch.touch(bins), 1, "ptr"), is_shared=True)
         name = f"histogram_{element}_{counted}_{count}"
         call_per_lane(g, name, [Column(found), table], active, walk.count, None, emit)
         return []
 
-    Nest(g, walk, roots, body, clip=groups.mask_clip(g, mask)).emit()
+    Nest(g, walk, roots, body, clip=mask_clip(g, mask)).emit()
     g.buffers[result] = bins

@@ -1,7 +1,7 @@
 """Loads and stores of lanes, some of which may be inactive: an inactive lane never touches memory.
 
-Booleans are bytes in memory. Where the CPU has no masked instruction for the element's width, LLVM would branch
-around every lane; shared helper functions loop over the lanes instead.
+Booleans are bytes in memory. Where the CPU has no masked instruction for the element's width, LLVM
+would branch around every lane; shared helper functions loop over the lanes instead.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def stored_element(element: str) -> str:
-    """How an element lies in memory. 16-bit floats move as integers: LLVM takes seconds to compile masked
-    loads of wide bfloat vectors.
+    """How an element lies in memory. 16-bit floats move as integers: LLVM takes seconds to compile
+    masked loads of wide bfloat vectors.
     """
     return _STORED.get(element, element)
 
@@ -76,7 +76,8 @@ def load_scalar(
 def store_scalar(g: Generator, pointer: str, element: str, register: str, mask: Vec | None) -> None:
     builder = g.builder
     register = to_memory(g, register, element, 1)
-    text = f"store {LLVM_TYPE[stored_element(element)]} {register}, ptr {pointer}, align {_alignment(element)}"
+    kind = LLVM_TYPE[stored_element(element)]
+    text = f"store {kind} {register}, ptr {pointer}, align {_alignment(element)}"
     if mask is None:
         builder.emit(text)
         return

@@ -1,10 +1,12 @@
 """Loads are lazy; this keeps them from slipping past a side effect.
 
-Before a side effect, every earlier load is made real that (a) something later than the side effect still needs
-and this loop does not read, or (b) this loop reads through the pointer that it also stores to, at another address.
+Before a side effect, every earlier load is made real that (a) something later than the side effect
+still needs and this loop does not read, or (b) this loop reads through the pointer that it also
+stores to, at another address.
 
-What remains assumed: two different pointer *arguments* are either the same address or do not overlap, and if
-they are the same, one program reads and writes them with the same indices (x and out of an in-place operation).
+What remains assumed: two different pointer *arguments* are either the same address or do not
+overlap, and if they are the same, one program reads and writes them with the same indices (x and
+out of an in-place operation).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def protect_loads(g: Generator, sinks: list[Operation]) -> None:
-    """Make real what the side effects of `sinks` (one loop, or one operation) could change before it is read."""
+    """Make real what the side effects of `sinks` (one loop, or one operation) could change before
+    it is read.
+    """
     assert sinks[0].block is not None
     last = g.plan.position[sinks[-1]]
     first = g.plan.position[sinks[0]]
@@ -43,8 +47,8 @@ def protect_loads(g: Generator, sinks: list[Operation]) -> None:
 
 
 def conflicts(g: Generator, load: Operation, store: Operation) -> bool:
-    """Whether a store may change what another element of the load reads: one pointer, and different addresses or
-    addresses that several elements share.
+    """Whether a store may change what another element of the load reads: one pointer, and
+    different addresses or addresses that several elements share.
     """
     if root_pointer(load.operands[0]) is not root_pointer(store.operands[0]):
         return False
@@ -52,7 +56,9 @@ def conflicts(g: Generator, load: Operation, store: Operation) -> bool:
 
 
 def _is_injective(g: Generator, pointer: Value) -> bool:
-    """Whether every element has an address of its own (strides in registers are taken to be large enough)."""
+    """Whether every element has an address of its own (strides in registers are taken to be large
+    enough).
+    """
     form = g.affine.get(pointer)
     if form is None:
         return False

@@ -1,80 +1,23 @@
-"""`tt.reduce`: accumulators per lane, combined by vector instructions, then across the lanes by shuffles.
+"""`tt.reduce`: accumulators per lane, combined by vector instructions, then across the lanes by
+shuffles.
 
-The reduced dimension may be a loop, part of a strip, or both; any rank, any axis, any combine region made of element by
-element operations. The region is taken to be associative and commutative, as GPUs take it.
+The reduced dimension may be a loop, part of a strip, or both; any rank, any axis, any combine
+region made of element by element operations. The region is taken to be associative and
+commutative, as GPUs take it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tritorch.triton_cpu.codegen import evaluate, memory
-from tritorch.triton_cpu.codegen.builder import BITS, Vec
-from tritorch.triton_cpu.codegen.constants import FLOATS, literal
+from tritorch.triton_cpu.codegen.buffers import write_buffer
+from tritorch.triton_cpu.codegen.builder import Vec
+from tritorch.triton_cpu.codegen.combine import combine, identity_of
 from tritorch.triton_cpu.codegen.context import Index, Lanes, Loop, Walk, lanes_of
-from tritorch.triton_cpu.codegen.elementwise import emit_elementwise
-from tritorch.triton_cpu.ir import Operation, Value
+from tritorch.triton_cpu.ir import Operation
 
 if TYPE_CHECKING:
     from tritorch.triton_cpu.codegen.generator import Generator
-
-_ZERO = {"arith.addi", "arith.ori", "arith.xori", "arith.maxui"}
-
-
-def combine(
-    g: Generator, operation: Operation, a: list[str], b: list[str], lanes: int
-) -> list[str]:
-    """Emit the combine region of a reduction or scan on vectors."""
-    block = operation.regions[0][0]
-    known: dict[Value, str] = dict(zip(block.arguments, [*a, *b]))
-
-    def operand(value: Value) -> str:
-        found = known.get(value)
-        if found is None:  # a scalar from outside
-            found = g.builder.splat(g.scalars[value], value.type.element, lanes)
-        return found
-
-    for inner in block.operations:
-        registers = [operand(value) for value in inner.operands]
-        if inner.name.endswith(".return"):
-            return registers
-        result = inner.results[0]
-        known[result] = emit_elementwise(g, inner, registers, lanes, result.type.element)
-    raise AssertionError("a combine region ends with a return")
-
-
-def identity_of(operation: Operation, element: str) -> str | None:
-    """The neutral element of a region that is one instruction; None for any other region."""
-    block = operation.regions[0][0]
-    if len(block.operations) != 2:
-        return None
-    inner = block.operations[0]
-    if set(inner.operands) != set(block.arguments) or block.operations[1].operands != inner.results:
-        return None
-    name = inner.name
-    if name in _ZERO:
-        return "0" if element != "i1" else "false"
-    if element in FLOATS:
-        value = {
-            "arith.addf": -0.0,
-            "arith.mulf": 1.0,
-            "arith.maxnumf": float("nan"),
-            "arith.minnumf": float("nan"),
-            "arith.maximumf": float("-inf"),
-            "arith.minimumf": float("inf"),
-        }.get(name)
-        return None if value is None else literal(value, element)
-    if element == "i1":
-        return {"arith.andi": "true", "arith.muli": "true", "arith.minui": "true"}.get(name)
-    bits = BITS[element]
-    number = {
-        "arith.andi": -1,
-        "arith.muli": 1,
-        "arith.minui": -1,
-        "arith.maxsi": -(1 << (bits - 1)),
-        "arith.minsi": (1 << (bits - 1)) - 1,
-    }.get(name)
-    return None if number is None else str(number)
 
 
 class Reduction:
@@ -114,7 +57,7 @@ class Reduction:
         """One strip; returns the new accumulators, if they are carried."""
         g, count = self.g, self.walk.count
         values = [
-            g.builder.widen(evaluate.value_at(g, operand, loop.index, loop), count)
+            g.builder.widen(g.value_at(operand, loop.index, loop), count)
             for operand in self.operation.operands
         ]
         if not self.is_carried:
@@ -145,10 +88,12 @@ class Reduction:
                 g.scalars[result] = register
             return
         for buffer, register, element in zip(self.buffers, registers, self.elements):
-            memory.write_buffer(g, buffer, tuple(remaining), Vec(register, count, element))
+            write_buffer(g, buffer, tuple(remaining), Vec(register, count, element))
 
     def _across(self, registers: list[str], lanes: Lanes) -> tuple[list[str], list[int]]:
-        """Halve the reduced dimension's lanes until one is left: (vectors, lanes of the strip that they hold)."""
+        """Halve the reduced dimension's lanes until one is left: (vectors, lanes of the strip that
+        they hold).
+        """
         g = self.g
         kept = list(range(len(lanes.offsets)))
         distance = max(lanes.offsets)

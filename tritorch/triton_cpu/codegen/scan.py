@@ -1,21 +1,25 @@
-"""`tt.scan`: log-step shuffles across the lanes of a strip, a carry from strip to strip; any axis, both directions."""
+"""`tt.scan`: log-step shuffles across the lanes of a strip, a carry from strip to strip; any axis,
+both directions.
+"""
 
 from __future__ import annotations
 
-from tritorch.triton_cpu.codegen import evaluate, groups, memory
+from tritorch.triton_cpu.codegen.buffers import write_buffer
 from tritorch.triton_cpu.codegen.builder import Vec
+from tritorch.triton_cpu.codegen.combine import combine
 from tritorch.triton_cpu.codegen.context import Index, Loop, Walk
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.loops import Accumulation, Nest
-from tritorch.triton_cpu.codegen.reduce import combine
+from tritorch.triton_cpu.codegen.nest import Accumulation, Nest
+from tritorch.triton_cpu.codegen.prepare import prepare, spills_of
+from tritorch.triton_cpu.codegen.walks import choose_walk
 from tritorch.triton_cpu.ir import Operation
 
 
 @lowers("tt.scan")
 def scan(g: Generator, operation: Operation) -> None:
     shape = operation.operands[0].type.shape or ()
-    groups.prepare(g, operation.operands, shape, g.plan.position[operation])
-    walk = groups.choose_walk(g, operation.operands, shape, operation.attributes["axis"])
+    prepare(g, operation.operands, shape, g.plan.position[operation])
+    walk = choose_walk(g, operation.operands, shape, operation.attributes["axis"])
     _Scan(g, operation, walk).emit()
 
 
@@ -39,7 +43,7 @@ class _Scan:
         if self.is_carried:
             kinds = [g.builder.type(element, walk.count) for element in self.elements]
             accumulation = Accumulation(None, kinds, lambda carried, index: None)
-        spills = groups.spills_of(g, operation.operands, walk.shape, g.plan.position[operation])
+        spills = spills_of(g, operation.operands, walk.shape, g.plan.position[operation])
         Nest(
             g,
             walk,
@@ -56,7 +60,7 @@ class _Scan:
     def _strip(self, loop: Loop, carried: list[str] | None) -> list[str]:
         g, count = self.g, self.walk.count
         registers = [
-            g.builder.widen(evaluate.value_at(g, operand, loop.index, loop), count)
+            g.builder.widen(g.value_at(operand, loop.index, loop), count)
             for operand in self.operation.operands
         ]
         registers = self._across(registers)
@@ -72,7 +76,7 @@ class _Scan:
     def _write(self, registers: list[str], index: Index) -> None:
         for buffer, register, element in zip(self.buffers, registers, self.elements):
             vector = Vec(register, self.walk.count, element)
-            memory.write_buffer(self.g, buffer, index, vector)
+            write_buffer(self.g, buffer, index, vector)
 
     def _pick(self, register: str, element: str, lanes: list[int]) -> str:
         if len(lanes) == 1:
@@ -94,7 +98,9 @@ class _Scan:
         return [places[(*place[: self.axis], end, *place[self.axis + 1 :])] for place in places]
 
     def _across(self, registers: list[str]) -> list[str]:
-        """The inclusive scan within a strip: after the step of distance d, each lane holds 2d elements."""
+        """The inclusive scan within a strip: after the step of distance d, each lane holds 2d
+        elements.
+        """
         g, builder, count = self.g, self.g.builder, self.walk.count
         size = self.walk.reach(self.axis) + 1
         places = self._places()

@@ -16,7 +16,9 @@ ALIGNMENT = 64
 
 @dataclass(slots=True, eq=False)
 class Buffer:
-    """A dense array in scratch; `register` is its address. Row major unless `strides` say otherwise."""
+    """A dense array in scratch; `register` is its address. Row major unless `strides` say
+    otherwise.
+    """
 
     register: str
     shape: tuple[int, ...]
@@ -31,10 +33,11 @@ class Buffer:
 
 
 class Scratch:
-    """Allocates buffers while code is emitted; addresses are fixed at the end, when lifetimes are known.
+    """Allocates buffers while code is emitted; addresses are fixed at the end, when lifetimes are
+    known.
 
-    A lifetime is a range of lines of the emitted text; inside a loop it is extended to the loop's end for what
-    came from outside.
+    A lifetime is a range of lines of the emitted text; inside a loop it is extended to the loop's
+    end for what came from outside.
     """
 
     def __init__(self, builder: Builder, reuse: bool = True) -> None:
@@ -52,7 +55,7 @@ class Scratch:
         size = -(-count * max(8, BITS[element]) // 8 // ALIGNMENT) * ALIGNMENT
         now = len(self._builder.lines)
         name = f"%buffer{len(self._buffers)}"
-        strides = ()
+        strides: tuple[int, ...] = ()
         if order is not None:
             by_place = row_major(tuple(shape[d] for d in order))
             strides = tuple(by_place[order.index(d)] for d in range(len(shape)))
@@ -67,7 +70,9 @@ class Scratch:
 
     @contextmanager
     def repeated(self) -> Iterator[None]:
-        """The code emitted inside runs many times: what it uses from outside lives until the end of it."""
+        """The code emitted inside runs many times: what it uses from outside lives until the end
+        of it.
+        """
         start = len(self._builder.lines)
         yield
         end = len(self._builder.lines)

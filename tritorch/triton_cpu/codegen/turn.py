@@ -1,4 +1,6 @@
-"""Values whose memory runs along another dimension than the loop: turned in blocks of registers, once."""
+"""Values whose memory runs along another dimension than the loop: turned in blocks of registers,
+once.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,17 @@ from typing import TYPE_CHECKING
 from tritorch.triton_cpu.analysis.masks import DimensionMap, operand_maps
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import is_virtual
-from tritorch.triton_cpu.codegen import evaluate, groups, loops, masked, memory
+from tritorch.triton_cpu.codegen import masked
+from tritorch.triton_cpu.codegen.address import address
+from tritorch.triton_cpu.codegen.bounds import mask_bounds, reach, whole_tile
+from tritorch.triton_cpu.codegen.buffers import buffer_address, write_buffer
 from tritorch.triton_cpu.codegen.builder import BITS
 from tritorch.triton_cpu.codegen.context import Base, Index, Loop, Walk, lanes_of
+from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
+from tritorch.triton_cpu.codegen.prepare import prepare
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
+from tritorch.triton_cpu.codegen.walks import contiguous_dimension
 from tritorch.triton_cpu.ir import Operation, Value
 
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ def straighten(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> None
 
 def fast_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> int:
     """The dimension in which memory is contiguous for most of what is read and written."""
-    best = groups.contiguous_dimension(g, roots, shape)
+    best = contiguous_dimension(g, roots, shape)
     if best is not None:
         return best
     return max((d for d, size in enumerate(shape) if size > 1), default=len(shape) - 1)
@@ -70,7 +78,7 @@ def turn(g: Generator, value: Value, natural: int, fast: int) -> None:
     bits = BITS[element]
     size = min(shape[natural], shape[fast], max(1, g.target.vector_bytes * 8 // bits))
     g.flush()
-    groups.prepare(g, [value], shape, g.plan.position.get(value.operation, 0), skip=value)  # type: ignore[arg-type]
+    prepare(g, [value], shape, g.plan.position.get(value.operation, 0), skip=value)  # type: ignore[arg-type]
     order = (*(d for d in range(len(shape)) if d != fast), fast)
     target = g.scratch.allocate(shape, value.type.element, order)
     staging = g.scratch.allocate((size, size), value.type.element)
@@ -79,25 +87,26 @@ def turn(g: Generator, value: Value, natural: int, fast: int) -> None:
     direct = _memory_of(g, value, natural)
     whole = None
     if direct is not None:
-        reached = loops.reach(g, [value], len(shape))
+        reached = reach(g, [value], len(shape))
         walk = Walk(shape, ((-1, 1),), (None,) * len(shape), 1)
-        whole = loops.mask_bounds(g, reached, walk)
+        whole = mask_bounds(g, reached, walk)
 
     def block(bases: dict[int, Base], from_memory: bool) -> None:
         builder = g.builder
         corner = tuple((bases.get(d, 0), None) for d in range(len(shape)))
-        to, _ = memory.buffer_address(g, target, corner)
+        to, _ = buffer_address(g, target, corner)
         stride: Base = size
         if from_memory and direct is not None:
             loop = Loop(_point(shape), corner)
-            source = memory.address(g, direct, corner, loop).base
+            source = address(g, direct, corner, loop).base
             form = g.affine.get(direct)
             assert form is not None
             stride = form.strides[fast]
         else:
             source = _stage(g, value, staging, bases, natural, fast, size)
         builder.emit(
-            f"call void @{helper}(ptr {source}, i64 {stride}, ptr {to}, i64 {target.strides[natural]})"
+            f"call void @{helper}(ptr {source}, i64 {stride}, ptr {to},"
+            f" i64 {target.strides[natural]})"
         )
         g.scratch.touch(staging)
         g.scratch.touch(target)
@@ -113,16 +122,16 @@ def turn(g: Generator, value: Value, natural: int, fast: int) -> None:
             walk_blocks(rest, {**bases, dimension: counter}, from_memory)
             return []
 
-        loops.counted_loop(g, 0, shape[dimension], step, [], body)
+        counted_loop(g, 0, shape[dimension], step, [], body)
 
     dimensions = [*others, natural, fast]
     if whole is None:
         walk_blocks(dimensions, {}, False)
     else:
-        full = loops.whole_tile(g, whole.constraints, shape, {})
+        full = whole_tile(g, whole.constraints, shape, {})
         if not _masks_covered(g, value, whole.true_masks):
             full = "false"
-        loops.two_ways(g, full, lambda is_full: walk_blocks(dimensions, {}, is_full))
+        two_ways(g, full, lambda is_full: walk_blocks(dimensions, {}, is_full))
     g.buffers[value] = target
 
 
@@ -150,11 +159,11 @@ def _stage(
         index: Index = tuple(
             (place.get(d, 0), lanes if d == natural else None) for d in range(len(shape))
         )
-        found = evaluate.value_at(g, value, index, Loop(_point(shape), index))
-        memory.write_buffer(g, staging, ((counter, None), (0, lanes)), found)
+        found = g.value_at(value, index, Loop(_point(shape), index))
+        write_buffer(g, staging, ((counter, None), (0, lanes)), found)
         return []
 
-    loops.counted_loop(g, 0, size, 1, [], row)
+    counted_loop(g, 0, size, 1, [], row)
     return g.scratch.touch(staging)
 
 
