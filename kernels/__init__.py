@@ -9,7 +9,7 @@ from tritorch.kernels.plan import Plan, Step
 from tritorch.kernels.pointwise import PointwiseKernel
 from tritorch.kernels.reduction import ReductionKernel
 from tritorch.kernels.scan import ScanKernel
-from tritorch.kernels.stats import reset_stats, source, stats
+from tritorch.kernels.stats import launched, reset_stats, source, stats
 
 __all__ = [
     "Expr",
@@ -22,6 +22,7 @@ __all__ = [
     "derivative",
     "gradient",
     "index",
+    "launched",
     "reset_stats",
     "scalar",
     "source",

@@ -16,6 +16,7 @@ __all__ = [
     "Target",
     "get_num_threads",
     "get_target",
+    "kernels",
     "set_num_threads",
     "statistics",
 ]
@@ -43,6 +44,11 @@ def get_target(device_type: str) -> Target:
     if device_type == "cuda":
         raise DeviceError("cuda: this build of tritorch has no CUDA target yet. Use device='cpu'.")
     raise DeviceError(f"{device_type}: no such device type. Use 'cpu'.")
+
+
+def kernels() -> tuple[Kernel, ...]:
+    """Every kernel that this process compiled or loaded so far, on all targets."""
+    return tuple(kernel for target in _targets.values() for kernel in target.kernels())
 
 
 def set_num_threads(count: int) -> None:

@@ -99,6 +99,9 @@ class Target(Protocol):
     def synchronize(self) -> None:
         """Wait for all launches."""
 
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Every kernel that was compiled or loaded so far, oldest first."""
+
     def empty_cache(self) -> None:
         """Give free memory back to the system."""
 
@@ -160,6 +163,10 @@ class KernelTable:
 
     def __len__(self) -> int:
         return len(self._kernels)
+
+    def all(self) -> tuple[Kernel, ...]:
+        """Every kernel so far, oldest first."""
+        return tuple(self._kernels.values())
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()

@@ -47,6 +47,10 @@ class CPUTarget:
         """
         return self._kernels.get(source, signature, constants, options)
 
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Every kernel so far, oldest first."""
+        return self._kernels.all()
+
     def bind(
         self,
         kernel: Kernel,
