@@ -51,7 +51,7 @@ _SUFFIX = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16", "pt
 
 @dataclass(slots=True)
 class Vec:
-    """An emitted value: register (or literal) text, lanes (1 = scalar or uniform), TTIR element type."""
+    """An emitted value: register or literal, lanes (1: scalar or uniform), TTIR element."""
 
     register: str
     lanes: int
@@ -101,7 +101,7 @@ class Builder:
 
     # ---- functions beside this one
     def child(self) -> Builder:
-        """A builder for another function of the same module: declarations and helpers are shared."""
+        """A builder for another function of the same module; declarations and helpers are shared."""
         return Builder(declarations=self.declarations, helpers=self.helpers)
 
     def function(
@@ -185,10 +185,9 @@ class Builder:
     def call(
         self, name: str, result: str, *arguments: tuple[str, str], attributes: str = ""
     ) -> str:
-        """Call an external function or intrinsic, declaring it; `arguments` are (type, register)."""
-        self.declarations.add(
-            f"declare {result} @{name}({', '.join(k.partition(' align ')[0] for k, _ in arguments)})"
-        )
+        """Call an external function or intrinsic and declare it; `arguments`: (type, register)."""
+        kinds = ", ".join(kind.partition(" align ")[0] for kind, _ in arguments)
+        self.declarations.add(f"declare {result} @{name}({kinds})")
         text = f"call {result} @{name}({', '.join(f'{k} {r}' for k, r in arguments)}){attributes}"
         if result == "void":
             self.emit(text)
