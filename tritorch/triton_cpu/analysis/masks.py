@@ -161,13 +161,13 @@ def operand_maps(operation: Operation, mapping: DimensionMap) -> list[DimensionM
         return [tuple(before)]
     maps: list[DimensionMap] = []
     for operand in operation.operands:
-        shape = operand.type.shape
-        if shape is None:
+        operand_shape = operand.type.shape
+        if operand_shape is None:
             maps.append(())
-        elif shape == operation.results[0].type.shape:
+        elif operand_shape == operation.results[0].type.shape:
             maps.append(mapping)
         else:  # join, split, cat, gather: only the untouched positions would correspond
-            maps.append((None,) * len(shape))
+            maps.append((None,) * len(operand_shape))
     return maps
 
 
