@@ -8,8 +8,11 @@ no loops.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import CodeType
 from typing import Any
 
 from tritorch.autograd.edges import edge
@@ -43,39 +46,37 @@ class Plans(dict[Any, Any]):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that is always a Python number, with its default as text."""
+    """A parameter that is always a Python number; `default` is its text, empty for none."""
 
     name: str
     default: str
 
 
-@dataclass(frozen=True)
 class Signature:
-    """What a function is called with.
+    """What a function is called with, under names that all operations of one kind share.
 
-    Attributes:
-        name: of the function.
-        operands: tensors, or numbers too where there is more than one.
-        parameters: always numbers.
-        arguments: operands in the order of the call; differs for reflected operators.
+    Args:
+        operands: names of what may be tensors (or numbers, where there is more than one).
+        parameters: what is always a number.
+        reflected: the operands come in reverse order, as in `__radd__`.
     """
 
-    name: str
-    operands: tuple[str, ...]
-    parameters: tuple[Parameter, ...] = ()
-    arguments: tuple[str, ...] = ()
-
-    @property
-    def call(self) -> str:
-        """The parameter list."""
-        listed = list(self.arguments or self.operands)
-        listed += [f"{p.name}={p.default}" if p.default else p.name for p in self.parameters]
-        return ", ".join(listed)
-
-    @property
-    def everything(self) -> str:
-        """All operands and parameters, in declared order."""
-        return ", ".join([*self.operands, *(p.name for p in self.parameters)])
+    def __init__(
+        self,
+        operands: Sequence[str],
+        parameters: Sequence[Parameter] = (),
+        reflected: bool = False,
+    ) -> None:
+        self.operands = [f"a{i}" for i in range(len(operands))]
+        self.parameters = [f"p{i}" for i in range(len(parameters))]
+        listed = self.operands[::-1] if reflected else self.operands
+        #: the parameter list, and what users call its entries
+        self.call = ", ".join([*listed, *self.parameters])
+        own = list(operands)[::-1] if reflected else list(operands)
+        self.names = (*own, *(p.name for p in parameters))
+        self.defaults = tuple(ast.literal_eval(p.default) for p in parameters if p.default)
+        #: all operands and parameters, in declared order
+        self.everything = ", ".join([*self.operands, *self.parameters])
 
 
 def _classify(operands: Sequence[str]) -> list[str]:
@@ -101,10 +102,9 @@ def _classify(operands: Sequence[str]) -> list[str]:
     return lines
 
 
-def _head(signature: Signature, doc: str, options: str = "") -> list[str]:
+def _head(signature: Signature, options: str = "") -> list[str]:
     return [
-        f"def {signature.name}({signature.call}{options}):",
-        *([f"    {doc!r}"] if doc else []),
+        f"def function({signature.call}{options}):",
         *(
             ["    if out is not None:", f"        return into(out, {signature.everything})"]
             if options
@@ -123,9 +123,7 @@ def _joined(names: Sequence[str], suffix: str) -> str:
 
 def _tail(signature: Signature, results: int, saves: bool) -> list[str]:
     """Allocate, launch, wrap, record."""
-    values = ", ".join(
-        [f"{name}_value" for name in signature.operands] + [p.name for p in signature.parameters]
-    )
+    values = ", ".join([f"{name}_value" for name in signature.operands] + signature.parameters)
     kinds = _joined(signature.operands, "_kind")
     parts = _joined(signature.operands, "_part")
     names = ["result"] if results == 1 else [f"result{i}" for i in range(results)]
@@ -188,18 +186,16 @@ def _wrapped(result: str, storage: str, address: str, layout: str) -> list[str]:
     ]
 
 
-def function_text(signature: Signature, results: int, doc: str, *, out: bool, saves: bool) -> str:
+def function_text(signature: Signature, results: int, *, out: bool, saves: bool) -> str:
     """The text of an operation that makes new tensors."""
-    head = _head(signature, doc, ", *, out=None" if out else "")
+    head = _head(signature, ", *, out=None" if out else "")
     return "\n".join([*head, *_tail(signature, results, saves)]) + "\n"
 
 
-def inplace_text(signature: Signature, doc: str) -> str:
+def inplace_text(signature: Signature) -> str:
     """The text of an operation that writes into its first operand."""
     first, *others = signature.operands
-    values = ", ".join(
-        [f"{name}_value" for name in signature.operands] + [p.name for p in signature.parameters]
-    )
+    values = ", ".join([f"{name}_value" for name in signature.operands] + signature.parameters)
     parts = [f"{first}_part == WANTED", f"{first}._view is not None"]
     parts += [f"{name}_part == WANTED" for name in others]
     shared = " or ".join(
@@ -216,10 +212,18 @@ def inplace_text(signature: Signature, doc: str) -> str:
         "storage.version += 1",
         f"return {first}",
     ]  # fmt: skip
-    return "\n".join([*_head(signature, doc), *(f"    {line}" for line in lines)]) + "\n"
+    return "\n".join([*_head(signature), *(f"    {line}" for line in lines)]) + "\n"
 
 
-def compiled(text: str, name: str, **names: Any) -> Callable[..., Any]:
+@cache
+def _code(text: str) -> CodeType:
+    """Most operations of one arity share their text, and compiling is what takes time at import."""
+    return compile(text, "<tritorch operation>", "exec")
+
+
+def compiled(
+    text: str, signature: Signature, name: str, doc: str, **names: Any
+) -> Callable[..., Any]:
     """The function that a text defines, with these names at hand."""
     scope: dict[str, Any] = {
         "NO_EDGE": NO_EDGE,
@@ -234,7 +238,13 @@ def compiled(text: str, name: str, **names: Any) -> Callable[..., Any]:
         "new": object.__new__,
         **names,
     }
-    exec(compile(text, f"<tritorch operation {name}>", "exec"), scope)
-    function: Callable[..., Any] = scope[name]
+    exec(_code(text), scope)
+    function: Callable[..., Any] = scope["function"]
+    code = function.__code__
+    variables = signature.names + code.co_varnames[len(signature.names) :]
+    function.__code__ = code.replace(co_name=name, co_qualname=name, co_varnames=variables)
+    function.__defaults__ = signature.defaults or None
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
     function.__module__ = "tritorch"
     return function

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -438,7 +439,7 @@ def _soft_targets(
 @operation(
     "loss",
     method=False,
-    numpy=lambda *a, **o: _numpy_losses(*a, **o, logits=False),
+    numpy=partial(_numpy_losses, logits=False),
     cases=_class_cases(False),
 )
 def nll_loss(

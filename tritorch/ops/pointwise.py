@@ -296,27 +296,31 @@ class Pointwise:
         self.recipes = Plans(self._recipe)
         self._doc = doc
         self._parameters = tuple(Parameter(n, d) for n, (_, d) in self.parameters.items())
-        self.function = self._function(name, self.operands, out)
+        self.function = self._function(name, False, out)
 
     def __repr__(self) -> str:
         return f"<pointwise operation {self.name}({', '.join(self.names)})>"
 
     # ---- functions
     def _function(
-        self, name: str, arguments: Sequence[str], out: bool, convert: Any = None
+        self, name: str, reflected: bool, out: bool, convert: Any = None
     ) -> Callable[..., Any]:
-        signature = Signature(name, self.operands, self._parameters, tuple(arguments))
-        text = function_text(
-            signature, len(self.outputs), self._doc, out=out, saves=self.differentiable
-        )
+        signature = Signature(self.operands, self._parameters, reflected)
+        text = function_text(signature, len(self.outputs), out=out, saves=self.differentiable)
         return compiled(
-            text, name, plans=self.plans, recipes=self.recipes, Node=self.node,
-            convert=convert or self._convert, into=self.into,
-        )  # fmt: skip
+            text,
+            signature,
+            name,
+            self._doc,
+            plans=self.plans,
+            recipes=self.recipes,
+            Node=self.node,
+            convert=convert or self._convert,
+            into=self.into,
+        )
 
     def operator(self, name: str, reflected: bool = False) -> Callable[..., Any]:
         """The function as a dunder method: gives NotImplemented for foreign operands."""
-        arguments = self.operands[::-1] if reflected else self.operands
 
         def convert(*values: Any) -> Any:
             try:
@@ -325,7 +329,7 @@ class Pointwise:
                 return NotImplemented
             return self.function(*operands)
 
-        return self._function(name, arguments, False, convert)
+        return self._function(name, reflected, False, convert)
 
     @cached_property
     def inplace(self) -> Callable[..., Any]:
@@ -338,12 +342,18 @@ class Pointwise:
         return self._inplace(name, self._convert_inplace)
 
     def _inplace(self, name: str, convert: Any) -> Callable[..., Any]:
-        signature = Signature(name, self.operands, self._parameters)
+        signature = Signature(self.operands, self._parameters)
         doc = f"In-place version of `{self.name}`."
         return compiled(
-            inplace_text(signature, doc), name, inplace_plans=self.inplace_plans, convert=convert,
-            record_inplace=self._record_inplace, check_overlap=self._check_overlap,
-        )  # fmt: skip
+            inplace_text(signature),
+            signature,
+            name,
+            doc,
+            inplace_plans=self.inplace_plans,
+            convert=convert,
+            record_inplace=self._record_inplace,
+            check_overlap=self._check_overlap,
+        )
 
     # ---- operands that are neither tensors nor Python numbers
     def accepted(self, values: Sequence[Any]) -> list[Any]:
