@@ -101,7 +101,7 @@ class Builder:
 
     # ---- functions beside this one
     def child(self) -> Builder:
-        """A builder for another function of the same module; declarations and helpers are shared."""
+        """A builder for another function of the module; declarations and helpers are shared."""
         return Builder(declarations=self.declarations, helpers=self.helpers)
 
     def function(
