@@ -269,6 +269,8 @@ def run_cpu_passes(module: Any) -> Any:
 
     manager = ir.pass_manager(module.context)
     passes.common.add_inliner(manager)
+    if hasattr(passes.ttir, "add_rewrite_tensor_pointer"):  # block pointers: up to Triton 3.6
+        passes.ttir.add_rewrite_tensor_pointer(manager)
     passes.ttir.add_rewrite_tensor_descriptor_to_pointer(manager)
     passes.common.add_canonicalizer(manager)
     passes.ttir.add_combine(manager)
