@@ -250,3 +250,24 @@ def test_gradient_dtype_and_nodes(op: OpInfo) -> None:
             assert tensor.grad.shape == tensor.shape
     with tritorch.no_grad():
         assert not op.function(*tensors, **options).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "points", "expected"),
+    [
+        ("silu", [-1e4, -200.0, -100.0, -20.0, 100.0], [0.0, 0.0, 0.0, -3.916e-08, 1.0]),
+        ("sigmoid", [-1e4, -100.0, 0.0, 100.0], [0.0, 0.0, 0.25, 0.0]),
+        ("mish", [-1e4, -100.0, 100.0], [0.0, 0.0, 1.0]),
+        ("gelu", [-1e4, -100.0, 100.0], [0.0, 0.0, 1.0]),
+        ("softplus", [-1e4, -100.0, 0.0, 100.0], [0.0, 0.0, 0.5, 1.0]),
+        ("hardswish", [-np.inf, -3.0, 0.0, 3.0, np.inf], [0.0, -0.5, 0.5, 1.5, 1.0]),
+        ("logit", [-1.0, 0.5, 2.0], [np.nan, 4.0, np.nan]),
+    ],
+)
+def test_gradients_far_out(name: str, points: list[float], expected: list[float]) -> None:
+    """Where an intermediate overflows the gradient must not; PyTorch's values."""
+    function = getattr(tritorch.nn.functional, name, None) or getattr(tritorch, name)
+    x = tritorch.tensor(points, requires_grad=True)
+    function(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-3, atol=1e-30)

@@ -167,9 +167,12 @@ class Recipe:
         saves_result: whether results are saved.
     """
 
-    def __init__(self, operation: Pointwise, parts: tuple[int, ...]) -> None:
+    def __init__(
+        self, operation: Pointwise, parts: tuple[int, ...], may_save_result: bool = True
+    ) -> None:
         self.operation = operation
         self.parts = parts
+        self.may_save_result = may_save_result
         names = operation.names
         results = result_names(len(operation.outputs))
         complete = (True,) * len(operation.outputs)
@@ -194,7 +197,12 @@ class Recipe:
     def _trees(self, present: tuple[bool, ...]) -> list[Expr]:
         operation = self.operation
         return gradient_trees(
-            operation.names, operation.outputs, self._wanted(), present, operation.grad
+            operation.names,
+            operation.outputs,
+            self._wanted(),
+            present,
+            operation.grad,
+            self.may_save_result,
         )
 
     def _step(self, present: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -294,6 +302,7 @@ class Pointwise:
         self.inplace_plans = Plans(self._inplace_plan)
         self.out_plans = Plans(lambda key: self.plan_into(key[0], key[1:], name))
         self.recipes = Plans(self._recipe)
+        self._recipes_of_views = Plans(lambda parts: Recipe(self, parts, False))
         self._doc = doc
         self._parameters = tuple(Parameter(n, d) for n, (_, d) in self.parameters.items())
         self.function = self._function(name, False, out)
@@ -508,6 +517,9 @@ class Pointwise:
         node = recipe = None
         if self.differentiable and WANTED in parts:
             recipe = self.recipes[parts if len(parts) > 1 else parts[0]]
+            if recipe.saves_result and target._view is not None:
+                # Once the view is gone, nothing would lead from its saved values to their history.
+                recipe = self._recipes_of_views[parts]
             edges = tuple(
                 NO_EDGE if part == NUMBER else edge(operand)
                 for part, operand in zip(parts, operands)

@@ -60,6 +60,7 @@ def gradient_trees(
     wanted: Sequence[str],
     present: Sequence[bool],
     override: Override | None,
+    results: bool = True,
 ) -> list[Expr]:
     """A tree per wanted input, over upstream gradients, inputs and results.
 
@@ -70,9 +71,10 @@ def gradient_trees(
         present: which outputs have an upstream gradient; the others count as zero.
         override: the declared gradient instead of the derived one. Its parameters are named `g`,
             `result` or as inputs; it returns a tree, or a tuple with one per input.
+        results: whether the trees may refer to results.
     """
     upstreams = [variable(name) for name in upstream_names(len(outputs))]
-    if override is not None:
+    if override is not None and (results or not _reads_results(override)):
         known = {name: variable(name) for name in (*inputs, *result_names(len(outputs)))}
         known["g"] = upstreams[0]
         trees = override(*(known[name] for name in signature(override).parameters))
@@ -87,9 +89,13 @@ def gradient_trees(
                 [variable(name) for name in wanted],
             )
         )
-        if len(wanted) == 1 and len(outputs) == 1 and len(input_names(outputs)) == 1:
+        if results and len(wanted) == len(outputs) == len(input_names(outputs)) == 1:
             chosen = [_through_result(chosen[0], outputs[0], wanted[0])]
     return [constant(0.0) if tree is None else lift(tree) for tree in chosen]
+
+
+def _reads_results(override: Override) -> bool:
+    return any(name.startswith("result") for name in signature(override).parameters)
 
 
 def _through_result(tree: Expr | None, output: Expr, name: str) -> Expr | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.promotion import NUMBERS
-from tritorch.ops.views import expand, reshape
+from tritorch.ops.view_nodes import place
+from tritorch.ops.views import expand, reshape, slice_dim
 from tritorch.tensor import Tensor, empty
 
 Indices = Sequence[Tensor | None]
@@ -218,9 +220,10 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 class ScatterBackward0(Node):
     """Set: nothing passes where was written. Add: everything passes."""
 
-    __slots__ = ("dim", "how")
+    __slots__ = ("dim", "how", "source")
     dim: int
     how: str
+    source: Layout
 
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """(gradient of what was written to, gradient of the source)."""
@@ -231,6 +234,8 @@ class ScatterBackward0(Node):
             own = g if self.how == "add" else scatter(g, self.dim, index, 0)
         if len(self.next_functions) > 1 and self.needs(1):
             source = gather(g, self.dim, index)
+            if index._layout.shape != self.source.shape:  # only a corner of it was read
+                source = place(source, self.source, partial(_corner, shape=index._layout.shape))
         return (own, source) if len(self.next_functions) > 1 else (own,)
 
 
@@ -261,9 +266,16 @@ def _scatter_node(
     if how not in ("set", "add"):
         raise NotImplementedError(f"scatter: no gradient for reduce={how!r}. Use detach().")
     node = ScatterBackward0((edge(input), edge(source)), (result._layout,))
-    node.dim, node.how = dim, how
+    node.dim, node.how, node.source = dim, how, source._layout
     node.save(index)
     return node
+
+
+def _corner(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The first elements of every dimension."""
+    for dim, size in enumerate(shape):
+        x = slice_dim(x, dim, 0, size)
+    return x
 
 
 def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> Tensor:
