@@ -249,6 +249,11 @@ atan2 = primitive(
 sinh = _unary("sinh", "libdevice.sinh({0})", lambda y, x: cosh(x), "np.sinh({0})")
 cosh: Scalar = _unary("cosh", "libdevice.cosh({0})", lambda y, x: sinh(x), "np.cosh({0})")
 tanh = _unary("tanh", "libdevice.tanh({0})", lambda y, x: 1 - y * y, "np.tanh({0})", fold=math.tanh)
+# exp overflows to inf harmlessly; the slope by the result stays finite where exp(-x) does not.
+sigmoid = _unary(
+    "sigmoid", "tl.div_rn(1.0, 1.0 + tl.exp({0} * -1.0))", lambda y, x: y * (1 - y), "1 / (1 + np.exp(-{0}))",
+    double="1.0 / (1.0 + tl.exp({0} * -1.0))",
+)  # fmt: skip
 asinh = _unary("asinh", "libdevice.asinh({0})", lambda y, x: rsqrt(x * x + 1), "np.arcsinh({0})")
 acosh = _unary("acosh", "libdevice.acosh({0})", lambda y, x: rsqrt(x * x - 1), "np.arccosh({0})")
 atanh = _unary("atanh", "libdevice.atanh({0})", _over(lambda x: 1 - x * x), "np.arctanh({0})")
@@ -295,11 +300,6 @@ primitive(
     floating="tl.minimum(tl.maximum({0}, {1}, propagate_nan=tl.PropagateNan.ALL), {2}, "
     "propagate_nan=tl.PropagateNan.ALL)",
 )  # fmt: skip
-
-
-def sigmoid(x: Operand) -> Expr:
-    """1 / (1 + exp(-x)); exp overflows to inf harmlessly, so no branch is needed."""
-    return 1 / (1 + exp(-_expr(x)))
 
 
 def reciprocal(x: Operand) -> Expr:

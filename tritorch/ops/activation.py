@@ -178,8 +178,11 @@ def hardsigmoid(input):
 
 
 @pointwise(
-    numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False
-)
+    numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False,
+    grad=lambda g, input: s.where(
+        input <= -3, 0.0, s.where(input < 3, g * (input * (1 / 3) + 0.5), g)
+    ),
+)  # fmt: skip
 def hardswish(input):
     """input * hardsigmoid(input). Source: Howard et al., MobileNetV3, 2019."""
     gate = s.where(input <= -3, 0.0, s.where(input >= 3, 1.0, input * (1 / 6) + 0.5))

@@ -228,7 +228,16 @@ def sigmoid(input):
     return s.sigmoid(input)
 
 
-@pointwise(promote="float", inplace=True, low=0.05, high=0.95, numpy=lambda p: np.log(p / (1 - p)))
+@pointwise(
+    promote="float",
+    inplace=True,
+    low=0.05,
+    high=0.95,
+    numpy=lambda p: np.log(p / (1 - p)),
+    grad=lambda g, input: s.where(
+        (input < 0) | (input > 1), math.nan, g / (input * (1.0 - input))
+    ),
+)
 def _logit(input):
     """log(p / (1 - p))."""
     return s.log(input / (1.0 - input))
