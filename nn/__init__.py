@@ -1,5 +1,6 @@
 """Layers, losses, initialisation: what models are composed of. Names are torch.nn's."""
 
+from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
 from tritorch.nn import functional, init
 from tritorch.nn.module import Module
 from tritorch.nn.modules import *  # noqa: F403

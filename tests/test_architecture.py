@@ -30,6 +30,7 @@ FLOORS = {
     "tritorch.host": 4,
     "tritorch.indexing": 4,
     "tritorch.serialization": 4,
+    "tritorch.namespace": 4.5,
     "tritorch.cuda": 4.5,
     "tritorch.accelerator": 4.5,
     "tritorch.nn": 5,

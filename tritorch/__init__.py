@@ -1,428 +1,54 @@
 """tritorch: PyTorch's define-by-run experience on Triton kernels alone."""
 
-# ruff: noqa: E402, F401, I001 - the path must be right before anything is imported, and the order of
-# imports is the order in which methods are given to Tensor
+import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # In a wheel kernels/, autograd/ and nn/ are inside this folder; in a checkout they are its
 # siblings.
 if not (Path(__file__).parent / "kernels").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
-from importlib import import_module as _import_module
-from math import e, inf, nan, pi
-from typing import Any as _Any
-
-from tritorch import errors
-from tritorch.autograd import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-    no_grad,
-    set_grad_enabled,
-)
-from tritorch.config import config
-from tritorch.devices import device
-from tritorch.dtypes import (
-    bfloat16,
-    dtype,
-    finfo,
-    float8_e4m3fn,
-    float8_e5m2,
-    float16,
-    float32,
-    float64,
-    get_default_dtype,
-    iinfo,
-    int8,
-    int16,
-    int32,
-    int64,
-    promote_types,
-    set_default_dtype,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-from tritorch.printing import get_printoptions, printoptions, set_printoptions
-from tritorch.runtime import get_num_threads, set_num_threads
-from tritorch.serialization import load, save
-from tritorch.tensor import Size, Tensor
-from tritorch.ops.placement import get_default_device, set_default_device
-from tritorch.ops.promotion import can_cast, result_type
-from tritorch.ops.activation import (
-    celu,
-    gelu,
-    hardshrink,
-    prelu,
-    relu,
-    relu_,
-    selu,
-    threshold,
-)
-from tritorch.ops.arithmetic import (
-    abs,
-    absolute,
-    add,
-    addcdiv,
-    addcmul,
-    arctan2,
-    atan2,
-    clamp,
-    clamp_max,
-    clamp_min,
-    clip,
-    copysign,
-    div,
-    divide,
-    floor_divide,
-    fmax,
-    fmin,
-    fmod,
-    hypot,
-    lerp,
-    maximum,
-    minimum,
-    mul,
-    multiply,
-    neg,
-    negative,
-    pow,
-    reciprocal,
-    remainder,
-    rsqrt,
-    rsub,
-    sqrt,
-    square,
-    sub,
-    subtract,
-    true_divide,
-    xlogy,
-)
-from tritorch.ops.comparison import (
-    allclose,
-    bitwise_and,
-    bitwise_left_shift,
-    bitwise_not,
-    bitwise_or,
-    bitwise_right_shift,
-    bitwise_xor,
-    eq,
-    equal,
-    ge,
-    greater,
-    greater_equal,
-    gt,
-    isclose,
-    le,
-    less,
-    less_equal,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    lt,
-    masked_fill,
-    ne,
-    not_equal,
-    where,
-)
-from tritorch.ops.creation import (
-    arange,
-    as_tensor,
-    asarray,
-    empty,
-    empty_like,
-    empty_strided,
-    eye,
-    from_dlpack,
-    from_numpy,
-    frombuffer,
-    full,
-    full_like,
-    linspace,
-    logspace,
-    ones,
-    ones_like,
-    range,
-    scalar_tensor,
-    zeros,
-    zeros_like,
-)
-from tritorch.ops.einsum import einsum
-from tritorch.ops.elementary import (
-    acos,
-    acosh,
-    arccos,
-    arccosh,
-    arcsin,
-    arcsinh,
-    arctan,
-    arctanh,
-    asin,
-    asinh,
-    atan,
-    atanh,
-    ceil,
-    cos,
-    cosh,
-    deg2rad,
-    digamma,
-    erf,
-    erfc,
-    erfinv,
-    exp,
-    exp2,
-    expm1,
-    fix,
-    floor,
-    frac,
-    heaviside,
-    isfinite,
-    isinf,
-    isnan,
-    isneginf,
-    isposinf,
-    lgamma,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    logit,
-    nan_to_num,
-    rad2deg,
-    round,
-    sgn,
-    sigmoid,
-    sign,
-    signbit,
-    sin,
-    sinc,
-    sinh,
-    tan,
-    tanh,
-    trunc,
-)
-from tritorch.ops.extrema import (
-    amax,
-    amin,
-    aminmax,
-    argmax,
-    argmin,
-    dist,
-    logsumexp,
-    max,
-    min,
-    norm,
-)
-from tritorch.ops.joining import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    block_diag,
-    broadcast_shapes,
-    cartesian_prod,
-    cat,
-    column_stack,
-    concat,
-    concatenate,
-    diag,
-    diag_embed,
-    dstack,
-    flip,
-    fliplr,
-    flipud,
-    hstack,
-    meshgrid,
-    repeat_interleave,
-    roll,
-    rot90,
-    row_stack,
-    stack,
-    tile,
-    trace,
-    tril,
-    tril_indices,
-    triu,
-    triu_indices,
-    vstack,
-)
-from tritorch.ops.linalg import (
-    addmm,
-    addmv,
-    addr,
-    baddbmm,
-    bmm,
-    dot,
-    ger,
-    inner,
-    matmul,
-    mm,
-    mv,
-    outer,
-    tensordot,
-    vdot,
-)
-from tritorch.ops.loss import cosine_similarity
-from tritorch.ops.memory import clone
-from tritorch.ops.normalization import layer_norm, log_softmax, rms_norm, softmax
-from tritorch.ops.random import (
-    Generator,
-    bernoulli,
-    default_generator,
-    dropout,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    multinomial,
-    normal,
-    rand,
-    rand_like,
-    randint,
-    randint_like,
-    randn,
-    randn_like,
-    randperm,
-    seed,
-    set_rng_state,
-)
-from tritorch.ops.reduction import (
-    all,
-    any,
-    count_nonzero,
-    mean,
-    nanmean,
-    nansum,
-    prod,
-    std,
-    std_mean,
-    sum,
-    var,
-    var_mean,
-)
-from tritorch.ops.scan import cummax, cummin, cumprod, cumsum, logcumsumexp
-from tritorch.ops.selection import (
-    argwhere,
-    gather,
-    index_add,
-    index_copy,
-    index_fill,
-    index_put,
-    index_select,
-    masked_scatter,
-    masked_select,
-    nonzero,
-    scatter,
-    scatter_add,
-    scatter_reduce,
-    take,
-    take_along_dim,
-)
-from tritorch.ops.sorting import (
-    argsort,
-    bincount,
-    bucketize,
-    histc,
-    isin,
-    kthvalue,
-    median,
-    mode_ as mode,
-    msort,
-    quantile,
-    searchsorted,
-    sort,
-    topk,
-    unique,
-    unique_consecutive,
-)
-from tritorch.ops.statistics import (
-    cdist,
-    corrcoef,
-    cov,
-    cumulative_trapezoid,
-    diff,
-    trapezoid,
-    trapz,
-)
-from tritorch.ops.strided import as_strided
-from tritorch.ops.subscript import getitem as _getitem
-from tritorch.ops.views import (
-    broadcast_tensors,
-    broadcast_to,
-    chunk,
-    diagonal,
-    flatten,
-    moveaxis,
-    movedim,
-    narrow,
-    permute,
-    ravel,
-    reshape,
-    select,
-    split,
-    squeeze,
-    swapaxes,
-    swapdims,
-    t,
-    tensor_split,
-    transpose,
-    unbind,
-    unflatten,
-    unsqueeze,
-)
-from tritorch.ops.queries import (
-    detach,
-    is_autocast_cpu_enabled,
-    is_autocast_enabled,
-    is_floating_point,
-    is_complex,
-    is_nonzero,
-    is_same_size,
-    is_signed,
-    is_storage,
-    is_tensor,
-    numel,
-    BFloat16Tensor,
-    BoolTensor,
-    ByteTensor,
-    CharTensor,
-    DoubleTensor,
-    FloatTensor,
-    HalfTensor,
-    IntTensor,
-    LongTensor,
-    ShortTensor,
-)
-from tritorch.ops import graph as _graph
-from tritorch.ops import return_types
-from tritorch.ops import random
-
 __version__ = "0.1.0"
-strided = "torch.strided"
-contiguous_format = "torch.contiguous_format"
-preserve_format = "torch.preserve_format"
-channels_last = "torch.channels_last"
-newaxis = None
 
-# PyTorch's short names; below this line they hide Python's own
-half, float, double = float16, float32, float64
-short, int, long = int16, int32, int64
+if TYPE_CHECKING:
+    from tritorch.namespace import *  # noqa: F403
 
-_graph.register()
-
+#: modules that programs use as attributes; they are imported when they are first needed
 _MODULES = ("accelerator", "cuda", "examples", "nn", "optim", "utils")
+_loading = False
 
 
-def __getattr__(name: str) -> _Any:
-    """Modules that programs use as attributes are imported when they are first needed."""
-    if name in _MODULES:
-        return _import_module(f"tritorch.{name}")
+def _load() -> None:
+    """Fill this module with the public names."""
+    global _loading
+    _loading = True
+    try:
+        namespace = import_module("tritorch.namespace")
+    finally:
+        _loading = False
+    globals().update({k: v for k, v in vars(namespace).items() if not k.startswith("_")})
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
+    if not _loading and "Tensor" not in globals():
+        _load()
+        if name in globals():
+            return globals()[name]
+    try:
+        if _loading or name in _MODULES:
+            return import_module(f"tritorch.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"tritorch.{name}":
+            raise
     raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
 
 
-# Last: `bool` hides Python's own, and `tensor` the module of this name.
-from tritorch.dtypes import bool
-from tritorch.ops.creation import tensor
+# Triton imports the CPU backend from this package whenever it is imported itself, while it is half
+# done. Programs that only want Triton should not wait for our names: they are loaded when the first
+# one is asked for. Everyone else gets them now.
+if not ("triton" in sys.modules and not hasattr(sys.modules["triton"], "jit")):
+    _load()

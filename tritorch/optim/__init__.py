@@ -1,5 +1,6 @@
 """Optimizers with torch.optim's names; a step over all parameters of a dtype is one launch."""
 
+from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
 from tritorch.optim.adam import Adam, AdamW
 from tritorch.optim.optimizer import Optimizer
 from tritorch.optim.sgd import SGD
