@@ -11,9 +11,15 @@ from __future__ import annotations
 
 
 def activate() -> None:
-    """Launch Triton kernels on the CPU from now on, whatever GPUs there are."""
-    import triton
+    """Launch Triton kernels on the CPU from now on, whatever GPUs there are.
 
+    Works in a checkout that is not installed too, where Triton finds no entry point.
+    """
+    import triton
+    from triton.backends import Backend, backends
+
+    from tritorch.triton_cpu.plugin.compiler import CPUBackend
     from tritorch.triton_cpu.plugin.driver import CPUDriver
 
+    backends.setdefault("cpu", Backend(compiler=CPUBackend, driver=CPUDriver))
     triton.runtime.driver.set_active(CPUDriver())
