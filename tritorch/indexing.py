@@ -47,10 +47,12 @@ def parse_index(
     Raises:
         IndexError: too many indices, out of range, a wrong kind, or a mask of the wrong shape.
     """
-    parts = list(index) if isinstance(index, tuple) else [index]
+    parts = list(as_tuple(index, is_tensor))
     for position, part in enumerate(parts):
         if isinstance(part, list | range) or (
-            hasattr(part, "__array__") and not is_tensor(part) and not _is_integer(part)
+            hasattr(part, "__array__")
+            and not is_tensor(part)
+            and (getattr(part, "ndim", 0) or not _is_integer(part))
         ):
             parts[position] = as_tensor(part)
     consumed = sum(_consumed(part, is_tensor) for part in parts)
@@ -60,17 +62,17 @@ def parse_index(
             f"too many indices for tensor of dimension {ndim}: got {consumed}. Remove some, or "
             "unsqueeze the tensor first."
         )
-    if sum(part is Ellipsis for part in parts) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
     result = Selection()
     dim = 0
+    skipped = ndim - consumed  # by the first ellipsis; further ones skip nothing
     for part in parts:
         if part is Ellipsis:
-            for _ in range(ndim - consumed):
+            for _ in range(skipped):
                 _keep(result, shape[dim], strides[dim])
                 dim += 1
+            skipped = 0
         elif part is None:
-            _keep(result, 1, 0)
+            _keep(result, 1, shape[dim] * strides[dim] if dim < ndim else 1)
         elif isinstance(part, bool):
             result.indices.append((len(result.shape), as_tensor([part])))
             _keep(result, 1, 0)
@@ -90,6 +92,23 @@ def parse_index(
     for rest in range(dim, ndim):
         _keep(result, shape[rest], strides[rest])
     return result
+
+
+def as_tuple(index: Any, is_tensor: Callable[[Any], bool]) -> tuple[Any, ...]:
+    """What stands in the brackets as one part per entry.
+
+    A short list that holds lists, slices, tensors, None or Ellipsis means a tuple, as in
+    `x[[[0, 1], [1, 2]]]`; a list of numbers is one index.
+    """
+    if isinstance(index, tuple):
+        return index
+    if isinstance(index, list) and len(index) < 32:
+        for part in index:
+            if part is None or part is Ellipsis or isinstance(part, list | tuple | slice):
+                return tuple(index)
+            if is_tensor(part):
+                return tuple(index)
+    return (index,)
 
 
 def _is_integer(part: Any) -> bool:

@@ -234,9 +234,7 @@ def sigmoid(input):
     low=0.05,
     high=0.95,
     numpy=lambda p: np.log(p / (1 - p)),
-    grad=lambda g, input: s.where(
-        (input < 0) | (input > 1), math.nan, g / (input * (1.0 - input))
-    ),
+    grad=lambda g, input: s.where((input < 0) | (input > 1), math.nan, g / (input * (1.0 - input))),
 )
 def _logit(input):
     """log(p / (1 - p))."""

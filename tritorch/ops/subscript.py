@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch import dtypes
-from tritorch.indexing import Selection, parse_index
+from tritorch.indexing import Selection, as_tuple, parse_index
 from tritorch.layout import Layout
 from tritorch.ops.comparison import masked_fill_
 from tritorch.ops.creation import tensor
@@ -103,7 +103,7 @@ def _basic(where: Any, found: Selection) -> Any:
     """The index expression with whole slices for what selects by tensors."""
     if not found.indices:
         return where
-    parts = list(where) if isinstance(where, tuple) else [where]
+    parts = as_tuple(where, _is_tensor)
     result: list[Any] = []
     for part in parts:
         if part is None or part is Ellipsis or isinstance(part, slice):
@@ -116,7 +116,7 @@ def _basic(where: Any, found: Selection) -> Any:
                 result += [slice(None)] * (part._layout.ndim if mask else 1)
             else:
                 result.append(None if mask else part)
-        elif hasattr(part, "__index__"):
+        elif hasattr(part, "__index__") and not getattr(part, "ndim", 0):
             result.append(part)
         else:
             result.append(slice(None))
@@ -183,6 +183,12 @@ def _fitted(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     while len(own) > len(shape) and own[0] == 1:
         own = own[1:]
     return value if own is value._layout.shape else reshape(value, *own)
+
+
+@method("__delitem__")
+def delitem(input: Tensor, where: Any) -> None:
+    """del x[...] is an error: a tensor keeps its shape."""
+    raise TypeError("Tensor does not support deleting items. Index what is to stay.")
 
 
 @method("__iter__")
