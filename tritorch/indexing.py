@@ -52,7 +52,7 @@ def parse_index(
         if isinstance(part, list | range) or (
             hasattr(part, "__array__")
             and not is_tensor(part)
-            and (getattr(part, "ndim", 0) or not _is_integer(part))
+            and (getattr(part, "ndim", 0) > 0 or not _is_integer(part))
         ):
             parts[position] = as_tensor(part)
     consumed = sum(_consumed(part, is_tensor) for part in parts)

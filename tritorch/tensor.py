@@ -421,10 +421,19 @@ class Tensor:
         return bool(self.item())
 
     def __float__(self) -> float:
+        self._check_single()
         return float(self.item())
 
     def __int__(self) -> int:
+        self._check_single()
         return int(self.item())
+
+    def _check_single(self) -> None:
+        if self._layout.numel != 1:
+            raise ValueError(
+                "only one element tensors can be converted to Python scalars, this one has "
+                f"{self._layout.numel}. Use tolist(), or index it first."
+            )
 
     def __index__(self) -> int:
         if self._layout.numel != 1 or self._layout.dtype.category == 2:

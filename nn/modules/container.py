@@ -122,6 +122,22 @@ class ModuleList(_Indexed):
         if modules is not None:
             self.extend(modules)
 
+    def __repr__(self) -> str:
+        runs: list[tuple[int, int, str]] = []  # (first, last, text) of equal neighbours
+        for index, module in enumerate(self):
+            text = repr(module)
+            if runs and runs[-1][2] == text:
+                runs[-1] = (runs[-1][0], index, text)
+            else:
+                runs.append((index, index, text))
+        if not runs:
+            return f"{self._get_name()}()"
+        lines = []
+        for first, last, text in runs:
+            head = f"({first}): " if first == last else f"({first}-{last}): {last - first + 1} x "
+            lines.append("  " + (head + text).replace("\n", "\n  "))
+        return "\n".join([f"{self._get_name()}(", *lines, ")"])
+
     def _sliced(self, items: list[tuple[str, Any]]) -> Self:
         return type(self)(module for _, module in items)
 

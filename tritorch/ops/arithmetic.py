@@ -26,7 +26,7 @@ def _add(input, other):
 
 
 @pointwise(
-    numpy=np.subtract, promote="numeric", method=False, integers=True,
+    numpy=np.subtract, promote="difference", method=False, integers=True,
     operators=("__sub__", "__rsub__", "__isub__"),
 )  # fmt: skip
 def _sub(input, other):
@@ -180,7 +180,7 @@ def _pow(input, exponent):
     return s.pow(input, exponent)
 
 
-@pointwise(numpy=np.square, inplace=True, node="PowBackward0")
+@pointwise(promote="square", numpy=np.square, inplace=True, node="PowBackward0")
 def square(input):
     """input ** 2."""
     return input * input

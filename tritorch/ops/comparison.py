@@ -234,11 +234,18 @@ def _check_mask(mask: Any) -> None:
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds, else `input`."""
     _check_mask(mask)
-    return _masked_fill(input, mask, value)
+    return _masked_fill(input, mask, _stored(input, value))
+
+
+def _stored(input: Tensor, value: Any) -> Any:
+    """A number as a tensor's dtype holds it: without its fraction in integers."""
+    if value.__class__ is float and not input._layout.dtype.is_floating_point:
+        return bool(value) if input._layout.dtype is dtypes.bool else int(value)
+    return value
 
 
 @method("masked_fill_")
 def masked_fill_(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """In-place version of `masked_fill`."""
     _check_mask(mask)
-    return _masked_fill.operation.inplace(input, mask, value)
+    return _masked_fill.operation.inplace(input, mask, _stored(input, value))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, Protocol, cast
 
 from tritorch.kernels import trace
@@ -196,6 +197,23 @@ def method(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return declare
 
 
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that takes `axis=` for `dim=` and `keepdims=` for `keepdim=` too, as PyTorch's."""
+    if "dim" not in inspect.signature(function).parameters:
+        return function
+
+    @wraps(function)
+    def renamed(*arguments: Any, **options: Any) -> Any:
+        if options and ("axis" in options or "keepdims" in options):
+            options = {_NUMPY_NAMES.get(name, name): value for name, value in options.items()}
+        return function(*arguments, **options)
+
+    return renamed
+
+
 def operation(
     kind: str,
     *,
@@ -213,6 +231,7 @@ def operation(
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = numpy_names(function)
         if method:
             for name in (function.__name__, *aliases):
                 setattr(Tensor, name, function)

@@ -85,7 +85,8 @@ def _check_nonempty(name: str, input: Tensor, dims: Dims) -> None:
     if layout.numel:
         return
     if not dims:
-        raise RuntimeError(
+        kind = IndexError if name in ("argmax", "argmin") else RuntimeError
+        raise kind(
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
             "reduction dim with the 'dim' argument."
         )

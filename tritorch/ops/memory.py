@@ -144,8 +144,11 @@ def _recorded(result: Tensor, node: type[Node], source: Tensor) -> Tensor:
 
 @operation("unary", register=False)
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy in its own memory, with the history."""
-    return _recorded(duplicate(input, dense(input._layout)), CloneBackward0, input)
+    """A copy in its own memory, with the history; row-major with `torch.contiguous_format`."""
+    layout = dense(input._layout)
+    if memory_format == "torch.contiguous_format":
+        layout = Layout.contiguous(layout.dtype, layout.shape, layout.device)
+    return _recorded(duplicate(input, layout), CloneBackward0, input)
 
 
 @method("contiguous")
@@ -325,7 +328,6 @@ def fill_(input: Tensor, value: Any) -> Tensor:
         value = value.item() if hasattr(value, "item") else float(value)
     if input._requires_grad or input._view is not None:
         inplace.check_inplace(input)
-    _check_written("fill_", input)
     node = None
     if input._requires_grad and mode.enabled:
         node = FillBackward0((edge(input),), (input._layout,))

@@ -74,6 +74,9 @@ def _softmax(name: str, input: Tensor, dim: int | None, dtype: Any, log: bool) -
             raise RuntimeError(
                 f"{name}: not implemented for {layout.dtype}. Convert with .float() or pass dtype=."
             )
+    if kind is not layout.dtype and not (
+        kind is dtypes.float32 and layout.dtype.is_floating_point  # which the kernel writes itself
+    ):
         input = to_dtype(input, kind)
         layout = input._layout
     if dim is None:

@@ -67,7 +67,7 @@ def resolve_dtype(dtype: Any, name: str, fallback: Dtype | None = None) -> Dtype
     )
 
 
-_PYTHON: dict[Any, Dtype] = {float: dtypes.float32, int: dtypes.int64, bool: dtypes.bool}
+_PYTHON: dict[Any, Dtype] = {float: dtypes.float64, int: dtypes.int64, bool: dtypes.bool}
 
 
 def shape_of(name: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:

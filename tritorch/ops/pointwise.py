@@ -73,6 +73,22 @@ def _numeric(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], 
     return computes, results
 
 
+def _difference(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    """As PyTorch's `-`, which no operand may be a bool of."""
+    for kind in kinds:
+        if kind is bool or (isinstance(kind, Layout) and kind.dtype is dtypes.bool):
+            raise DtypeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+                "trying to invert a mask, use the `~` or `logical_not()` operator instead."
+            )
+    return _same(operation, kinds)
+
+
+def _square(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    """The same dtype, but int64 for bool: it is `** 2`, and 2 is an int."""
+    return _same(operation, [*kinds, int])[0][:1], _same(operation, [*kinds, int])[1]
+
+
 def _integral(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
     computes, results = _same(operation, kinds)
     if computes[0].is_floating_point:
@@ -127,6 +143,8 @@ RULES: dict[str, Rule] = {
     "same": _same,
     "float": _float,
     "numeric": _numeric,
+    "difference": _difference,
+    "square": _square,
     "integral": _integral,
     "bool": _compare,
     "logical": _logical,

@@ -31,7 +31,8 @@ def normalize_dims(name: str, dim: Any, ndim: int) -> Dims:
     if dim is None:
         return ()
     if isinstance(dim, int):
-        return (normalize_dim(name, dim, ndim),) if ndim else ()
+        dim = normalize_dim(name, dim, ndim)
+        return (dim,) if ndim else ()
     dims = tuple(sorted(normalize_dim(name, d, ndim) for d in dim))
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"{name}: dim {list(dim)} appears multiple times in the list of dims")
@@ -417,7 +418,7 @@ def prod(
 
 
 def _bool_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
-    return dtype, [dtypes.bool]
+    return dtype, [dtype if dtype is dtypes.uint8 else dtypes.bool]
 
 
 def _count_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
@@ -461,12 +462,18 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     return sum(masked_fill(input, isnan(input), 0), dim, keepdim, dtype=dtype)
 
 
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of what is not nan."""
     from tritorch.ops.comparison import logical_not
     from tritorch.ops.elementary import isnan
 
-    return nansum(input, dim, keepdim) / sum(logical_not(isnan(input)), dim, keepdim)
+    if not input._layout.dtype.is_floating_point:
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got "
+            f"{input._layout.dtype}. Convert with .float()."
+        )
+    count = sum(logical_not(isnan(input)), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / count
 
 
 method("nanmean")(nanmean)

@@ -1,3 +1,20 @@
 """Helpers that programs are built from: `utils.data`."""
 
+from typing import TYPE_CHECKING, Any
+
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
+
+if TYPE_CHECKING:
+    from tritorch.utils import data
+
+
+def __getattr__(name: str) -> Any:
+    """`tritorch.utils.data` works without an import of its own, as in PyTorch."""
+    if name == "data":
+        from importlib import import_module
+
+        return import_module("tritorch.utils.data")
+    raise AttributeError(f"module 'tritorch.utils' has no attribute {name!r}")
+
+
+__all__ = ["data"]
