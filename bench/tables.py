@@ -1,0 +1,86 @@
+"""Write docs/figures.md from saved results: `python -m bench.tables REPORT.json STARTUP.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.report import ROOT
+
+
+def header(report: dict[str, Any]) -> str:
+    """When, where and with what."""
+    versions = ", ".join(
+        f"{name} {report[name]}"
+        for name in ("python", "triton", "llvmlite", "numpy", "torch")
+        if report.get(name)
+    )
+    return (
+        f"`{report['command']}`, {report['date'][:10]}, {report['cpu']}, {report['cores']} cores, "
+        f"vectors of {report['vector_bytes']} bytes; {versions}.\n"
+    )
+
+
+def comparison(report: dict[str, Any]) -> str:
+    """One table a peer: a row a case, two columns of ratios."""
+    lines = []
+    for peer in sorted({row["peer"] for row in report["rows"]}, reverse=True):
+        lines += [
+            f"\n### Against {'PyTorch' if peer == 'torch' else 'NumPy'}\n",
+            "| row | threads | ours | peer | ratio | range of ratios | |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in report["rows"]:
+            if row["peer"] != peer:
+                continue
+            if "error" in row:
+                lines.append(f"| {row['case']} | {row['threads']} | | | | | {row['error']} |")
+                continue
+            speed = ""
+            if "gflop_per_s" in row:
+                speed = f"{row['gflop_per_s']:.0f} GFLOP/s"
+            elif "gb_per_s" in row:
+                speed = f"{row['gb_per_s']:.1f} GB/s"
+            low, high = row["ratio_range"]
+            lines.append(
+                f"| {row['case']} | {row['threads']} | {duration(row['ours_us'])} | "
+                f"{duration(row['peer_us'])} | **{row['ratio']:.2f}** | {low:.2f}–{high:.2f} | {speed} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def duration(microseconds: float) -> str:
+    """Three digits and a unit."""
+    if microseconds < 1000:
+        return f"{microseconds:.3g} µs"
+    return f"{microseconds / 1000:.3g} ms"
+
+
+def startup(report: dict[str, Any]) -> str:
+    """Whole processes, cold and warm."""
+    lines = ["| process | cold cache | warm cache |", "|---|---|---|"]
+    lines += [
+        f"| {row['program']} | {row['cold_s']:.2f} s | {row['warm_s']:.2f} s |"
+        for row in report["rows"]
+    ]
+    return "\n".join(lines) + f"\n\nPython alone starts in {report['python_alone_s']:.2f} s.\n"
+
+
+def main() -> None:
+    """Read two files, write the page."""
+    speeds, starts = (json.loads(Path(name).read_text()) for name in sys.argv[1:3])
+    page = (
+        "# Figures\n\nMeasured, not promised: machines differ and are shared. Each comparison runs both "
+        "sides in turn, in processes\nof their own; the ratio is the peer's time over ours (above 1: we "
+        "are faster), the median over rounds.\nRows of plain Triton kernels (`bench/kernels.py`) measure "
+        "the CPU target alone; the last rows run the same\nPyTorch program on both libraries.\n\n"
+        f"## Speed\n\n{header(speeds)}{comparison(speeds)}\n## Starting\n\n{header(starts)}\n"
+        f"{startup(starts)}"
+    )
+    (ROOT / "docs" / "figures.md").write_text(page)
+
+
+if __name__ == "__main__":
+    main()
