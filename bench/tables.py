@@ -10,6 +10,15 @@ from typing import Any
 from bench.report import ROOT
 
 
+INTRODUCTION = """# Figures
+
+Measured, not promised: machines differ and are shared. Each comparison runs both sides in turn, in
+processes of their own; the ratio is the peer's time over ours (above 1: we are faster), the median
+over rounds. Rows of plain Triton kernels (`bench/kernels.py`) measure the CPU target alone; the last
+rows run the same PyTorch program on both libraries.
+"""
+
+
 def header(report: dict[str, Any]) -> str:
     """When, where and with what."""
     versions = ", ".join(
@@ -44,10 +53,9 @@ def comparison(report: dict[str, Any]) -> str:
             elif "gb_per_s" in row:
                 speed = f"{row['gb_per_s']:.1f} GB/s"
             low, high = row["ratio_range"]
-            lines.append(
-                f"| {row['case']} | {row['threads']} | {duration(row['ours_us'])} | "
-                f"{duration(row['peer_us'])} | **{row['ratio']:.2f}** | {low:.2f}–{high:.2f} | {speed} |"
-            )
+            times = f"{duration(row['ours_us'])} | {duration(row['peer_us'])}"
+            ratios = f"**{row['ratio']:.2f}** | {low:.2f}–{high:.2f}"
+            lines.append(f"| {row['case']} | {row['threads']} | {times} | {ratios} | {speed} |")
     return "\n".join(lines) + "\n"
 
 
@@ -72,12 +80,8 @@ def main() -> None:
     """Read two files, write the page."""
     speeds, starts = (json.loads(Path(name).read_text()) for name in sys.argv[1:3])
     page = (
-        "# Figures\n\nMeasured, not promised: machines differ and are shared. Each comparison runs both "
-        "sides in turn, in processes\nof their own; the ratio is the peer's time over ours (above 1: we "
-        "are faster), the median over rounds.\nRows of plain Triton kernels (`bench/kernels.py`) measure "
-        "the CPU target alone; the last rows run the same\nPyTorch program on both libraries.\n\n"
-        f"## Speed\n\n{header(speeds)}{comparison(speeds)}\n## Starting\n\n{header(starts)}\n"
-        f"{startup(starts)}"
+        f"{INTRODUCTION}\n## Speed\n\n{header(speeds)}{comparison(speeds)}\n## Starting\n\n"
+        f"{header(starts)}\n{startup(starts)}"
     )
     (ROOT / "docs" / "figures.md").write_text(page)
 
