@@ -9,13 +9,12 @@ from typing import Any
 
 from bench.report import ROOT
 
-
 INTRODUCTION = """# Figures
 
 Measured, not promised: machines differ and are shared. Each comparison runs both sides in turn, in
 processes of their own; the ratio is the peer's time over ours (above 1: we are faster), the median
-over rounds. Rows of plain Triton kernels (`bench/kernels.py`) measure the CPU target alone; the last
-rows run the same PyTorch program on both libraries.
+over rounds. Rows of plain Triton kernels (`bench/kernels.py`) measure the CPU target alone; the
+last rows run the same PyTorch program on both libraries.
 """
 
 
