@@ -96,6 +96,35 @@ def test_masked_gather_and_scatter(target: Any, dtype: str) -> None:
     np.testing.assert_array_equal(o, np.where(x > 3, x + 1, 0))
 
 
+@triton.jit
+def partly_constant_mask(x_ptr, o_ptr, n, LIMIT: tl.constexpr, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    mask = (offsets < LIMIT) & (n > 3)
+    tl.store(o_ptr + offsets, tl.load(x_ptr + offsets, mask=mask, other=5), mask=offsets < BLOCK)
+    x = tl.load(x_ptr + offsets, mask=(offsets < LIMIT) & (offsets * 3 < n), other=7)
+    tl.store(o_ptr + BLOCK + offsets, x, mask=(offsets < LIMIT) & (offsets * 2 < n))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int8"])
+@pytest.mark.parametrize("limit", [1, 17, 32, 33, 63])
+def test_masks_with_constant_parts(target: Any, dtype: str, limit: int) -> None:
+    """LLVM 22.1 reads the inactive lanes of such masks with AVX2."""
+    page = GuardedPage()
+    x = page.at_end(limit, dtype)
+    x[:] = np.arange(limit) + 10
+    o = np.zeros((2, 64), dtype)
+    run(
+        partly_constant_mask, target, (1,), constants=dict(LIMIT=limit, BLOCK=64),
+        x_ptr=x, o_ptr=o, n=60,
+    )  # fmt: skip
+    i = np.arange(64)
+    data = np.where(i < limit, i + 10, 5)
+    np.testing.assert_array_equal(o[0], data)
+    np.testing.assert_array_equal(
+        o[1], np.where((i < limit) & (i < 30), np.where(i < 20, data, 7), 0)
+    )
+
+
 # ---- integers that trap or overflow
 
 

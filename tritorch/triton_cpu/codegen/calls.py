@@ -8,6 +8,7 @@ from tritorch.triton_cpu.codegen import masked
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.groups import write_each, write_tensors
+from tritorch.triton_cpu.codegen.prepare import store_spilled
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Block, Operation, Type, Value
 
@@ -21,6 +22,7 @@ def call(g: Generator, operation: Operation) -> None:
     if function is None:
         raise UnsupportedOperation(f"{g.name}: the called function {name} is not in the module.")
     helper = _helper(g, function, name)
+    store_spilled(g, operation.operands, g.position)
     arguments = [f"i32 {register}" for register in _PROGRAM]
     for operand in operation.operands:
         if is_tensor(operand):

@@ -8,7 +8,7 @@ from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.nest import Nest
-from tritorch.triton_cpu.codegen.prepare import prepare, spills_of
+from tritorch.triton_cpu.codegen.prepare import prepare, spills_of, store_spilled
 from tritorch.triton_cpu.codegen.walks import strip_lanes
 from tritorch.triton_cpu.ir import Operation, Value
 
@@ -22,6 +22,7 @@ def print_(g: Generator, operation: Operation) -> None:
     if not operation.operands:
         _printf(g, f"{prefix}\n", [])
         return
+    store_spilled(g, operation.operands, g.position)
     for number, operand in enumerate(operation.operands):
         is_signed = bool(signed[number]) if number < len(signed) else True
         label = prefix if len(operation.operands) == 1 else f"{prefix}(operand {number}) "

@@ -22,7 +22,7 @@ from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
 from tritorch.triton_cpu.codegen.microkernel import Product, plan_dot
 from tritorch.triton_cpu.codegen.nest import Nest
 from tritorch.triton_cpu.codegen.operand import Operand, Position
-from tritorch.triton_cpu.codegen.prepare import prepare
+from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.codegen.walks import choose_walk, contiguous_dimension
 from tritorch.triton_cpu.ir import Operation, Value
@@ -35,7 +35,8 @@ def dot(g: Generator, operation: Operation) -> None:
     element = result.type.element
     accumulator = element if element in ("f32", "f64", "i32") else "f32"
     for operand in (a, b):
-        prepare(g, [operand], operand.type.shape or (), g.plan.position[operation])
+        store_spilled(g, [operand], g.position)
+        prepare(g, [operand], operand.type.shape or (), g.position)
     target = _accumulator_buffer(g, operation) if accumulator == element else None
     shape = result.type.shape or ()
     buffer = target or g.scratch.allocate(shape, accumulator)
@@ -107,7 +108,8 @@ def _initialise(g: Generator, c: Value, buffer: Buffer, accumulator: str) -> Non
         return
     shape = c.type.shape or ()
     walk = choose_walk(g, [c], shape, None)
-    prepare(g, [c], shape, 1 << 60)
+    store_spilled(g, [c], g.position)
+    prepare(g, [c], shape, g.position)
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
         found = g.value_at(c, loop.index, loop)

@@ -71,6 +71,8 @@ class Generator:
         #: loads met so far, block by block, whose elements may still be wanted
         self.loads: dict[Block, list[Operation]] = {}
         self.group: list[Operation] = []
+        #: place in the program of the operation being lowered
+        self.position = 0
         #: LLVM labels of the function's blocks, and their arguments
         self.labels: dict[str, str] = {}
         self.block_arguments = {block.label or "": block.arguments for block in blocks}
@@ -150,6 +152,7 @@ class Generator:
             self.builder.lines[place] = f"  {self.scalars[argument]} = phi {kind} {edges}"
 
     def _lower(self, operation: Operation) -> None:
+        self.position = self.plan.position[operation]
         if is_virtual(operation):
             self._visit_virtual(operation)
             return

@@ -83,7 +83,7 @@ def emit_group(g: Generator, sinks: list[Operation]) -> None:
     """Emit one loop nest for sinks of one shape."""
     shape = _shape(sinks[0])
     if any(sink.name == "tt.store" for sink in sinks):
-        order.protect_loads(g, sinks)
+        order.protect_loads(g, sinks, one_loop=True)
     roots = [operand for sink in sinks for operand in sink.operands if is_tensor(operand)]
     last = max(g.plan.position[sink] for sink in sinks)
     prepare(g, roots, shape, last)
@@ -203,10 +203,11 @@ def write_tensors(
     """
     values = [value for value, _ in pairs]
     shape = values[0].type.shape or ()
-    last = 1 << 60
+    last = g.position
     prepare(g, values, shape, last)
     turn.straighten(g, values, shape)
     walk = choose_walk(g, values, shape, None)
+    spills = spills_of(g, values, shape, last)
 
     def body(loop: Loop, carried: list[str] | None) -> list[str]:
         found = [g.value_at(value, loop.index, loop) for value in values]
@@ -214,7 +215,8 @@ def write_tensors(
             write_buffer(g, buffer, loop.index, vec)
         return []
 
-    Nest(g, walk, values, body, clip=clip).emit()
+    Nest(g, walk, values, body, clip=None if spills else clip, spills=spills).emit()
+    g.publish(spills)
 
 
 def write_each(

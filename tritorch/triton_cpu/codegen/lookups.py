@@ -12,7 +12,7 @@ from tritorch.triton_cpu.codegen.groups import fill
 from tritorch.triton_cpu.codegen.lane_loop import Column, call_per_lane
 from tritorch.triton_cpu.codegen.memory import load_address
 from tritorch.triton_cpu.codegen.nest import Nest
-from tritorch.triton_cpu.codegen.prepare import mask_clip, prepare
+from tritorch.triton_cpu.codegen.prepare import mask_clip, prepare, store_spilled
 from tritorch.triton_cpu.codegen.walks import strip_lanes
 from tritorch.triton_cpu.ir import Operation
 
@@ -22,6 +22,7 @@ def gather(g: Generator, operation: Operation) -> None:
     """result[.., i, ..] = source[.., indices[.., i, ..], ..]"""
     source, indices = operation.operands[:2]
     axis = operation.attributes["axis"]
+    store_spilled(g, [source, indices], g.position)
     stored = g.materialise(source)
     result = operation.results[0]
     shape = result.type.shape or ()
@@ -57,6 +58,7 @@ def histogram(g: Generator, operation: Operation) -> None:
     result = operation.results[0]
     shape = source.type.shape or ()
     roots = [source] if mask is None else [source, mask]
+    store_spilled(g, roots, g.position)
     prepare(g, roots, shape, g.plan.position[operation])
     bins = g.scratch.allocate(result.type.shape or (), result.type.element)
     fill(g, bins, "0")

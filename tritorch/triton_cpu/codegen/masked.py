@@ -105,6 +105,9 @@ def load_vector(
         return from_memory(g, register, element, lanes)
     assert other is not None
     default = to_memory(g, builder.widen(other, lanes), element, lanes)
+    if _has_avx_masks(g, stored):
+        register = _load_avx(g, pointer, stored, lanes, builder.widen(mask, lanes), default)
+        return from_memory(g, register, element, lanes)
     register = builder.call(
         f"llvm.masked.load.{builder.suffix(stored, lanes)}.p0",
         kind,
@@ -123,6 +126,9 @@ def store_vector(g: Generator, pointer: str, value: Vec, mask: Vec | None) -> No
     if mask is None:
         builder.emit(f"store {kind} {register}, ptr {pointer}, align {_alignment(element)}")
         return
+    if _has_avx_masks(g, stored):
+        _store_avx(g, pointer, stored, lanes, builder.widen(mask, lanes), register)
+        return
     builder.call(
         f"llvm.masked.store.{builder.suffix(stored, lanes)}.p0",
         "void",
@@ -130,6 +136,101 @@ def store_vector(g: Generator, pointer: str, value: Vec, mask: Vec | None) -> No
         (f"ptr align {_alignment(element)}", pointer),
         (f"<{lanes} x i1>", builder.widen(mask, lanes)),
     )
+
+
+# ---- AVX and AVX2: lanes masked by the sign bits of a vector
+#
+# LLVM 22.1 compiles llvm.masked.load wrongly there when the mask of one 256-bit part turns out to
+# be constant after legalisation (`and (splat, constant)`): it loads the whole part. So the
+# instruction is asked for by name.
+
+
+def _has_avx_masks(g: Generator, stored: str) -> bool:
+    target = g.target
+    return target.is_x86 and target.has("avx") and not target.avx512f and BITS[stored] >= 32
+
+
+def _avx_parts(
+    g: Generator, stored: str, lanes: int, mask: str
+) -> list[tuple[int, int, str, str, str]]:
+    """For each part: (first lane, lanes, LLVM type, name's ending, mask register of sign bits)."""
+    builder = g.builder
+    bits = BITS[stored]
+    kind, word = ("double", "i64") if bits == 64 else ("float", "i32")
+    width = min(lanes, 256 // bits)
+    ending = ("pd" if bits == 64 else "ps") + (".256" if width * bits == 256 else "")
+    whole = builder.define(f"sext <{lanes} x i1> {mask} to <{lanes} x {word}>")
+    parts = []
+    for first in range(0, lanes, width):
+        part = whole
+        if width < lanes:
+            part = builder.shuffle(whole, None, word, lanes, range(first, first + width))
+        parts.append((first, width, kind, ending, part))
+    return parts
+
+
+def _padded(g: Generator, stored: str, lanes: int, *registers: tuple[str, str]) -> list[str]:
+    """Vectors of less than 128 bits, filled up: (register, element) -> register."""
+    count = 128 // BITS[stored]
+    order = [*range(lanes), *([lanes] * (count - lanes))]
+    zero = "zeroinitializer"
+    return [
+        g.builder.shuffle(register, zero, element, lanes, order) for register, element in registers
+    ]
+
+
+def _load_avx(g: Generator, pointer: str, stored: str, lanes: int, mask: str, default: str) -> str:
+    builder, bits = g.builder, BITS[stored]
+    if lanes * bits < 128:
+        count = 128 // bits
+        mask, wide = _padded(g, stored, lanes, (mask, "i1"), (default, stored))
+        found = _load_avx(g, pointer, stored, count, mask, wide)
+        return builder.shuffle(found, None, stored, count, range(lanes))
+    loaded = []
+    for first, width, kind, ending, part in _avx_parts(g, stored, lanes, mask):
+        place = builder.define(f"getelementptr i8, ptr {pointer}, i64 {first * bits // 8}")
+        word = "i64" if bits == 64 else "i32"
+        vector = builder.call(
+            f"llvm.x86.avx.maskload.{ending}",
+            f"<{width} x {kind}>",
+            ("ptr", place),
+            (f"<{width} x {word}>", part),
+        )
+        if LLVM_TYPE[stored] != kind:
+            vector = builder.define(f"bitcast <{width} x {kind}> {vector} to <{width} x {word}>")
+        loaded.append((vector, width))
+    while len(loaded) > 1:
+        loaded = [
+            (builder.shuffle(a, b, stored, width, range(2 * width)), 2 * width)
+            for (a, width), (b, _) in zip(loaded[::2], loaded[1::2])
+        ]
+    result, kind = loaded[0][0], builder.type(stored, lanes)
+    return builder.define(f"select <{lanes} x i1> {mask}, {kind} {result}, {kind} {default}")
+
+
+def _store_avx(
+    g: Generator, pointer: str, stored: str, lanes: int, mask: str, register: str
+) -> None:
+    builder, bits = g.builder, BITS[stored]
+    if lanes * bits < 128:
+        mask, register = _padded(g, stored, lanes, (mask, "i1"), (register, stored))
+        _store_avx(g, pointer, stored, 128 // bits, mask, register)
+        return
+    for first, width, kind, ending, part in _avx_parts(g, stored, lanes, mask):
+        place = builder.define(f"getelementptr i8, ptr {pointer}, i64 {first * bits // 8}")
+        word = "i64" if bits == 64 else "i32"
+        vector = register
+        if width < lanes:
+            vector = builder.shuffle(register, None, stored, lanes, range(first, first + width))
+        if LLVM_TYPE[stored] != kind:
+            vector = builder.define(f"bitcast <{width} x {word}> {vector} to <{width} x {kind}>")
+        builder.call(
+            f"llvm.x86.avx.maskstore.{ending}",
+            "void",
+            ("ptr", place),
+            (f"<{width} x {word}>", part),
+            (f"<{width} x {kind}>", vector),
+        )
 
 
 # ---- elements anywhere

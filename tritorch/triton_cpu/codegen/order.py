@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from tritorch.triton_cpu.codegen.generator import Generator
 
 
-def protect_loads(g: Generator, sinks: list[Operation]) -> None:
-    """Make real what the side effects of `sinks` (one loop, or one operation) could change before
-    it is read.
+def protect_loads(g: Generator, sinks: list[Operation], one_loop: bool = False) -> None:
+    """Make real what the side effects of `sinks` could change before it is read.
+
+    `one_loop`: the sinks are emitted as one loop, which stores what it reads and others need later.
     """
     assert sinks[0].block is not None
     last = g.plan.position[sinks[-1]]
@@ -39,7 +40,7 @@ def protect_loads(g: Generator, sinks: list[Operation]) -> None:
             need not in sinks and first < g.plan.position[need] <= last
             for need in g.plan.needs.get(value, ())
         )
-        if value not in mine:
+        if value not in mine or not one_loop:
             if needed_later or inside:
                 g.materialise(value)
         elif any(conflicts(g, load, store) for store in stores):

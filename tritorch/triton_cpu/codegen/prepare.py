@@ -46,6 +46,13 @@ def prepare(
                 g.materialise(value)
 
 
+def store_spilled(g: Generator, roots: list[Value], last: int) -> None:
+    """Store now what a nest that stores nothing itself would leave for later ones."""
+    for value in in_order(g, order.closure(g, roots)):
+        if value in g.plan.spilled and value not in g.buffers and needed_after(g, value, last):
+            g.materialise(value)
+
+
 def _is_index_move(value: Value) -> bool:
     return value.operation is not None and value.operation.name in INDEX_OPERATIONS
 
