@@ -12,6 +12,7 @@ from typing import Any
 from tritorch.ops import activation as _activation
 from tritorch.ops.activation import (
     gelu,
+    glu,
     hardshrink,
     logsigmoid,
     prelu,
@@ -43,6 +44,7 @@ from tritorch.ops.normalization import (
     softmax,
     softmin,
 )
+from tritorch.ops.padding import pad
 from tritorch.ops.random import dropout
 from tritorch.tensor import Tensor
 
@@ -57,6 +59,7 @@ __all__ = [
     "elu",
     "embedding",
     "gelu",
+    "glu",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -74,6 +77,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "prelu",
     "relu",
     "relu6",

@@ -32,6 +32,7 @@ FLOORS = {
     "tritorch.serialization": 4,
     "tritorch.namespace": 4.5,
     "tritorch.cuda": 4.5,
+    "tritorch.backends": 4.5,
     "tritorch.accelerator": 4.5,
     "tritorch.nn": 5,
     "tritorch.optim": 5,

@@ -6,6 +6,7 @@ Host arithmetic only. Knows tensors by `ndim`, `dtype`, `shape` and `item()`.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,12 @@ def parse_index(
         IndexError: too many indices, out of range, a wrong kind, or a mask of the wrong shape.
     """
     parts = list(as_tuple(index, is_tensor))
+    if isinstance(index, list) and parts[0] is not index:
+        warnings.warn(
+            "Using a non-tuple sequence for multidimensional indexing is deprecated; "
+            "use x[tuple(seq)] instead of x[seq], or x[torch.tensor(seq)] for one index.",
+            stacklevel=4,
+        )
     for position, part in enumerate(parts):
         if isinstance(part, list | range) or (
             hasattr(part, "__array__")

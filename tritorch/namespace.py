@@ -80,6 +80,7 @@ from tritorch.ops.arithmetic import (
     multiply,
     neg,
     negative,
+    positive,
     pow,
     reciprocal,
     remainder,

@@ -153,6 +153,11 @@ class Tensor:
         return self._layout.nbytes
 
     @property
+    def layout(self) -> str:
+        """How elements are stored: always strided, `torch.strided`."""
+        return "torch.strided"
+
+    @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
         return self._layout.device.type == "cuda"

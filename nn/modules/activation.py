@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import tritorch
 from tritorch.nn import functional
 from tritorch.nn.module import Module
+from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
 
 
@@ -46,6 +50,80 @@ class Mish(_InPlace):
         return functional.mish(input, inplace=self.inplace)
 
 
+class SELU(_InPlace):
+    """The self-normalising ELU. Source: Klambauer et al., 2017."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.selu(input, inplace=self.inplace)
+
+
+class Hardswish(_InPlace):
+    """x · relu6(x + 3) / 6. Source: Howard et al., 2019."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.hardswish(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class Hardsigmoid(_InPlace):
+    """relu6(x + 3) / 6."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.hardsigmoid(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class LogSigmoid(Module):
+    """log(sigmoid(x))."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.logsigmoid(input)
+
+
+class Softsign(Module):
+    """x / (1 + |x|)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.softsign(input)
+
+
+class GLU(Module):
+    """The first half of `dim` times sigmoid of the second. Source: Dauphin et al., 2017."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class PReLU(Module):
+    """x where positive, else a learned weight · x. Source: He et al., 2015."""
+
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.num_parameters = num_parameters
+        self.init = init
+        full = tritorch.full((num_parameters,), float(init), device=device, dtype=dtype)
+        self.weight = Parameter(full)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
 class LeakyReLU(Module):
     """x where positive, else negative_slope · x."""
 
@@ -74,6 +152,13 @@ class ELU(Module):
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class CELU(ELU):
+    """max(0, x) + min(0, alpha · (exp(x / alpha) - 1)). Source: Barron, 2017."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.celu(input, self.alpha, self.inplace)
 
 
 class Hardtanh(Module):
@@ -150,6 +235,13 @@ class Softmax(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class Softmin(Softmax):
+    """softmax(-x) along `dim`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.softmin(input, self.dim)
 
 
 class LogSoftmax(Module):

@@ -254,4 +254,22 @@ def prelu(input: Tensor, weight: Any) -> Tensor:
     return _prelu(input, weight)
 
 
+@pointwise(
+    numpy=lambda a, b: a / (1 + np.exp(-b)), method=False, integers=False, node="GluBackward0"
+)
+def _glu(input, gate):
+    """input * sigmoid(gate)."""
+    return input * s.sigmoid(gate)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half of `dim` times sigmoid of the second. Source: Dauphin et al., 2017."""
+    size = input._layout.shape[dim] if input._layout.ndim else 1
+    if size % 2:
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {dim} is size {size}. Pad or cut it."
+        )
+    return _glu(*input.chunk(2, dim))
+
+
 relu_ = relu.operation.inplace

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tritorch import dtypes
 from tritorch.kernels import scalar as s
 from tritorch.ops.declare import method, pointwise
 from tritorch.tensor import Tensor
@@ -276,6 +277,14 @@ def abs(input):
 
 
 negative, absolute = neg, abs
+
+
+@method("positive", "__pos__")
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself; not defined for bool."""
+    if input._layout.dtype is dtypes.bool:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported. Use .int().")
+    return input
 
 
 @pointwise(numpy=np.maximum)

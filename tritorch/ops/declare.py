@@ -190,6 +190,7 @@ def method(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function a method of Tensor too, under its own name or these."""
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = numpy_names(function)
         for name in names or (function.__name__,):
             setattr(Tensor, name, function)
         return function

@@ -12,7 +12,7 @@ from tritorch.autograd.node import Node
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import concat as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation, pointwise
+from tritorch.ops.declare import method, numpy_names, operation, pointwise
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, duplicate
 from tritorch.ops.promotion import common_device, common_dtype
@@ -90,6 +90,11 @@ def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tenso
             raise TypeError(
                 f"expected Tensor as element {position} in argument 0, but got {type(x).__name__}"
             )
+        if not x._layout.ndim and name == "cat":
+            raise RuntimeError(
+                f"zero-dimensional tensor (at position {position}) cannot be concatenated. "
+                "Use stack."
+            )
     plan = _plans[name, tuple([x._layout for x in tensors]), dim]
     result = empty(plan.outputs[0])
     plan.launch(result._address, *[x._address for x in tensors])
@@ -107,6 +112,7 @@ def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tenso
     return result
 
 
+@numpy_names
 def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors one behind the other along a dimension."""
     return finished(_join("cat", tensors, dim, CatBackward0), out)
@@ -115,6 +121,7 @@ def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
 concat = concatenate = cat
 
 
+@numpy_names
 def stack(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors along a new dimension."""
     return finished(_join("stack", tensors, dim, StackBackward0), out)

@@ -69,11 +69,10 @@ class LogSoftmaxBackward0(SoftmaxBackward0):
 def _softmax(name: str, input: Tensor, dim: int | None, dtype: Any, log: bool) -> Tensor:
     layout = input._layout
     kind = resolve_dtype(dtype, name, layout.dtype)
-    if not layout.dtype.is_floating_point:
-        if not kind.is_floating_point:
-            raise RuntimeError(
-                f"{name}: not implemented for {layout.dtype}. Convert with .float() or pass dtype=."
-            )
+    if not layout.dtype.is_floating_point and not kind.is_floating_point:
+        raise RuntimeError(
+            f"{name}: not implemented for {layout.dtype}. Convert with .float() or pass dtype=."
+        )
     if kind is not layout.dtype and not (
         kind is dtypes.float32 and layout.dtype.is_floating_point  # which the kernel writes itself
     ):

@@ -52,15 +52,16 @@ class PlaceBackward0(Node):
         return (self.view(grads[0]),)
 
 
-def place(part: Tensor, layout: Layout, view: View) -> Tensor:
+def place(part: Tensor, layout: Layout, view: View, around: float = 0) -> Tensor:
     """Zeros of a layout's shape, with `part` where `view` shows; differentiable in `part`.
 
     Args:
         view: shows each element at most once.
+        around: stands elsewhere instead of zero.
     """
     kind = part._layout.dtype
     whole = empty(Layout.contiguous(kind, layout.shape, layout.device))
-    fill(whole, 0)
+    fill(whole, around)
     enabled, mode.enabled = mode.enabled, False
     try:
         copy_into(view(whole), part)

@@ -8,7 +8,12 @@ from tritorch.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
-from tritorch.utils.data.loader import DataLoader, default_collate
+from tritorch.utils.data.loader import (
+    DataLoader,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
 from tritorch.utils.data.sampler import (
     BatchSampler,
     RandomSampler,
@@ -30,5 +35,7 @@ __all__ = [
     "TensorDataset",
     "WeightedRandomSampler",
     "default_collate",
+    "default_convert",
+    "get_worker_info",
     "random_split",
 ]

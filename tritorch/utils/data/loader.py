@@ -32,20 +32,38 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, int):
         return tritorch.tensor(batch)
     if isinstance(first, str | bytes):
-        return list(batch)
+        return batch
     if isinstance(first, Mapping):
         return {key: default_collate([item[key] for item in batch]) for key in first}
     if isinstance(first, Sequence):
         if any(len(item) != len(first) for item in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
-        columns = [default_collate(column) for column in zip(*batch)]
-        if isinstance(first, tuple):
-            return type(first)(*columns) if hasattr(first, "_fields") else columns
-        return columns
+        columns = [default_collate(column) for column in zip(*batch)]  # strings stay a tuple
+        return type(first)(*columns) if hasattr(first, "_fields") else columns
     raise TypeError(
         "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
         f"found {type(first)}. Give the DataLoader a collate_fn."
     )
+
+
+def default_convert(data: Any) -> Any:
+    """Arrays and numbers of NumPy as tensors, inside dictionaries, lists and tuples too."""
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.asarray(data)
+        return data if array.dtype.kind in "SUO" else tritorch.as_tensor(array)
+    if isinstance(data, Tensor | str | bytes):
+        return data
+    if isinstance(data, Mapping):
+        return {key: default_convert(value) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*map(default_convert, data))
+    if isinstance(data, Sequence):
+        return [default_convert(item) for item in data]
+    return data
+
+
+def get_worker_info() -> None:
+    """What a worker process knows of itself: None, since items are loaded in the main process."""
 
 
 class DataLoader:
@@ -59,7 +77,10 @@ class DataLoader:
         collate_fn: makes a batch of a list of items; `default_collate` stacks.
         drop_last: leave out a last batch that is not full.
         generator: source of the random order.
-        num_workers: only 0 so far, loading in this process.
+        num_workers: only 0 so far, loading in this process; the options of workers (timeout,
+            worker_init_fn, multiprocessing_context, in_order) then have no effect.
+    Raises:
+        ValueError: options that exclude each other, or that need workers.
     """
 
     def __init__(
@@ -73,14 +94,24 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
-        *,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
         generator: Any = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         if num_workers != 0:
             raise ValueError(
                 f"DataLoader: num_workers={num_workers} is not supported yet. Use 0: items are "
                 "loaded in this process."
             )
+        if prefetch_factor is not None or persistent_workers:
+            option = "persistent_workers" if persistent_workers else "prefetch_factor"
+            raise ValueError(f"{option} option needs num_workers > 0")
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None and (
@@ -121,8 +152,7 @@ class DataLoader:
             yield from self._iterate_stream(collate)
         elif self.batch_sampler is None:
             for index in self.sampler or ():
-                item = self.dataset[index]
-                yield self.collate_fn(item) if self.collate_fn else item
+                yield (self.collate_fn or default_convert)(self.dataset[index])
         else:
             stacked = None
             if type(self.dataset) is TensorDataset and self.collate_fn is None:
@@ -138,7 +168,7 @@ class DataLoader:
 
     def _iterate_stream(self, collate: Callable[[list[Any]], Any]) -> Iterator[Any]:
         if self.batch_size is None:
-            yield from self.dataset
+            yield from map(self.collate_fn or default_convert, self.dataset)
             return
         batch: list[Any] = []
         for item in self.dataset:

@@ -1,0 +1,34 @@
+"""Switches of PyTorch's back ends that programs set at their start.
+
+What they ask for holds here anyway or does not exist; setting them has no effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class _Backend:
+    """Flags that can be set and read, and what the back end answers when it is not there."""
+
+    def __init__(self, **flags: Any) -> None:
+        self.__dict__.update(flags)
+
+    def is_available(self) -> bool:
+        """Whether tritorch computes with this library: with none of them."""
+        return False
+
+    def is_built(self) -> bool:
+        """Whether it was built with this library: with none of them."""
+        return False
+
+
+#: every kernel of ours is deterministic, so `deterministic` and `benchmark` choose nothing
+cudnn = _Backend(
+    enabled=False, deterministic=True, benchmark=False, benchmark_limit=10, allow_tf32=False
+)
+cuda = _Backend(matmul=_Backend(allow_tf32=False))
+mps = _Backend()
+mkldnn = _Backend(enabled=False)
+mkl = _Backend()
+openmp = _Backend()

@@ -1,0 +1,150 @@
+"""Padding: a frame of one value, or of the tensor's own elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tritorch.devices import device as Device
+from tritorch.layout import Layout
+from tritorch.ops.declare import operation
+from tritorch.ops.selection import index_select
+from tritorch.ops.view_nodes import place
+from tritorch.ops.views import slice_dim
+from tritorch.tensor import Tensor, from_array
+
+#: (elements before, elements after) of a dimension; negative ones are cut off
+Pair = tuple[int, int]
+
+
+def _pairs(input: Tensor, pad: Sequence[int]) -> list[Pair]:
+    """The amounts for each dimension, first to last; `pad` counts from the last."""
+    ndim = input._layout.ndim
+    amounts = [int(amount) for amount in pad]
+    if len(amounts) % 2:
+        raise RuntimeError(f"Padding length must be divisible by 2, got {len(amounts)} numbers.")
+    if len(amounts) // 2 > ndim:
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got "
+            f"padding length {len(amounts)} and input of dimension {ndim}."
+        )
+    pairs = list(zip(amounts[::2], amounts[1::2]))
+    return [(0, 0)] * (ndim - len(pairs)) + pairs[::-1]
+
+
+def _constant(input: Tensor, pairs: list[Pair], value: float) -> Tensor:
+    part, shape, corner = input, [], []
+    for dim, (before, after) in enumerate(pairs):
+        size = input._layout.shape[dim]
+        if size + before + after < 0:
+            raise RuntimeError(
+                f"The input size {size}, plus negative padding {before} and {after}, resulted in a "
+                f"negative output size, which is invalid. Check dimension {dim} of your input."
+            )
+        if before < 0 or after < 0:
+            length = max(size + min(before, 0) + min(after, 0), 0)
+            part = slice_dim(part, dim, min(-min(before, 0), size), length)
+        shape.append(size + before + after)
+        corner.append(max(before, 0))
+    kept = part._layout.shape
+
+    def view(whole: Tensor) -> Tensor:
+        for dim, (start, length) in enumerate(zip(corner, kept)):
+            whole = slice_dim(whole, dim, start, length)
+        return whole
+
+    layout = Layout.contiguous(input._layout.dtype, tuple(shape), input._layout.device)
+    return place(part, layout, view, value)
+
+
+def _reflected(size: int, before: int, after: int) -> Any:
+    if before >= size or after >= size:
+        raise RuntimeError(
+            "Padding size should be less than the corresponding input dimension, but got: padding "
+            f"({before}, {after}) at a dimension of size {size}."
+        )
+    positions = np.abs(np.arange(-before, size + after))
+    return np.where(positions >= size, 2 * (size - 1) - positions, positions)
+
+
+def _replicated(size: int, before: int, after: int) -> Any:
+    return np.clip(np.arange(-before, size + after), 0, size - 1)
+
+
+def _circular(size: int, before: int, after: int) -> Any:
+    if before > size or after > size:
+        raise RuntimeError(
+            "Padding value causes wrapping around more than once: padding "
+            f"({before}, {after}) at a dimension of size {size}."
+        )
+    return np.arange(-before, size + after) % size
+
+
+#: which element stands where, by mode
+_POSITIONS: dict[str, Callable[[int, int, int], Any]] = {
+    "reflect": _reflected,
+    "replicate": _replicated,
+    "circular": _circular,
+}
+
+
+def _positions(found: Any, device: Device) -> Tensor:
+    return from_array(np.ascontiguousarray(found, dtype=np.int64), device)
+
+
+def _numpy_pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
+    pairs = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2]))[::-1]
+    names: dict[str, Any] = {
+        "constant": "constant",
+        "reflect": "reflect",
+        "replicate": "edge",
+        "circular": "wrap",
+    }
+    options: Any = {"constant_values": value} if mode == "constant" else {}
+    return np.pad(x, pairs, names[mode], **options)
+
+
+_CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((5,), {"pad": (1, 2)}),
+    ((3, 4), {"pad": (0, 2, 1, 0), "value": 3.0}),
+    ((2, 3, 4), {"pad": (2, 1), "mode": "reflect"}),
+    ((2, 3, 4, 5), {"pad": (2, 1, 1, 2), "mode": "replicate"}),
+    ((2, 3, 4), {"pad": (2, 4), "mode": "circular"}),
+]
+
+
+@operation(
+    "index", method=False, numpy=_numpy_pad,
+    cases=[lambda make, n=n, o=o: ((make(*n),), o) for n, o in _CASES],
+)  # fmt: skip
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """A frame around the last dimensions.
+
+    Args:
+        pad: (before, after) of the last dimension, then of the one before it, and so on; negative
+            amounts cut off.
+        mode: `constant` (of `value`), `reflect`, `replicate` or `circular`.
+    """
+    pairs = _pairs(input, pad)
+    if mode == "constant":
+        return _constant(input, pairs, 0 if value is None else value)
+    if mode not in _POSITIONS:
+        raise NotImplementedError(
+            f"Unrecognised padding mode {mode}. Use constant, reflect, replicate or circular."
+        )
+    if value:
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if len(pad) // 2 not in (input._layout.ndim - 1, input._layout.ndim - 2):
+        raise NotImplementedError(
+            f"{mode} padding takes the last 1 to 3 dimensions of an input with one or two more; "
+            f"got {len(pad)} amounts for a {input._layout.ndim}-dimensional input."
+        )
+    for dim, (before, after) in enumerate(pairs):
+        if before or after:
+            found = _POSITIONS[mode](input._layout.shape[dim], before, after)
+            input = index_select(input, dim, _positions(found, input._layout.device))
+    return input
