@@ -113,6 +113,9 @@ class Program:
             v = self.pick("v")
             forms.append(f"{a} * 0.5 + {v}[:, None] * 0.25")
             forms.append(f"tl.minimum({a}, tl.exp(-tl.abs({v}))[:, None])")
+            forms.append(f"tl.trans(tl.trans({a}) * 0.5) + {b} * 0.5")
+            forms.append(f"{a} * 0.5 + tl.sum({b}, 0)[None, :] * 0.01")
+            forms.append(f"tl.dot({a}, tl.dot(tl.trans({b}), {self.pick('m')})) * 0.0005")
         if self.known["s"]:
             forms.append(f"{a} * 0.5 + {self.pick('s')} * 0.01")
         self.both(f"{name} = {self.random.choice(forms)}")
@@ -184,7 +187,7 @@ class Program:
     def run_numpy(self, arrays: list[np.ndarray], n: int) -> None:
         head = ["def program(p0, p1, p2, n):", f"    i = np.arange({N})", f"    j = np.arange({M})"]
         scope: dict[str, Any] = {"np": np, "store": _masked_store}
-        text = "\n".join(head + self.numpy).replace("np.abs(", "np.absolute(")
+        text = "\n".join(head + self.numpy).replace("np.trans(", "np.transpose(")
         exec(text, scope)
         scope["program"](*arrays, n)
 
@@ -194,12 +197,8 @@ def _masked_store(array: np.ndarray, index: Any, value: Any, mask: Any) -> None:
     array[index[mask]] = value[mask]
 
 
-#: the first ones, and those that were wrong once
-_SEEDS = [*range(25), 29, 40, 67, 89, 136, 545]
-
-
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("seed", _SEEDS)
+@pytest.mark.parametrize("seed", range(40))
 def test_random_program(seed: int, level: str) -> None:
     program = Program(seed)
     signature = {**{f"p{k}": "*fp32" for k in range(ARRAYS)}, "n": "i32"}
