@@ -253,6 +253,27 @@ def test_offsets_beyond_32_bits(target: Any) -> None:
 
 
 @triton.jit
+def hashes(o_ptr, w_ptr, u_ptr, seed, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    hash = i * 0x1E3779B1 + seed
+    tl.store(o_ptr + i, tl.where(hash < 1000000000, hash, -1))
+    tl.store(w_ptr + i, hash.to(tl.int64) * 3)
+    tl.store(u_ptr + i, (i.to(tl.uint32) * 0x9E3779B1 + seed.to(tl.uint32)).to(tl.uint64))
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 20, -5])
+def test_integers_that_wrap(target: Any, seed: int) -> None:
+    """32-bit arithmetic on ranges need not be an index: a hash overflows."""
+    o, w, u = np.zeros(128, np.int32), np.zeros(128, np.int64), np.zeros(128, np.uint64)
+    run(hashes, target, (1,), constants=dict(BLOCK=128), o_ptr=o, w_ptr=w, u_ptr=u, seed=seed)
+    i = np.arange(128, dtype=np.int64)
+    hash = (i * 0x1E3779B1 + seed).astype(np.int32)
+    np.testing.assert_array_equal(o, np.where(hash < 1000000000, hash, -1))
+    np.testing.assert_array_equal(w, hash.astype(np.int64) * 3)
+    np.testing.assert_array_equal(u, (i * 0x9E3779B1 + seed) % 2**32)
+
+
+@triton.jit
 def to_integers(x_ptr, o_ptr, n, BLOCK: tl.constexpr):
     offsets = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + offsets, mask=offsets < n)

@@ -119,8 +119,12 @@ class AffineAnalysis:
         return form if form.is_uniform and len(source or ()) == len(target or ()) else None
 
     def _extend(self, operation: Operation, forms: list[Affine | None]) -> Affine | None:
-        form = forms[0]
-        return None if form is None else self.extended(form, operation.results[0].type.element)
+        form, kind = forms[0], operation.results[0].type
+        if form is None or not stays_narrow(form, kind.shape or ()):
+            return None
+        if operation.name == "arith.extui" and not is_known_positive(form):
+            return None
+        return self.extended(form, kind.element)
 
     def _add(self, operation: Operation, forms: list[Affine | None]) -> Affine | None:
         a, b = forms
@@ -190,6 +194,22 @@ class AffineAnalysis:
             self._integer("add", x, y, "i64") for x, y in zip(pointer.strides, offset.strides)
         )
         return Affine(base, strides, "i64")
+
+
+def stays_narrow(form: Affine, shape: tuple[int, ...]) -> bool:
+    """Whether the known strides keep the elements within 31 bits: a hash does not, an index does."""
+    reach = sum(
+        abs(stride) * (size - 1)
+        for stride, size in zip(form.strides, shape)
+        if isinstance(stride, int)
+    )
+    return reach < 2**31
+
+
+def is_known_positive(form: Affine) -> bool:
+    """Whether no element is negative."""
+    numbers = (form.base, *form.strides)
+    return all(isinstance(number, int) and number >= 0 for number in numbers)
 
 
 def memory_type(element: str | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tritorch.triton_cpu.analysis.affine import Affine, AffineAnalysis
+from tritorch.triton_cpu.analysis.affine import Affine, AffineAnalysis, stays_narrow
 from tritorch.triton_cpu.analysis.reshape import reshape_groups, squeeze_map
 from tritorch.triton_cpu.codegen.builder import Builder
 from tritorch.triton_cpu.ir import Operation, Value
@@ -101,6 +101,9 @@ class MaskAnalysis:
         a = self._affine.get(operation.operands[0])
         b = self._affine.get(operation.operands[1])
         if relation is None or a is None or b is None:
+            return None
+        shape = operation.operands[0].type.shape or ()
+        if not (stays_narrow(a, shape) and stays_narrow(b, shape)):
             return None
         if relation in ("sgt", "sge"):
             a, b = b, a

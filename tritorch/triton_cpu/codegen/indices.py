@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.reshape import reshape_groups, squeeze_map
 from tritorch.triton_cpu.analysis.shapes import row_major
+from tritorch.triton_cpu.codegen.builder import BITS
 from tritorch.triton_cpu.codegen.context import Base, Index, Lanes, lanes_of, linear_lanes
 from tritorch.triton_cpu.ir import Operation
 
@@ -110,6 +111,12 @@ def exchange_order(index: Index, axis: int) -> list[int]:
     return [lane_of[(*place[:bit], 1 - place[bit], *place[bit + 1 :])] for place in places]
 
 
+def wrapped(number: int, element: str) -> int:
+    """The number as a signed integer of this width."""
+    half = 1 << (BITS[element] - 1)
+    return (number + half) % (2 * half) - half
+
+
 def lane_offsets(g: Generator, strides: tuple[Base, ...], index: Index, element: str) -> str | None:
     """The sum of stride x lane offset as a vector register or literal; None when all lanes
     agree.
@@ -117,7 +124,9 @@ def lane_offsets(g: Generator, strides: tuple[Base, ...], index: Index, element:
     builder = g.builder
     known = tuple(stride if isinstance(stride, int) else 0 for stride in strides)
     constant = linear_lanes(known, index)
-    vector = builder.constants(element, constant) if constant is not None else None
+    vector = None
+    if constant is not None:
+        vector = builder.constants(element, [wrapped(offset, element) for offset in constant])
     for stride, (_, lanes) in zip(strides, index):
         if lanes is None or isinstance(stride, int):
             continue
