@@ -160,7 +160,8 @@ class Builder:
     def integer(self, op: str, a: int | str, b: int | str, element: str = "i64") -> int | str:
         """add, sub or mul of numbers or registers, folded where possible."""
         if isinstance(a, int) and isinstance(b, int):
-            return _FOLD[op](a, b)
+            half = 1 << (BITS[element] - 1)
+            return (_FOLD[op](a, b) + half) % (2 * half) - half
         if b == 0 and op in ("add", "sub"):
             return a
         if a == 0 and op == "add":
