@@ -21,6 +21,7 @@ from tritorch.ops.activation import (
     softsign,
     tanhshrink,
 )
+from tritorch.ops.attention import scaled_dot_product_attention
 from tritorch.ops.elementary import sigmoid, tanh
 from tritorch.ops.joining import one_hot
 from tritorch.ops.linalg import bilinear, linear
@@ -82,6 +83,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

@@ -189,3 +189,40 @@ def test_pad_says_what_is_wrong() -> None:
         pad(grid(), (4, 0), mode="reflect")
     with pytest.raises(NotImplementedError, match="Unrecognised padding mode nearest"):
         pad(grid(), (1, 1), mode="nearest")
+
+
+# ---- attention
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [2.40111208, 1.99302030]),
+        ({"is_causal": True}, [1.0, 1.33023834]),
+        ({"attn_mask": [[True, False, True], [False, False, False]]}, [2.5, 0.0]),
+        ({"attn_mask": [[0.0, -math.inf, 0.0], [-math.inf] * 3]}, [2.5, 0.0]),
+        ({"scale": 1.0}, [2.42231894, 1.84776628]),
+    ],
+)
+def test_attention(options: dict[str, Any], expected: list[float]) -> None:
+    query = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], requires_grad=True)
+    key = torch.tensor([[[1.0, 2.0], [0.0, 1.0], [1.0, 1.0]]])
+    value = torch.tensor([[[1.0], [2.0], [4.0]]])
+    if "attn_mask" in options:
+        options = {"attn_mask": torch.tensor(options["attn_mask"])}
+    attend = torch.nn.functional.scaled_dot_product_attention
+    found = attend(query, key, value, **options)
+    assert found.flatten().tolist() == pytest.approx(expected, rel=1e-6)
+    found.sum().backward()
+    assert bool(query.grad.isfinite().all())
+
+
+def test_attention_with_shared_heads() -> None:
+    query, key = torch.randn(2, 4, 3, 5), torch.randn(2, 2, 6, 5)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    found = attend(query, key, key, enable_gqa=True)
+    for head in range(4):
+        one = attend(query[:, head], key[:, head // 2], key[:, head // 2])
+        assert torch.allclose(found[:, head], one, atol=1e-6)
+    with pytest.raises(RuntimeError, match="attn_mask should not be set when is_causal"):
+        attend(query, query, query, torch.ones(3, 3).bool(), is_causal=True)

@@ -124,3 +124,17 @@ def test_loader_errors() -> None:
         DataLoader(Numbers(1), shuffle=True, sampler=[0])
     with pytest.raises(ValueError, match="batch_size should be a positive integer"):
         DataLoader(Numbers(1), batch_size=0)
+
+
+def test_single_items_are_converted_and_strings_stay_tuples() -> None:
+    items = [(np.array([1.0, 2.0], np.float32), "a", {"n": np.int64(3)})]
+    ((array, text, numbers),) = DataLoader(items, batch_size=None)
+    assert array.tolist() == [1.0, 2.0]
+    assert (text, numbers["n"].item(), numbers["n"].dtype) == ("a", 3, torch.int64)
+    assert next(iter(DataLoader([("a", 1), ("b", 2)], batch_size=2)))[0] == ("a", "b")
+
+
+def test_options_of_workers() -> None:
+    assert len(DataLoader(Numbers(4), 2, timeout=0, worker_init_fn=None, prefetch_factor=None)) == 2
+    with pytest.raises(ValueError, match="prefetch_factor option needs num_workers > 0"):
+        DataLoader(Numbers(4), 2, prefetch_factor=2)

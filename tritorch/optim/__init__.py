@@ -1,8 +1,9 @@
 """Optimizers with torch.optim's names; a step over all parameters of a dtype is one launch."""
 
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
+from tritorch.optim import lr_scheduler
 from tritorch.optim.adam import Adam, AdamW
 from tritorch.optim.optimizer import Optimizer
 from tritorch.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
