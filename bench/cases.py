@@ -1,7 +1,7 @@
 """What is measured. A case gives a callable for us and one for a peer that do the same work.
 
 Two families: `kernel` rows launch a plain Triton kernel of bench/kernels.py on raw memory (the CPU
-target alone, as CPU-TARGET's table has it); `op` rows call the same PyTorch-style code on both
+target alone); `op` rows call the same PyTorch-style code on both
 libraries.
 """
 
