@@ -226,3 +226,13 @@ def test_attention_with_shared_heads() -> None:
         assert torch.allclose(found[:, head], one, atol=1e-6)
     with pytest.raises(RuntimeError, match="attn_mask should not be set when is_causal"):
         attend(query, query, query, torch.ones(3, 3).bool(), is_causal=True)
+
+
+def test_norms() -> None:
+    x = torch.tensor([[3.0, 4.0], [0.0, 5.0]])
+    assert torch.linalg.norm(x, dim=1).tolist() == [5.0, 5.0]
+    assert torch.linalg.norm(x).item() == pytest.approx(math.sqrt(50), rel=1e-6)
+    assert torch.linalg.vector_norm(x, 1, dim=(0, 1), keepdim=True).tolist() == [[12.0]]
+    assert torch.linalg.norm(x[0], math.inf).item() == 4.0
+    with pytest.raises(RuntimeError, match="Expected a floating point or complex tensor"):
+        torch.tensor([1, 2]).norm()

@@ -304,6 +304,11 @@ def vector_norm(
     """(sum |x| ** ord) ** (1 / ord) over `dim`; the greatest size for inf."""
     if dtype is not None:
         x = x.to(dtype)
+    if not x._layout.dtype.is_floating_point:
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{x._layout.dtype}. Convert with .float() or pass dtype=."
+        )
     ord = float(ord)
     dims = normalize_dims("norm", dim, x._layout.ndim)
     if ord == 2:
