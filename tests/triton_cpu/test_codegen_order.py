@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import triton
@@ -308,3 +309,63 @@ def test_scattered_stores_share_addresses(target: Any) -> None:
     np.testing.assert_array_equal(b, before * 2)
     np.testing.assert_array_equal(i, -1 - first)
     np.testing.assert_array_equal(x, np.repeat(np.arange(rows), width).reshape(rows, width))
+
+
+@triton.jit
+def _scalar_steps(a, b):
+    steps = 0
+    while a > 1.0:
+        a = a * 0.5
+        steps += 1
+    if b > 0:
+        result = a + steps
+    else:
+        result = b
+    return result, steps
+
+
+@triton.jit
+def mapped(x_ptr, o_ptr, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + i, mask=i < n, other=0.0)
+    y, steps = tl.map_elementwise(_scalar_steps, x, x - 3.0)
+    tl.store(o_ptr + i, y, mask=i < n)
+    tl.store(o_ptr + n + i, steps.to(tl.float32), mask=i < n)
+
+
+def test_scalar_function_on_every_element(target: Any) -> None:
+    n = 50
+    x = np.random.default_rng(14).uniform(0, 100, n).astype("f4")
+    o = np.zeros((2, n), "f4")
+    run(mapped, target, (1,), constants=dict(BLOCK=64), x_ptr=x, o_ptr=o, n=n)
+    steps = np.where(x > 1, np.ceil(np.log2(np.maximum(x, 1))), 0)
+    np.testing.assert_array_equal(o[1], steps)
+    np.testing.assert_allclose(o[0], np.where(x > 3, x / 2**steps + steps, x - 3), rtol=1e-6)
+
+
+@triton.jit
+def product_of_type(a_ptr, b_ptr, o_ptr, N: tl.constexpr, OUT: tl.constexpr):
+    i = tl.arange(0, N)
+    place = i[:, None] * N + i[None, :]
+    product = tl.dot(tl.load(a_ptr + place), tl.load(b_ptr + place), out_dtype=OUT)
+    tl.store(o_ptr + place, product)
+
+
+@pytest.mark.parametrize(
+    "source, result, tolerance",
+    [
+        (np.float16, np.float16, 2e-2),
+        (ml_dtypes.float8_e4m3fn, np.float32, 1e-4),
+        (ml_dtypes.float8_e5m2, np.float32, 1e-4),
+        (ml_dtypes.bfloat16, np.float32, 1e-4),
+    ],
+)
+def test_products_of_narrow_types(target: Any, source: Any, result: Any, tolerance: float) -> None:
+    rng = np.random.default_rng(15)
+    a, b = (rng.standard_normal((32, 32)).astype(source) for _ in "ab")
+    o = np.zeros((32, 32), result)
+    out = tl.float16 if result is np.float16 else tl.float32
+    run(product_of_type, target, (1,), constants=dict(N=32, OUT=out), a_ptr=a, b_ptr=b, o_ptr=o)
+    np.testing.assert_allclose(
+        o.astype("f8"), a.astype("f8") @ b.astype("f8"), atol=tolerance, rtol=tolerance
+    )

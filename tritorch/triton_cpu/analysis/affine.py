@@ -197,7 +197,9 @@ class AffineAnalysis:
 
 
 def stays_narrow(form: Affine, shape: tuple[int, ...]) -> bool:
-    """Whether the known strides keep the elements within 31 bits: a hash does not, an index does."""
+    """Whether the known strides keep the elements within 31 bits: a hash does not, an index
+    does.
+    """
     reach = sum(
         abs(stride) * (size - 1)
         for stride, size in zip(form.strides, shape)
