@@ -12,6 +12,7 @@ from tritorch.triton_cpu.codegen import (
     diagnostics,  # noqa: F401
     dot,  # noqa: F401
     lookups,  # noqa: F401
+    mapped,  # noqa: F401
     scalars,  # noqa: F401
     scan,  # noqa: F401
 )
