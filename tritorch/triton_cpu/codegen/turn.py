@@ -4,6 +4,7 @@ once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.masks import DimensionMap, operand_maps
@@ -97,11 +98,14 @@ def turn(g: Generator, value: Value, natural: int, fast: int) -> None:
         to, _ = buffer_address(g, target, corner)
         stride: Base = size
         if from_memory and direct is not None:
-            loop = Loop(_point(shape), corner)
-            source = address(g, direct, corner, loop).base
-            form = g.affine.get(direct)
+            inner = tuple(corner[direct.order.index(d)] for d in range(len(shape)))
+            loop = Loop(
+                _point(tuple(shape[direct.order.index(d)] for d in range(len(shape)))), inner
+            )
+            source = address(g, direct.pointer, inner, loop).base
+            form = g.affine.get(direct.pointer)
             assert form is not None
-            stride = form.strides[fast]
+            stride = form.strides[direct.order[fast]]
         else:
             source = _stage(g, value, staging, bases, natural, fast, size)
         builder.emit(
@@ -129,7 +133,7 @@ def turn(g: Generator, value: Value, natural: int, fast: int) -> None:
         walk_blocks(dimensions, {}, False)
     else:
         full = whole_tile(g, whole.constraints, shape, {})
-        if not _masks_covered(g, value, whole.true_masks):
+        if direct is not None and not _masks_covered(direct.load, whole.true_masks):
             full = "false"
         two_ways(g, full, lambda is_full: walk_blocks(dimensions, {}, is_full))
     g.buffers[value] = target
@@ -167,21 +171,35 @@ def _stage(
     return g.scratch.touch(staging)
 
 
-def _memory_of(g: Generator, value: Value, natural: int) -> Value | None:
-    """The address tensor of a load that can be turned straight from memory."""
+@dataclass(frozen=True)
+class Memory:
+    """Where a value lies as it is: dimension d of the value is dimension `order[d]` of the load."""
+
+    load: Operation
+    order: tuple[int, ...]
+
+    @property
+    def pointer(self) -> Value:
+        return self.load.operands[0]
+
+
+def _memory_of(g: Generator, value: Value, natural: int) -> Memory | None:
+    """The load, or the load behind a transpose, that can be turned straight from memory."""
     operation = value.operation
+    order = tuple(range(len(value.type.shape or ())))
+    if operation is not None and operation.name == "tt.trans" and value not in g.buffers:
+        order = tuple(operation.attributes["order"])
+        value = operation.operands[0]
+        operation = value.operation
     if value in g.buffers or operation is None or operation.name != "tt.load":
         return None
-    pointer: Value = operation.operands[0]
-    form = g.affine.get(pointer)
-    if form is None or form.strides[natural] != 1:
+    form = g.affine.get(operation.operands[0])
+    if form is None or form.strides[order[natural]] != 1:
         return None
     if masked.stored_element(value.type.element) != value.type.element:
         return None
-    return pointer
+    return Memory(operation, order)
 
 
-def _masks_covered(g: Generator, value: Value, true_masks: frozenset[Value]) -> bool:
-    operation: Operation | None = value.operation
-    assert operation is not None
-    return len(operation.operands) < 2 or operation.operands[1] in true_masks
+def _masks_covered(load: Operation, true_masks: frozenset[Value]) -> bool:
+    return len(load.operands) < 2 or load.operands[1] in true_masks
