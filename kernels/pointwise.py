@@ -193,8 +193,8 @@ class PointwiseKernel:
         for s in walked:
             values += s[:-2]
             values += [step for step in s[-2:] if step > 1 or step < 0]
-        # A nanosecond an element is too much for an add and too little for lgamma, but where to share
-        # a launch is right for both: an add of 50,000 takes 5.6 us on two threads, 7.4 us on one.
+        # A nanosecond an element is too much for an add and too little for lgamma, but decides well
+        # for both: an add of 50,000 takes 5.6 us on two threads, 7.4 us on one.
         launch = target.bind(kernel, (grid,), values, work=numel)
         return Plan(outputs, launch, (kernel,))
 
