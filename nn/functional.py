@@ -34,6 +34,7 @@ from tritorch.ops.loss import (
     kl_div,
     l1_loss,
     nll_loss,
+    reduction_of,
     smooth_l1_loss,
 )
 from tritorch.ops.loss import mse_loss as _mse_loss
@@ -142,7 +143,8 @@ def mse_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """(input - target)², reduced by mean, sum or not at all."""
-    return _mse_loss(input, target, reduction=reduction, weight=weight)
+    chosen = reduction_of(size_average, reduce, reduction)
+    return _mse_loss(input, target, reduction=chosen, weight=weight)
 
 
 def normalize(

@@ -253,3 +253,25 @@ def test_init_special() -> None:
     for parameter in layer.parameters():
         values = parameter.detach().numpy()
         assert np.abs(values).max() <= 0.1 and np.abs(values).max() > 0.09
+
+
+@pytest.mark.parametrize(
+    ("old", "reduction"),
+    [
+        ({"size_average": False}, "sum"),
+        ({"size_average": True}, "mean"),
+        ({"reduce": False}, "none"),
+        ({"reduce": False, "size_average": False}, "none"),
+        ({"reduce": True}, "mean"),
+    ],
+)
+def test_deprecated_reductions(old: dict[str, bool], reduction: str) -> None:
+    """`size_average` and `reduce` override `reduction`, as in PyTorch."""
+    pairs = [
+        (nn.functional.mse_loss, (X, T)),
+        (nn.functional.cross_entropy, (X, C)),
+        (nn.functional.nll_loss, (LOG, C)),
+    ]
+    for function, inputs in pairs:
+        values = [torch.tensor(a) for a in inputs]
+        assert torch.equal(function(*values, **old), function(*values, reduction=reduction))

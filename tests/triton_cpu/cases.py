@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.triton_cpu.plain_launcher import Launcher
 from tritorch.triton_cpu.compile import compile_kernel
-from tritorch.triton_cpu.launch import Launcher
 from tritorch.triton_cpu.target import CPUTarget
 
 Arguments = dict[str, Any]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tests.triton_cpu.cases import triton_type
+from tests.triton_cpu.plain_launcher import Launcher
 from tritorch.triton_cpu import target as targets
 from tritorch.triton_cpu.compile import compile_kernel
-from tritorch.triton_cpu.launch import Launcher
 
 HOST = targets.host()
 #: feature levels below this machine's own, which native code covers

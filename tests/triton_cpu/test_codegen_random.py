@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.triton_cpu.plain_launcher import Launcher
 from tests.triton_cpu.running import LEVELS, target_of
 from tritorch.kernel_source import KernelSource
 from tritorch.triton_cpu.compile import compile_kernel
-from tritorch.triton_cpu.launch import Launcher
 
 #: sizes of the two dimensions; tensors are [N], or [N, M]
 N, M = 256, 32

@@ -8,11 +8,11 @@ import pytest
 import triton
 import triton.language as tl
 
+from tests.triton_cpu.plain_launcher import Launcher
 from tritorch.config import config
 from tritorch.errors import CompileError, DeviceAssertError, UnsupportedOperation
 from tritorch.kernel_source import KernelSource
 from tritorch.triton_cpu.compile import compile_kernel, stages
-from tritorch.triton_cpu.launch import Launcher
 from tritorch.triton_cpu.target import host
 
 FILL = KernelSource(

@@ -38,6 +38,15 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"{reduction} is not a valid value for reduction. Use none, mean or sum.")
 
 
+def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction, which PyTorch's two deprecated arguments override where they are given."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
 def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
     if input._layout.shape != target._layout.shape:
         broadcast_shapes(name, input._layout.shape, target._layout.shape)
@@ -399,6 +408,7 @@ def cross_entropy(
         weight: per class. ignore_index: the target that counts for nothing.
         label_smoothing: share of the target that is spread over all classes.
     """
+    reduction = reduction_of(size_average, reduce, reduction)
     if target._layout.shape == input._layout.shape and target._layout.dtype.is_floating_point:
         return _soft_targets(input, target, weight, reduction, label_smoothing)
     _check_classes("cross_entropy", input, target, weight)
@@ -447,6 +457,7 @@ def nll_loss(
     ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-input[target] for log-probabilities (N, C, ...) and classes (N, ...)."""
+    reduction = reduction_of(size_average, reduce, reduction)
     _check_classes("nll_loss", input, target, weight)
     layout = None if weight is None else weight._layout
     plan = _nlls[input._layout, target._layout, layout, reduction, ignore_index]

@@ -56,8 +56,8 @@ class Launcher:
     """Triton calls it once per launch with the grid, the function and all arguments."""
 
     def __init__(self, source: Any, metadata: Any) -> None:
-        from tritorch.triton_cpu.launch import flatten_descriptors
         from tritorch.triton_cpu.plugin.arrays import array_address
+        from tritorch.triton_cpu.plugin.descriptors import flatten_descriptors
 
         self._address, self._flatten = array_address(), flatten_descriptors
         kinds = list(source.signature.values())

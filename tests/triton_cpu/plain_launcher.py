@@ -1,7 +1,8 @@
 """The plain way to run a compiled kernel: pack the arguments, call the machine code on this thread.
 
-The runtime has the fast way (a launcher in machine code, a pool of threads); this one serves tests
-and tools.
+What users launch with is the runtime's launcher in machine code, or the plug-in; here the code
+that was
+generated is to be tested alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from tritorch.errors import DeviceAssertError
 from tritorch.triton_cpu import llvm, support
 from tritorch.triton_cpu.compile import CompiledKernel
+from tritorch.triton_cpu.plugin.descriptors import flatten_descriptors
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _FLOAT_FORMATS = {"fp64": "d", "fp32": "f4x", "fp16": "e6x"}
@@ -36,25 +38,6 @@ def address_of(value: Any) -> int:
     if data_pointer is not None:
         return int(data_pointer())
     return int(value.__array_interface__["data"][0])
-
-
-def flatten_descriptors(types: Sequence[str], values: Sequence[Any]) -> list[Any]:
-    """Values with each host tensor descriptor replaced by the kernel's slots for it.
-
-    These are: address, shape and strides as i64, flags (nan padding; Triton 3.9 adds rounding to
-    TF32), shape as i32, strides as i64.
-    """
-    flat: list[Any] = []
-    for value in values:
-        if not hasattr(value, "block_shape"):
-            flat.append(value)
-            continue
-        flat += [value.base, *value.shape, *value.strides]
-        flat.append(value.padding == "nan")
-        if types[len(flat)] == "i1":
-            flat.append(value.round_f32_to_tf32)
-        flat += [*value.shape, *value.strides]
-    return flat
 
 
 class Launcher:
