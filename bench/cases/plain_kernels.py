@@ -1,45 +1,14 @@
-"""What is measured. A case gives a callable for us and one for a peer that do the same work.
-
-Two families: `kernel` rows launch a plain Triton kernel of bench/kernels.py on raw memory (the CPU
-target alone); `op` rows call the same PyTorch-style code on both
-libraries.
-"""
+"""Plain Triton kernels of bench/kernels.py on raw memory: the CPU target alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-Run = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row. `ours()` and `theirs(torch)` set up and return what is timed.
-
-    `moved` is bytes read and written, `operations` floating-point operations: for GB/s and GFLOP/s.
-    """
-
-    name: str
-    ours: Callable[[], Run]
-    theirs: Callable[[Any], Run]
-    moved: int = 0
-    operations: int = 0
-    threads: tuple[int, ...] = (1, 2)
-
-
-# ---- plain kernels on raw memory
-def _array(*shape: int, dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
-    """Random numbers in memory that starts on a cache line."""
-    count = int(np.prod(shape))
-    raw = np.empty(count * np.dtype(dtype).itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    array = raw[start : start + count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
-    array[...] = np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-    return array
+from bench.cases.case import Case, Run
+from bench.cases.case import array as _array
 
 
 def _launch(
@@ -186,7 +155,7 @@ def _torch_flash(torch: Any, heads: int = 4, rows: int = 512, depth: int = 64) -
     return lambda: attention(q, k, v, is_causal=True)
 
 
-KERNELS = [
+ROWS = [
     *(
         Case(f"add {n:.0e}", _pointwise("add", 2, n), _torch_pointwise("add", 2, n), 12 * n)
         for n in (10**6, 10**7)
@@ -264,81 +233,3 @@ KERNELS = [
     Case("scatter add 1e+06 to 1000", _scatter_add, _torch_scatter_add, 12 * 10**6),
     Case("flash attention 4x512x64 causal", _flash, _torch_flash, 0, 2 * 4 * 512 * 512 * 64),
 ]
-
-
-# ---- the same program on both libraries
-def _same(program: Callable[[Any], Run]) -> dict[str, Any]:
-    def ours() -> Run:
-        import tritorch
-
-        return program(tritorch)
-
-    return {"ours": ours, "theirs": program}
-
-
-def _matmul(n: int) -> Callable[[Any], Run]:
-    def program(torch: Any) -> Run:
-        a, b = torch.randn(n, n), torch.randn(n, n)
-        return lambda: torch.matmul(a, b)
-
-    return program
-
-
-def _numpy_matmul(n: int) -> Callable[[Any], Run]:
-    def program(_torch: Any) -> Run:
-        a, b = _array(n, n), _array(n, n, seed=1)
-        out = np.empty_like(a)
-        return lambda: np.matmul(a, b, out=out)
-
-    return program
-
-
-def _small_add(gradient: bool) -> Callable[[Any], Run]:
-    def program(torch: Any) -> Run:
-        a, b = torch.randn(16, requires_grad=gradient), torch.randn(16)
-        return lambda: a + b
-
-    return program
-
-
-def _mlp_step(batch: int) -> Callable[[Any], Run]:
-    def program(torch: Any) -> Run:
-        nn = torch.nn
-        model = nn.Sequential(
-            nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
-        )
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        x, y = torch.randn(batch, 784), torch.randint(0, 10, (batch,))
-        loss_fn = nn.CrossEntropyLoss()
-
-        def step() -> None:
-            loss = loss_fn(model(x), y)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
-
-    return program
-
-
-OPS = [
-    *(
-        Case(f"matmul {n}", **_same(_matmul(n)), operations=2 * n**3, moved=12 * n * n)
-        for n in (512, 1024)
-    ),
-    Case("add of 16 elements", **_same(_small_add(False)), threads=(1,)),
-    Case("add of 16 elements, with gradient", **_same(_small_add(True)), threads=(1,)),
-    Case(
-        "x + y, 16M elements",
-        **_same(lambda torch: (lambda a, b: lambda: a + b)(torch.randn(2**24), torch.randn(2**24))),
-        moved=12 * 2**24,
-    ),
-    Case("MLP 784-512-512-10 step, batch 32", **_same(_mlp_step(32))),
-    Case("MLP 784-512-512-10 step, batch 512", **_same(_mlp_step(512))),
-]
-
-# Peers of another library than PyTorch; the worker that runs them has no torch.
-NUMPY = {f"matmul {n}": _numpy_matmul(n) for n in (512, 1024)}
-
-CASES = {case.name: case for case in [*KERNELS, *OPS]}

@@ -1,0 +1,41 @@
+"""What is measured, by subject. A case gives a callable for us and one for a peer that do the same.
+
+`plain_kernels` launches Triton kernels of bench/kernels.py on raw memory (the CPU target alone); the
+other modules run the same PyTorch-style program on both libraries.
+"""
+
+from __future__ import annotations
+
+from bench.cases import (
+    attention,
+    convolution,
+    elementwise,
+    indexing,
+    normalization,
+    plain_kernels,
+    pooling,
+    products,
+    rows,
+    steps,
+)
+from bench.cases.case import Case, Run
+
+MODULES = (
+    elementwise,
+    rows,
+    normalization,
+    indexing,
+    products,
+    convolution,
+    pooling,
+    attention,
+    steps,
+    plain_kernels,
+)
+
+CASES = {case.name: case for module in MODULES for case in module.ROWS}
+
+# Peers of another library than PyTorch; the worker that runs them has no torch.
+NUMPY = products.NUMPY
+
+__all__ = ["CASES", "NUMPY", "Case", "Run"]

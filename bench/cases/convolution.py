@@ -1,0 +1,7 @@
+"""Convolutions."""
+
+from __future__ import annotations
+
+from bench.cases.case import Case
+
+ROWS: list[Case] = []

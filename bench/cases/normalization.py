@@ -1,0 +1,7 @@
+"""Layer and RMS normalization, cross entropy."""
+
+from __future__ import annotations
+
+from bench.cases.case import Case
+
+ROWS: list[Case] = []
