@@ -1,6 +1,6 @@
-"""What is measured, by subject. A case gives a callable for us and one for a peer that do the same.
+"""What is measured, by subject. A case gives a callable for each side.
 
-`plain_kernels` launches Triton kernels of bench/kernels.py on raw memory (the CPU target alone); the
+`plain_kernels` launches Triton kernels of bench/kernels.py on raw memory; the
 other modules run the same PyTorch-style program on both libraries.
 """
 

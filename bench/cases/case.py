@@ -39,7 +39,7 @@ def op(
     at_most_us: float | None = None,
     threads: tuple[int, ...] = (1, 2),
 ) -> Case:
-    """A row that runs the same program on both libraries: `program(torch)` returns what is timed."""
+    """The same program on both libraries: `program(torch)` returns what is timed."""
 
     def ours() -> Run:
         import tritorch
