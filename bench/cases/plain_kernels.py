@@ -11,7 +11,7 @@ from bench.cases.case import Case, Run
 from bench.cases.case import array as _array
 
 
-def _launch(
+def launch(
     name: str,
     signature: dict[str, str],
     constants: dict[str, int],
@@ -25,12 +25,12 @@ def _launch(
     target = get_target("cpu")
     kernel = target.compile(kernels.source(getattr(kernels, name)), signature, constants)
     values = [None if isinstance(value, np.ndarray) else value for value in arguments]
-    launch = target.bind(kernel, grid, values)
+    bound = target.bind(kernel, grid, values)
     arrays = [value for value in arguments if isinstance(value, np.ndarray)]
     addresses = [value.ctypes.data for value in arrays]
 
     def run(_keep: list[np.ndarray] = arrays) -> None:
-        launch(*addresses)
+        bound(*addresses)
 
     return run
 
@@ -44,7 +44,7 @@ def _pointwise(name: str, operands: int, n: int, dtype: Any = np.float32) -> Cal
             ["x_ptr", "y_ptr", "o_ptr"] if operands == 2 else ["x_ptr", "w_ptr", "b_ptr", "o_ptr"]
         )
         signature = dict.fromkeys(names, kinds[dtype]) | {"n": "i32"}
-        return _launch(name, signature, {"BLOCK": 1024}, (-(-n // 1024),), [*arrays, n])
+        return launch(name, signature, {"BLOCK": 1024}, (-(-n // 1024),), [*arrays, n])
 
     return setup
 
@@ -58,9 +58,9 @@ def _rowwise(name: str, rows: int, columns: int) -> Callable[[], Run]:
             w, b = _array(columns, seed=1), _array(columns, seed=2)
             signature = dict.fromkeys(["x_ptr", "y_ptr", "w_ptr", "b_ptr"], "*fp32")
             signature |= {"n": "i32", "eps": "fp32"}
-            return _launch(name, signature, {"BLOCK": block}, (rows,), [x, y, w, b, columns, 1e-5])
+            return launch(name, signature, {"BLOCK": block}, (rows,), [x, y, w, b, columns, 1e-5])
         signature = {"x_ptr": "*fp32", "o_ptr": "*fp32", "n": "i32"}
-        return _launch(name, signature, {"BLOCK": block}, (rows,), [x, y, columns])
+        return launch(name, signature, {"BLOCK": block}, (rows,), [x, y, columns])
 
     return setup
 
@@ -99,13 +99,13 @@ def _torch_layer_norm(rows: int, columns: int) -> Any:
 def _dropout(n: int = 200_000) -> Run:
     signature = {"x_ptr": "*fp32", "o_ptr": "*fp32", "n": "i32", "p": "fp32", "seed": "i32"}
     arguments = [_array(n), _array(n), n, 0.3, 1234]
-    return _launch("dropout", signature, {"BLOCK": 1024}, (-(-n // 1024),), arguments)
+    return launch("dropout", signature, {"BLOCK": 1024}, (-(-n // 1024),), arguments)
 
 
 def _argmax(rows: int = 256, columns: int = 1024) -> Run:
     signature = {"x_ptr": "*fp32", "i_ptr": "*i32", "n": "i32"}
     arguments = [_array(rows, columns), np.zeros(rows, np.int32), columns]
-    return _launch("argmax", signature, {"BLOCK": columns}, (rows,), arguments)
+    return launch("argmax", signature, {"BLOCK": columns}, (rows,), arguments)
 
 
 def _transpose(size: int) -> Callable[[], Run]:
@@ -113,7 +113,7 @@ def _transpose(size: int) -> Callable[[], Run]:
         signature = {"x_ptr": "*fp32", "o_ptr": "*fp32", "m": "i32", "n": "i32"}
         grid = (-(-size // 32), -(-size // 32))
         arguments = [_array(size, size), _array(size, size), size, size]
-        return _launch("transpose", signature, {"ROWS": 32, "COLUMNS": 32}, grid, arguments)
+        return launch("transpose", signature, {"ROWS": 32, "COLUMNS": 32}, grid, arguments)
 
     return setup
 
@@ -121,16 +121,14 @@ def _transpose(size: int) -> Callable[[], Run]:
 def _column_sum(rows: int = 1024, columns: int = 512) -> Run:
     signature = {"x_ptr": "*fp32", "o_ptr": "*fp32", "m": "i32", "n": "i32"}
     arguments = [_array(rows, columns), _array(columns), rows, columns]
-    return _launch(
-        "column_sum", signature, {"ROWS": 16, "COLUMNS": 64}, (columns // 64,), arguments
-    )
+    return launch("column_sum", signature, {"ROWS": 16, "COLUMNS": 64}, (columns // 64,), arguments)
 
 
 def _scatter_add(n: int = 1_000_000, bins: int = 1000) -> Run:
     signature = {"index_ptr": "*i32", "x_ptr": "*fp32", "o_ptr": "*fp32", "n": "i32"}
     index = np.random.default_rng(0).integers(0, bins, n).astype(np.int32)
     arguments = [index, _array(n), np.zeros(bins, np.float32), n]
-    return _launch("scatter_add", signature, {"BLOCK": 1024}, (-(-n // 1024),), arguments)
+    return launch("scatter_add", signature, {"BLOCK": 1024}, (-(-n // 1024),), arguments)
 
 
 def _torch_scatter_add(torch: Any, n: int = 1_000_000, bins: int = 1000) -> Run:
@@ -146,7 +144,7 @@ def _flash(heads: int = 4, rows: int = 512, depth: int = 64) -> Run:
     scale = 1.4426950408889634 / depth**0.5
     arguments = [*arrays, scale, rows * depth, depth, rows]
     constants = {"BM": 64, "BN": 64, "D": depth}
-    return _launch("flash_forward", signature, constants, (rows // 64, heads), arguments)
+    return launch("flash_forward", signature, constants, (rows // 64, heads), arguments)
 
 
 def _torch_flash(torch: Any, heads: int = 4, rows: int = 512, depth: int = 64) -> Run:
