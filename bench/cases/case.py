@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 Run = Callable[[], object]
+#: sets up on a library (`import tritorch as torch`) and returns what is timed
+Program = Callable[[Any], Run]
 
 
 @dataclass(frozen=True)
