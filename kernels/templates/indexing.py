@@ -19,13 +19,18 @@ launch; nothing is read or written for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tritorch import dtypes
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
-from tritorch.kernels.plan import Plan, Step, nothing
+from tritorch.kernels.plan import Launch, Plan, Step, nothing
 from tritorch.kernels.templates.bounds import IndexCell, out_of_bounds
+from tritorch.kernels.templates.embedding import plan_zero
 from tritorch.kernels.templates.indexing_kernels import (
+    add_parts,
     combine_index,
     read_indexed,
     write_in_order,
@@ -40,6 +45,7 @@ from tritorch.layout import (
     broadcast_strides,
     contiguous_strides,
     normalize_dim,
+    numel,
 )
 
 MODES = ("set", "add", "multiply", "amax", "amin")
@@ -119,10 +125,8 @@ class _Access:
         operands = operands | {"index_ptr": self.index, "cell_ptr": dtypes.int64}
         return template.bind(self.x.device, (grid,), operands, values)
 
-    def write_in_order(
-        self, cell: IndexCell, mode: str, sequence: Sequence[int]
-    ) -> tuple[Any, Any]:
-        """The launch (x, index, source); `sequence`: the index's dimensions along which writes may
+    def write_in_order(self, cell: IndexCell, mode: str, sequence: Sequence[int]) -> _Writes:
+        """The launches of ordered writes; `sequence`: the index's dimensions along which writes may
         meet.
         """
         apart = [d for d in range(len(self.index_shape)) if d not in sequence]
@@ -135,30 +139,119 @@ class _Access:
             pick(self.index_shape, sequence),
             [pick(self.index.strides, sequence), pick(self.other_strides[0], sequence)],
         )
-        uniform = not any(pick(self.index.strides, apart))
+        shape = pick(self.index_shape, apart) + self.rest_shape
+        x_strides = pick(self.x_strides[0], apart) + self.x_strides[1]
+        places = _places(self, shape, x_strides)
+        n_parts = _parts(mode, order.count, shape, self.bound) if places is not None else 1
+        step, part_stride = self.step, 0
+        x: Layout | Dtype = self.x
+        first = "x"
+        if n_parts > 1:
+            x, first = self.x.dtype.compute, "parts"
+            lanes = contiguous_strides(shape)
+            lane_strides, step, part_stride = lanes, numel(shape), numel(shape) * self.bound
+        else:
+            lane_strides = x_strides
         lane = levels(
             self.name,
-            pick(self.index_shape, apart) + self.rest_shape,
+            shape,
             [
-                pick(self.x_strides[0], apart) + self.x_strides[1],
+                lane_strides,
                 pick(self.index.strides, apart) + (0,) * len(self.rest_shape),
                 pick(self.other_strides[0], apart) + self.other_strides[1],
             ],
         )
-        choice = write_in_order.default(self.x.device.type, n_lanes=lane.count)
+        choice = write_in_order.default(
+            self.x.device.type, n_lanes=lane.count, neighbours=_neighbours(lane)
+        )
         values = order.values("index", "source")
         values |= _prefixed("lane_", lane.values("x", "index", "source")) | choice
         values |= {
-            "n_sequence": order.count, "n_lanes": lane.count, "bound": self.bound,
-            "step": self.step, "MODE": mode, "WRAP": self.wrap, "UNIFORM": uniform,
-            "cell_ptr": cell.address,
+            "n_sequence": order.count, "n_lanes": lane.count, "bound": self.bound, "step": step,
+            "part_size": ceil_divide(order.count, n_parts), "part_stride": part_stride,
+            "MODE": mode, "WRAP": self.wrap, "cell_ptr": cell.address,
+            "UNIFORM": not any(pick(self.index.strides, apart)),
         }  # fmt: skip
         operands: dict[str, Any] = {
-            "x_ptr": self.x, "index_ptr": self.index, "source_ptr": self.other,
+            "x_ptr": x, "index_ptr": self.index, "source_ptr": self.other,
             "cell_ptr": dtypes.int64,
         }  # fmt: skip
-        grid = (ceil_divide(lane.count, choice["BLOCK"]),)
-        return write_in_order.bind(self.x.device, grid, operands, values)
+        grid = (ceil_divide(lane.count, choice["BLOCK"] or 1), n_parts)
+        launch, compiled = write_in_order.bind(self.x.device, grid, operands, values)
+        launch = cell.checked(launch)
+        if n_parts == 1 or places is None:
+            return _Writes([(launch, ("x", "index", "source"))], [compiled])
+        kind = self.x.dtype.compute
+        parts = Layout.contiguous(kind, (n_parts * part_stride,), self.x.device)
+        zero = plan_zero(parts)
+        total = add_parts.default(self.x.device.type) | places.values("x")
+        total |= {"n_places": places.count, "PARTS": n_parts}
+        grid = (ceil_divide(places.count, total["BLOCK"]),)
+        add, summed = add_parts.bind(
+            self.x.device, grid, {"x_ptr": self.x, "parts_ptr": kind}, total
+        )
+        return _Writes(
+            [
+                (zero.launch, ("parts",)),
+                (launch, (first, "index", "source")),
+                (add, ("x", "parts")),
+            ],
+            [*zero.kernels, compiled, summed],
+            parts.nbytes,
+        )
+
+
+#: into how many parts a long sequence is cut; fixed, so that sums do not depend on the threads
+PARTS = 8
+
+
+def _places(access: _Access, lanes: Shape, x_strides: Shape) -> Rows | None:
+    """Everything that may be written to, lanes fastest; None if it has too many levels."""
+    shape = (access.bound, *lanes)
+    try:
+        return levels(access.name, shape, [(access.step, *x_strides)])
+    except ShapeError:
+        return None
+
+
+def _parts(mode: str, n_sequence: int, lanes: Shape, bound: int) -> int:
+    """In how many parts the sequence is added up: several where the lanes leave threads idle and
+    the places are few against the additions.
+    """
+    n_lanes = numel(lanes)
+    if mode != "add" or n_lanes >= 256 or n_sequence * n_lanes < 1 << 16:
+        return 1
+    return PARTS if 0 < 2 * PARTS * bound <= n_sequence else 1
+
+
+def _neighbours(lane: Rows) -> bool:
+    """Whether successive lanes are successive in memory (or the same)."""
+    last = max((level for level in range(len(lane.sizes)) if lane.sizes[level] > 1), default=0)
+    x, index, source = (strides[last] for strides in lane.strides)
+    return x == 1 and index in (0, 1) and source in (0, 1) and lane.sizes[last] >= 8
+
+
+@dataclass(frozen=True)
+class _Writes:
+    """Launches with the names of their arguments (x, index, source, parts), in order."""
+
+    launches: list[tuple[Launch, tuple[str, ...]]]
+    kernels: list[Any]
+    #: bytes of the workspace `parts`
+    nbytes: int = 0
+
+    def steps(self, workspace: int, **places: int) -> list[Step]:
+        places["parts"] = -1 - workspace
+        return [Step(launch, tuple(places[n] for n in names)) for launch, names in self.launches]
+
+    def plan(self, device: Device) -> Plan:
+        """launch(x, index, source)."""
+        if len(self.launches) == 1:
+            return Plan((), self.launches[0][0], self.kernels)
+        from tritorch.runtime import get_target
+
+        steps = self.steps(0, x=0, index=1, source=2)
+        return Plan.of_steps((), get_target(device.type), steps, [self.nbytes], self.kernels)
 
 
 def plan_gather(x: Layout, dim: int, index: Layout) -> Plan:
@@ -195,9 +288,8 @@ def plan_scatter(x: Layout, dim: int, index: Layout, source: Layout, *, mode: st
     cell = IndexCell(out_of_bounds("scatter", dim, x.shape[dim]), x.device)
     access = _along("scatter", x, dim, index, source)
     if x.device.type == "cpu" or mode == "multiply":
-        launch, compiled = access.write_in_order(cell, mode, [dim] if index.ndim else [])
-    else:
-        launch, compiled = access.write(cell, mode)
+        return access.write_in_order(cell, mode, [dim] if index.ndim else []).plan(x.device)
+    launch, compiled = access.write(cell, mode)
     return Plan((), cell.checked(launch), [compiled])
 
 
@@ -304,24 +396,26 @@ class _Advanced:
     def plan(
         self,
         outputs: Sequence[Layout],
-        main: tuple[Any, Any],
-        order: Sequence[int],
+        main: _Writes,
         index_place: int,
+        **places: int,
     ) -> Plan:
-        """`main` alone, or after the combination; `order`: its arguments, None at the index."""
-        launch, compiled = main
-        if len(self.indices) == 1:
-            return Plan(outputs, self.cells[0].checked(launch), [compiled])
+        """`main` alone, or after the combination; `places`: of its arguments but the index."""
         from tritorch.runtime import get_target
 
-        steps, kernels = self.combine(index_place)
-        steps.append(Step(launch, tuple(order)))
-        kernels.append(compiled)
-        nbytes = 8
-        for size in self.index_shape:
-            nbytes *= size
+        if len(self.indices) == 1 and len(main.launches) == 1:
+            return Plan(outputs, main.launches[0][0], main.kernels)
+        steps, kernels, workspaces = [], [], [main.nbytes]
+        index = index_place
+        if len(self.indices) > 1:
+            steps, kernels = self.combine(index_place)
+            workspaces, index = [8 * numel(self.index_shape), main.nbytes], -1
+        steps += main.steps(len(workspaces) - 1, index=index, **places)
+        kernels += main.kernels
+        if not main.nbytes:
+            workspaces.pop()
         target = get_target(self.x.device.type)
-        return Plan.of_steps(outputs, target, steps, [nbytes], kernels)
+        return Plan.of_steps(outputs, target, steps, workspaces, kernels)
 
 
 def plan_index(x: Layout, indices: Sequence[Layout | None]) -> Plan:
@@ -338,8 +432,10 @@ def plan_index(x: Layout, indices: Sequence[Layout | None]) -> Plan:
     y = Layout.contiguous(x.dtype, advanced.shape, x.device)
     if y.numel == 0:
         return Plan((y,), nothing)
-    main = advanced.access(y, y.strides).read(advanced.cells[0])
-    return advanced.plan((y,), main, (0, 1, -1), 2)
+    cell = advanced.cells[0]
+    launch, compiled = advanced.access(y, y.strides).read(cell)
+    main = _Writes([(cell.checked(launch), ("y", "x", "index"))], [compiled])
+    return advanced.plan((y,), main, 2, y=0, x=1)
 
 
 def plan_index_put(
@@ -368,8 +464,9 @@ def plan_index_put(
     if x.device.type == "cpu" or mode == "multiply":
         main = access.write_in_order(cell, mode, range(len(advanced.index_shape)))
     else:
-        main = access.write(cell, mode)
-    return advanced.plan((), main, (0, -1, 1 + n_indices), 1)
+        launch, compiled = access.write(cell, mode)
+        main = _Writes([(cell.checked(launch), ("x", "index", "source"))], [compiled])
+    return advanced.plan((), main, 1, x=0, source=1 + n_indices)
 
 
 def plan_index_select(x: Layout, dim: int, index: Layout) -> Plan:

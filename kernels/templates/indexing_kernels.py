@@ -19,8 +19,10 @@ def _block(*, target: str, n_rest: int) -> dict[str, Any]:
     return {"BLOCK": 1024 if target == "cpu" else 256, "FLAT": True}
 
 
-def _lanes(*, target: str, n_lanes: int) -> dict[str, Any]:
+def _lanes(*, target: str, n_lanes: int, neighbours: bool) -> dict[str, Any]:
     """64 lanes are four vector registers of AVX-512, and leave programs for several threads."""
+    if target == "cpu" and not (neighbours and n_lanes >= 8):
+        return {"BLOCK": 0}
     return {"BLOCK": min(next_power_of_2(n_lanes), 64 if target == "cpu" else 128)}
 
 
@@ -179,8 +181,8 @@ def write_indexed(
 
 @kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "x.dtype"))
 def write_in_order(
-    x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, n_lanes, bound, step,
-    size1, size2, size3, lane_size1, lane_size2, lane_size3,
+    x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, part_size, part_stride, n_lanes, bound,
+    step, size1, size2, size3, lane_size1, lane_size2, lane_size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
     source_stride0, source_stride1, source_stride2, source_stride3,
     lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
@@ -188,12 +190,18 @@ def write_in_order(
     lane_source_stride0, lane_source_stride1, lane_source_stride2, lane_source_stride3,
     MODE: tl.constexpr, WRAP: tl.constexpr, UNIFORM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK lanes that never meet, the sequence of indices in order.
+    """One program: BLOCK lanes that never meet, a part of the sequence of indices in order.
 
-    UNIFORM: all lanes have the same index.
+    UNIFORM: all lanes have the same index. BLOCK 0: one lane, in scalars, which is faster than
+    vectors where neighbouring lanes are not neighbours in memory.
     """
-    lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    lanes = lane < n_lanes
+    part = tl.program_id(1)
+    x_ptr += part * part_stride
+    if BLOCK == 0:
+        lane = tl.program_id(0)
+    else:
+        lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        lanes = lane < n_lanes
     x_ptr += row_offset(
         lane, lane_size1, lane_size2, lane_size3,
         lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
@@ -206,24 +214,57 @@ def write_in_order(
         lane, lane_size1, lane_size2, lane_size3,
         lane_index_stride0, lane_index_stride1, lane_index_stride2, lane_index_stride3,
     )  # fmt: skip
-    for i in range(n_sequence):
+    for i in range(part * part_size, tl.minimum((part + 1) * part_size, n_sequence)):
         place = row_offset(
             i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
         )
-        if UNIFORM:
-            index = tl.load(index_ptr + place)
-        else:
-            index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
-        index, valid = wrapped(index, bound, cell_ptr, lanes, WRAP, not UNIFORM)
-        mask = lanes
-        if WRAP:
-            mask = lanes & valid
         source = row_offset(
             i, size1, size2, size3, source_stride0, source_stride1, source_stride2, source_stride3
         )
-        value = tl.load(source_ptr + source, mask=mask, other=0)
-        pointers = x_ptr + index * step
-        if MODE != "set":
-            old = tl.load(pointers, mask=mask, other=0)
-            value = meet(to_compute(old), to_compute(value).to(to_compute(old).dtype), MODE)
-        tl.store(pointers, value.to(x_ptr.dtype.element_ty), mask=mask)
+        if BLOCK == 0:
+            index = tl.load(index_ptr + place + lane_index).to(tl.int64)
+            place = index
+            valid = index == index
+            if WRAP:
+                place = tl.where(index < 0, index + bound, index)
+                valid = (place >= 0) & (place < bound)
+            if valid:
+                value = tl.load(source_ptr + source)
+                pointer = x_ptr + place * step
+                if MODE != "set":
+                    old = to_compute(tl.load(pointer))
+                    value = meet(old, to_compute(value).to(old.dtype), MODE)
+                tl.store(pointer, value.to(x_ptr.dtype.element_ty))
+            else:
+                tl.store(cell_ptr, index)
+        else:
+            if UNIFORM:
+                index = tl.load(index_ptr + place)
+            else:
+                index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
+            index, valid = wrapped(index, bound, cell_ptr, lanes, WRAP, not UNIFORM)
+            mask = lanes
+            if WRAP:
+                mask = lanes & valid
+            value = tl.load(source_ptr + source, mask=mask, other=0)
+            pointers = x_ptr + index * step
+            if MODE != "set":
+                old = to_compute(tl.load(pointers, mask=mask, other=0))
+                value = meet(old, to_compute(value).to(old.dtype), MODE)
+            tl.store(pointers, value.to(x_ptr.dtype.element_ty), mask=mask)
+
+
+@kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("x.dtype",))
+def add_parts(
+    x_ptr, parts_ptr, n_places, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3,
+    PARTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """x += the sums of all parts, in their order."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = i < n_places
+    total = tl.load(parts_ptr + i, mask=mask, other=0)
+    for part in tl.static_range(1, PARTS):
+        total += tl.load(parts_ptr + part * n_places + i, mask=mask, other=0)
+    place = row_offset(i, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    x = to_compute(tl.load(x_ptr + place, mask=mask, other=0))
+    tl.store(x_ptr + place, (x + total).to(x_ptr.dtype.element_ty), mask=mask)
