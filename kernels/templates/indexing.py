@@ -167,7 +167,8 @@ class _Access:
         values = order.values("index", "source")
         values |= _prefixed("lane_", lane.values("x", "index", "source")) | choice
         values |= {
-            "n_sequence": order.count, "n_lanes": lane.count, "bound": self.bound, "step": step,
+            "n_sequence": order.count, "n_lanes": lane.count, "bound": self.bound,
+            "step_size": step,
             "part_size": ceil_divide(order.count, n_parts), "part_stride": part_stride,
             "MODE": mode, "WRAP": self.wrap, "cell_ptr": cell.address,
             "UNIFORM": not any(pick(self.index.strides, apart)),

@@ -179,10 +179,20 @@ def write_indexed(
         tl.store(x_ptr + place, value, mask=mask)
 
 
+@helper
+def meet_at(pointer, source, MODE: tl.constexpr):
+    """One value meets what stands at a place, in scalars."""
+    value = tl.load(source)
+    if MODE != "set":
+        old = to_compute(tl.load(pointer))
+        value = meet(old, to_compute(value).to(old.dtype), MODE)
+    tl.store(pointer, value.to(pointer.dtype.element_ty))
+
+
 @kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "x.dtype"))
 def write_in_order(
     x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, part_size, part_stride, n_lanes, bound,
-    step, size1, size2, size3, lane_size1, lane_size2, lane_size3,
+    step_size, size1, size2, size3, lane_size1, lane_size2, lane_size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
     source_stride0, source_stride1, source_stride2, source_stride3,
     lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
@@ -214,6 +224,7 @@ def write_in_order(
         lane, lane_size1, lane_size2, lane_size3,
         lane_index_stride0, lane_index_stride1, lane_index_stride2, lane_index_stride3,
     )  # fmt: skip
+    limit = tl.cast(bound, tl.uint64)
     for i in range(part * part_size, tl.minimum((part + 1) * part_size, n_sequence)):
         place = row_offset(
             i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
@@ -223,20 +234,17 @@ def write_in_order(
         )
         if BLOCK == 0:
             index = tl.load(index_ptr + place + lane_index).to(tl.int64)
-            place = index
-            valid = index == index
+            inside = True
             if WRAP:
-                place = tl.where(index < 0, index + bound, index)
-                valid = (place >= 0) & (place < bound)
-            if valid:
-                value = tl.load(source_ptr + source)
-                pointer = x_ptr + place * step
-                if MODE != "set":
-                    old = to_compute(tl.load(pointer))
-                    value = meet(old, to_compute(value).to(old.dtype), MODE)
-                tl.store(pointer, value.to(x_ptr.dtype.element_ty))
+                inside = index.to(tl.uint64, bitcast=True) < limit
+            if inside:
+                meet_at(x_ptr + index * step_size, source_ptr + source, MODE)
             else:
-                tl.store(cell_ptr, index)
+                from_end = index + bound
+                if from_end.to(tl.uint64, bitcast=True) < limit:
+                    meet_at(x_ptr + from_end * step_size, source_ptr + source, MODE)
+                else:
+                    tl.store(cell_ptr, index)
         else:
             if UNIFORM:
                 index = tl.load(index_ptr + place)
@@ -247,7 +255,7 @@ def write_in_order(
             if WRAP:
                 mask = lanes & valid
             value = tl.load(source_ptr + source, mask=mask, other=0)
-            pointers = x_ptr + index * step
+            pointers = x_ptr + index * step_size
             if MODE != "set":
                 old = to_compute(tl.load(pointers, mask=mask, other=0))
                 value = meet(old, to_compute(value).to(old.dtype), MODE)
