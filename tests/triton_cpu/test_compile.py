@@ -85,7 +85,7 @@ def test_stages_are_text() -> None:
     assert "define void @fill(" in found["llir"] and "fill:" in found["asm"]
 
 
-@pytest.mark.parametrize("pipeline", ["none", "mini"])
+@pytest.mark.parametrize("pipeline", ["default", "mini"])
 def test_pipelines_give_the_same_results(pipeline: str) -> None:
     kernel = compile_kernel(
         FILL, {"o_ptr": "*bf16", "value": "fp32"}, {"BLOCK": 16}, {"pipeline": pipeline}

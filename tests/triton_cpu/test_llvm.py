@@ -43,7 +43,7 @@ def run_sum(code: bytes) -> int:
     return int(function(values.ctypes.data, len(values)))
 
 
-@pytest.mark.parametrize("pipeline", ["none", "mini"])
+@pytest.mark.parametrize("pipeline", ["default", "mini"])
 def test_text_becomes_code_that_runs(pipeline: str) -> None:
     assert run_sum(llvm.compile_object(SUM, host(), pipeline)) == 4950
 
@@ -62,15 +62,15 @@ def test_assembly_is_text() -> None:
     [
         (
             "define void @f() { ret i32 0 }",
-            "none",
+            "default",
             r"my_kernel: generated LLVM text is wrong: (.|\n)*i32",
         ),
         (
             "define i32 @f() { %a = add i32 %b, 1\n %b = add i32 %a, 1\n ret i32 %a }",
-            "none",
+            "default",
             "dominate",
         ),
-        (SUM, "maximal", "my_kernel: pipeline must be one of none, mini; got 'maximal'"),
+        (SUM, "maximal", "my_kernel: pipeline must be one of default, mini; got 'maximal'"),
     ],
 )
 def test_errors_name_the_kernel(text: str, pipeline: str, message: str) -> None:

@@ -45,8 +45,8 @@ def compile_kernel(
         signature: parameter name -> Triton type of the parameters that are not constants, in order:
             `"*fp32"`, `"i32"`, ...; `":16"` appended says that the value is divisible by 16.
         constants: name -> value of the `tl.constexpr` parameters.
-        options: Triton's (`debug=True` keeps device_assert), and `pipeline`: `"none"` or `"mini"`
-            LLVM passes.
+        options: Triton's (`debug=True` keeps device_assert), and `pipeline`, LLVM's passes:
+            `"default"` or `"mini"`.
         target: the CPU to compile for; this machine by default.
 
     Raises:
@@ -73,7 +73,7 @@ def compile_kernel(
             )
     triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
     text, parameter_types = generate_llvm(triton_ir.text, triton_ir.name, signature, target)
-    code = llvm.compile_object(text, target, options.get("pipeline", "none"), triton_ir.name)
+    code = llvm.compile_object(text, target, options.get("pipeline", "default"), triton_ir.name)
     if store is not None:
         metadata = {"name": triton_ir.name, "parameter_types": list(parameter_types)}
         store.store(key, metadata, code)
@@ -98,7 +98,7 @@ def stages(
     target = target or host()
     triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
     text, _ = generate_llvm(triton_ir.text, triton_ir.name, signature, target)
-    pipeline = options.get("pipeline", "none")
+    pipeline = options.get("pipeline", "default")
     return {
         "source": triton_api.source_text(source),
         "ttir": triton_ir.pretty,

@@ -79,9 +79,9 @@ def _helper(g: Generator, function: Operation, name: str) -> str:
         parameters.append(("ptr", f"%result{number}"))
         inner.results.append(Buffer(f"%result{number}", kind.shape or (1,), kind.element, 0))
     inner.lower_function(blocks)
-    acquire, buffers, release = inner.scratch.frame(g.module.declarations)
-    lines = [*acquire, *buffers, "  br label %body", *inner.builder.lines]
-    lines += [f"{inner.return_label}:", *release, "  ret void"]
+    frame = inner.scratch.frame(g.module.declarations)
+    lines = [*frame.allocas, *frame.definitions, "  br label %body", *inner.builder.lines]
+    lines += [f"{inner.return_label}:", *frame.release, "  ret void"]
     inner.builder.lines = lines
     g.builder.helpers[helper] = inner.builder.function(
         helper, "void", parameters, "noinline nounwind"

@@ -109,15 +109,15 @@ class Module:
                 loads.append(f"  %argument{number} = load {kind}, ptr %slot{number}, align 8")
             g.scalars[argument] = f"%argument{number}"
         g.lower_function(blocks)
-        acquire, buffers, release = g.scratch.frame(self.declarations)
+        frame = g.scratch.frame(self.declarations)
         lines = [
             f"define void @{self.name}(ptr noalias readonly %args, i64 %begin, i64 %end) #0 {{",
             "entry:",
+            *frame.allocas,
             "  %any = icmp ult i64 %begin, %end",
             "  br i1 %any, label %start, label %done",
             "start:",
-            *acquire,
-            *buffers,
+            *frame.definitions,
             *loads,
             _GRID,
             "  br label %program",
@@ -125,7 +125,7 @@ class Module:
             *g.builder.lines,
             _NEXT,
             "finish:",
-            *release,
+            *frame.release,
             "  br label %done",
             "done:",
             "  ret void",

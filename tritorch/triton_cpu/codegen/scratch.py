@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tritorch.triton_cpu.analysis.shapes import row_major
 from tritorch.triton_cpu.codegen.builder import BITS, Builder
@@ -12,6 +12,9 @@ from tritorch.triton_cpu.codegen.builder import BITS, Builder
 #: Up to this many bytes live on the stack; more is asked of the runtime once per call.
 STACK_BYTES = 16384
 ALIGNMENT = 64
+#: A buffer of up to this many bytes has an allocation of its own, which LLVM turns into registers
+#: if it is only used at constant offsets: a carried vector then costs no memory access.
+REGISTER_BYTES = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +33,17 @@ class Buffer:
 
     def __post_init__(self) -> None:
         self.strides = self.strides or row_major(self.shape)
+
+
+@dataclass(slots=True)
+class Frame:
+    """Lines of a function: for its entry block (only there LLVM promotes an `alloca`), for its
+    start, for its end.
+    """
+
+    allocas: list[str] = field(default_factory=list)
+    definitions: list[str] = field(default_factory=list)
+    release: list[str] = field(default_factory=list)
 
 
 class Scratch:
@@ -103,14 +117,24 @@ class Scratch:
         ]
         return total, lines
 
-    def frame(self, declarations: set[str]) -> tuple[list[str], list[str], list[str]]:
-        """Lines that get the memory, define the buffers, and give the memory back."""
-        size, buffers = self.place()
-        if size == 0:
-            return [], [], []
-        if size <= STACK_BYTES:
-            return [f"  %scratch = alloca [{size} x i8], align {ALIGNMENT}"], buffers, []
-        declarations.add("declare ptr @tritorch_scratch_acquire(i64)")
-        declarations.add("declare void @tritorch_scratch_release(ptr)")
-        acquire = f"  %scratch = call ptr @tritorch_scratch_acquire(i64 {size})"
-        return [acquire], buffers, ["  call void @tritorch_scratch_release(ptr %scratch)"]
+    def frame(self, declarations: set[str]) -> Frame:
+        """The lines that get the memory, define the buffers, and give the memory back."""
+        small = [buffer for buffer in self._buffers if buffer.size <= REGISTER_BYTES]
+        frame = Frame()
+        for buffer in small:
+            self._buffers.remove(buffer)
+            frame.allocas.append(_alloca(buffer.register, buffer.size))
+        size, frame.definitions = self.place()
+        if 0 < size <= STACK_BYTES:
+            frame.allocas.append(_alloca("%scratch", size))
+        elif size:
+            declarations.add("declare ptr @tritorch_scratch_acquire(i64)")
+            declarations.add("declare void @tritorch_scratch_release(ptr)")
+            acquire = f"  %scratch = call ptr @tritorch_scratch_acquire(i64 {size})"
+            frame.definitions.insert(0, acquire)
+            frame.release.append("  call void @tritorch_scratch_release(ptr %scratch)")
+        return frame
+
+
+def _alloca(register: str, size: int) -> str:
+    return f"  {register} = alloca [{size} x i8], align {ALIGNMENT}"

@@ -77,4 +77,5 @@ class CPUBackend(BaseBackend):
         from tritorch.triton_cpu.llvm import compile_object
         from tritorch.triton_cpu.target import host
 
-        return compile_object(text, host(), getattr(options, "pipeline", "none"), metadata["name"])
+        pipeline = getattr(options, "pipeline", "default")
+        return compile_object(text, host(), pipeline, metadata["name"])
