@@ -89,11 +89,17 @@ def machine() -> dict[str, Any]:
 
 
 def compare(
-    cases: list[tuple[Case, int]], peer: str, python: str, rounds: int, seconds: float
+    cases: list[tuple[Case, int]],
+    peer: str,
+    python: str,
+    rounds: int,
+    seconds: float,
+    peaks: dict[str, dict[str, float]],
 ) -> list[dict[str, Any]]:
     """Run each (case, threads) on us and on a peer in turn."""
     rows = []
     for threads in sorted({threads for _, threads in cases}):
+        peak = peaks[str(threads)]
         ours, theirs = Side("tritorch", sys.executable, threads), Side(peer, python, threads)
         for case, wanted in cases:
             if wanted != threads:
@@ -120,21 +126,60 @@ def compare(
                 "peer_us": other * 1e6, "ratio": ratio,
                 "ratio_range": [min(b / a for a, b in pairs), max(b / a for a, b in pairs)],
             }  # fmt: skip
-            if case.moved:
-                row["gb_per_s"] = case.moved / own / 1e9
             if case.operations:
                 row["gflop_per_s"] = case.operations / own / 1e9
+                row["of_peak"] = row["gflop_per_s"] / peak["gflop_per_s"]
+            elif case.moved:
+                row["gb_per_s"] = case.moved / own / 1e9
+                row["of_peak"] = row["gb_per_s"] / peak["gb_per_s"]
+            row |= judged(case, row)
             rows.append(row)
-            speed = f"{row['gflop_per_s']:7.1f} GFLOP/s" if case.operations else ""
-            speed = speed or (f"{row['gb_per_s']:7.1f} GB/s" if case.moved else "")
-            print(
-                f"{case.name:36} {threads}  {own * 1e6:11.2f} us  {peer} {other * 1e6:11.2f} us  "
-                f"ratio {ratio:5.2f}  {speed}",
-                flush=True,
-            )
+            print(line(row), flush=True)
         ours.close()
         theirs.close()
     return rows
+
+
+def judged(case: Case, row: dict[str, Any]) -> dict[str, Any]:
+    """The bar of a row and whether it is met; nothing for a row without one."""
+    if case.at_most_us is not None:
+        return {"at_most_us": case.at_most_us, "met": row["ours_us"] <= case.at_most_us}
+    if case.bar is not None:
+        return {"bar": case.bar, "met": row["ratio"] >= case.bar}
+    return {}
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as printed while the bench runs."""
+    text = (
+        f"{row['case']:44} {row['threads']} {row['ours_us']:11.2f} us  {row['peer']} "
+        f"{row['peer_us']:11.2f} us  ratio {row['ratio']:5.2f}"
+    )
+    if "met" in row:
+        text += f"  {'met   ' if row['met'] else 'MISSED'} "
+        text += f"{row['bar']:.2f}" if "bar" in row else f"<= {row['at_most_us']} us"
+    if "of_peak" in row:
+        unit, figure = (
+            ("GFLOP/s", row["gflop_per_s"]) if "gflop_per_s" in row else ("GB/s", row["gb_per_s"])
+        )
+        text += f"  {figure:7.1f} {unit} ({row['of_peak']:.0%} of the machine)"
+    return text
+
+
+def measured_peaks(threads: set[int]) -> dict[str, dict[str, float]]:
+    """What the machine does with these numbers of threads, in a process of its own each."""
+    found = {}
+    for count in sorted(threads):
+        code = f"import json; from bench.peaks import peaks; print(json.dumps(peaks({count})))"
+        answer = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        found[str(count)] = json.loads(answer.stdout)
+        print(
+            f"this machine, {count} thread(s): copies {found[str(count)]['gb_per_s']:.1f} GB/s,"
+            f" multiplies and adds {found[str(count)]['gflop_per_s']:.0f} GFLOP/s (float32)"
+        )
+    return found
 
 
 def main() -> None:
@@ -165,16 +210,27 @@ def main() -> None:
     report: dict[str, Any] = machine() | {
         "command": " ".join(["python -m bench.report", *options.patterns]),
         "torch": probe.stdout.strip() or None,
+        "peaks": measured_peaks({threads for _, threads in cases}),
         "rows": [],
     }
     if probe.returncode == 0:
         report["rows"] += compare(
-            cases, "torch", options.peer_python, options.rounds, options.seconds
+            cases,
+            "torch",
+            options.peer_python,
+            options.rounds,
+            options.seconds,
+            report["peaks"],
         )
     else:
         print("PyTorch is not installed in the peer's Python: rows against it are left out.")
     numeric = [(case, threads) for case, threads in cases if case.name in NUMPY]
-    report["rows"] += compare(numeric, "numpy", sys.executable, options.rounds, options.seconds)
+    report["rows"] += compare(
+        numeric, "numpy", sys.executable, options.rounds, options.seconds, report["peaks"]
+    )
+    barred = [row for row in report["rows"] if "met" in row]
+    if barred:
+        print(f"bars met: {sum(row['met'] for row in barred)} of {len(barred)}")
     if options.save:
         options.save.parent.mkdir(parents=True, exist_ok=True)
         options.save.write_text(json.dumps(report, indent=1) + "\n")

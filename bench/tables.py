@@ -13,8 +13,9 @@ INTRODUCTION = """# Figures
 
 Measured, not promised: machines differ and are shared. Each comparison runs both sides in turn, in
 processes of their own; the ratio is the peer's time over ours (above 1: we are faster), the median
-over rounds. Rows of plain Triton kernels (`bench/kernels.py`) measure the CPU target alone; the
-last rows run the same PyTorch program on both libraries.
+over rounds; the bar is what the project asks of the row. Shares of the machine above 100 % are rows
+that fit into a cache. The last rows, plain Triton kernels (`bench/kernels.py`), measure the CPU
+target alone; the others run the same PyTorch program on both libraries.
 """
 
 
@@ -28,6 +29,12 @@ def header(report: dict[str, Any]) -> str:
     return (
         f"`{report['command']}`, {report['date'][:10]}, {report['cpu']}, {report['cores']} cores, "
         f"vectors of {report['vector_bytes']} bytes; {versions}.\n"
+        + "".join(
+            f"With {threads} thread(s) this machine copies {peak['gb_per_s']:.1f} GB/s and does"
+            f" {peak['gflop_per_s']:.0f} GFLOP/s of float32 multiply-adds; the last column's share"
+            " is of that.\n"
+            for threads, peak in report.get("peaks", {}).items()
+        )
     )
 
 
@@ -37,24 +44,30 @@ def comparison(report: dict[str, Any]) -> str:
     for peer in sorted({row["peer"] for row in report["rows"]}, reverse=True):
         lines += [
             f"\n### Against {'PyTorch' if peer == 'torch' else 'NumPy'}\n",
-            "| row | threads | ours | peer | ratio | range of ratios | |",
-            "|---|---|---|---|---|---|---|",
+            "| row | threads | ours | peer | ratio | range of ratios | bar | |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for row in report["rows"]:
             if row["peer"] != peer:
                 continue
             if "error" in row:
-                lines.append(f"| {row['case']} | {row['threads']} | | | | | {row['error']} |")
+                lines.append(f"| {row['case']} | {row['threads']} | | | | | | {row['error']} |")
                 continue
             speed = ""
             if "gflop_per_s" in row:
-                speed = f"{row['gflop_per_s']:.0f} GFLOP/s"
+                speed = f"{row['gflop_per_s']:.0f} GFLOP/s, {row['of_peak']:.0%}"
             elif "gb_per_s" in row:
-                speed = f"{row['gb_per_s']:.1f} GB/s"
+                speed = f"{row['gb_per_s']:.1f} GB/s, {row['of_peak']:.0%}"
+            bar = ""
+            if "met" in row:
+                bar = f"{row['bar']:.2g}" if "bar" in row else f"{row['at_most_us']:g} µs"
+                bar += "" if row["met"] else " missed"
             low, high = row["ratio_range"]
             times = f"{duration(row['ours_us'])} | {duration(row['peer_us'])}"
             ratios = f"**{row['ratio']:.2f}** | {low:.2f}–{high:.2f}"
-            lines.append(f"| {row['case']} | {row['threads']} | {times} | {ratios} | {speed} |")
+            lines.append(
+                f"| {row['case']} | {row['threads']} | {times} | {ratios} | {bar} | {speed} |"
+            )
     return "\n".join(lines) + "\n"
 
 
