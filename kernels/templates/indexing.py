@@ -32,17 +32,19 @@ from tritorch.kernels.templates.embedding import plan_zero
 from tritorch.kernels.templates.indexing_kernels import (
     add_parts,
     combine_index,
+    read_columns,
     read_indexed,
     write_in_order,
     write_indexed,
 )
-from tritorch.kernels.templates.rows import Rows, ceil_divide, levels
+from tritorch.kernels.templates.rows import LEVELS, Rows, ceil_divide, levels, without
 from tritorch.kernels.templates.template import Template
 from tritorch.layout import (
     Layout,
     Shape,
     broadcast_shapes,
     broadcast_strides,
+    collapse,
     contiguous_strides,
     normalize_dim,
     numel,
@@ -83,7 +85,35 @@ class _Access:
 
     def read(self, cell: IndexCell) -> tuple[Any, Any]:
         """The launch (y, x, index)."""
+        if self.x.device.type == "cpu" and numel(self.rest_shape) == 1:
+            found = self._read_columns(cell)
+            if found is not None:
+                return found
         return self._bind(read_indexed, "y", {"y_ptr": self.other, "x_ptr": self.x}, cell, {})
+
+    def _read_columns(self, cell: IndexCell) -> tuple[Any, Any] | None:
+        """One element for each index, along rows of indices; None if the rows are short."""
+        strides = [self.other_strides[0], self.x_strides[0], self.index.strides]
+        sizes, merged = collapse(self.index_shape, strides)
+        if not sizes or sizes[-1] < SHORT or len(sizes) > LEVELS + 1:
+            return None
+        last = len(sizes) - 1
+        rows = levels(self.name, without(sizes, last), [without(s, last) for s in merged])
+        choice = read_columns.default("cpu", n_columns=sizes[last])
+        n_blocks = ceil_divide(sizes[last], choice["BLOCK"])
+        y, x, index = (s[last] for s in merged)
+        values = rows.values("y", "x", "index") | choice
+        values |= {
+            "n_columns": sizes[last], "n_blocks": n_blocks, "bound": self.bound,
+            "step_size": self.step, "y_column_stride": y, "x_column_stride": x,
+            "index_column_stride": index, "WRAP": self.wrap, "cell_ptr": cell.address,
+            "NARROW": self.wrap and self.bound * abs(self.step) < 1 << 31,
+        }  # fmt: skip
+        operands: dict[str, Any] = {
+            "y_ptr": self.other, "x_ptr": self.x, "index_ptr": self.index,
+            "cell_ptr": dtypes.int64,
+        }  # fmt: skip
+        return read_columns.bind(self.x.device, (rows.count * n_blocks,), operands, values)
 
     def write(self, cell: IndexCell, mode: str) -> tuple[Any, Any]:
         """The launch (x, index, source)."""
@@ -202,6 +232,8 @@ class _Access:
         )
 
 
+#: rows of fewer indices share programs
+SHORT = 64
 #: into how many parts a long sequence is cut; fixed, so that sums do not depend on the threads
 PARTS = 8
 

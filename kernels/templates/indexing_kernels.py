@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tritorch.kernels.templates.bounds import report_index
-from tritorch.kernels.templates.rows import next_power_of_2, row_offset, to_compute
+from tritorch.kernels.templates.rows import (
+    ceil_divide,
+    next_power_of_2,
+    row_offset,
+    to_compute,
+)
 from tritorch.kernels.templates.template import helper, kernel
 
 if TYPE_CHECKING:
@@ -20,10 +25,19 @@ def _block(*, target: str, n_rest: int) -> dict[str, Any]:
 
 
 def _lanes(*, target: str, n_lanes: int, neighbours: bool) -> dict[str, Any]:
-    """64 lanes are four vector registers of AVX-512, and leave programs for several threads."""
-    if target == "cpu" and not (neighbours and n_lanes >= 8):
+    """As wide as leaves two programs for each thread: wide ones read whole rows of the source.
+
+    What a lane gets does not depend on the width, so results do not depend on the threads.
+    """
+    if target != "cpu":
+        return {"BLOCK": min(next_power_of_2(n_lanes), 128)}
+    if not (neighbours and n_lanes >= 8):
         return {"BLOCK": 0}
-    return {"BLOCK": min(next_power_of_2(n_lanes), 64 if target == "cpu" else 128)}
+    from tritorch.runtime import get_num_threads
+
+    threads = get_num_threads()
+    share = n_lanes if threads == 1 else ceil_divide(n_lanes, 2 * threads)
+    return {"BLOCK": min(max(next_power_of_2(share), 16), 256)}
 
 
 @helper
@@ -122,6 +136,50 @@ def read_indexed(
         rest_y_stride0, rest_y_stride1, rest_y_stride2, rest_y_stride3,
     )  # fmt: skip
     tl.store(y_ptr + place, tl.load(x_ptr + source, mask=mask), mask=mask)
+
+
+def _columns(*, target: str, n_columns: int) -> dict[str, Any]:
+    return {"BLOCK": min(next_power_of_2(n_columns), 2048)}
+
+
+@kernel(space={"BLOCK": [256, 1024, 2048]}, default=_columns, key=("n_columns", "x.dtype"))
+def read_columns(
+    y_ptr, x_ptr, index_ptr, cell_ptr, n_columns, n_blocks, bound, step_size, size1, size2, size3,
+    y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+    index_stride0, index_stride1, index_stride2, index_stride3, index_column_stride,
+    WRAP: tl.constexpr, NARROW: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK index elements of one row, one element of x each.
+
+    Where all indices are within 0..bound-1, one comparison for all of them is the whole check.
+    NARROW: 32 bits hold every offset.
+    """
+    row = tl.program_id(0) // n_blocks
+    columns = (tl.program_id(0) % n_blocks).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = columns < n_columns
+    index_ptr += row_offset(
+        row, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
+    )
+    y_ptr += row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    index = tl.load(index_ptr + columns * index_column_stride, mask=mask, other=0).to(tl.int64)
+    inside = True
+    if WRAP:
+        inside = tl.max(index.to(tl.uint64, bitcast=True), 0) < tl.cast(bound, tl.uint64)
+    if inside:
+        if NARROW:
+            offset = index.to(tl.int32) * step_size
+        else:
+            offset = index * step_size
+        x = tl.load(x_ptr + columns * x_column_stride + offset, mask=mask)
+        tl.store(y_ptr + columns * y_column_stride, x, mask=mask)
+    else:
+        place, valid = wrapped(index, bound, cell_ptr, mask, True, True)
+        x = tl.load(
+            x_ptr + columns * x_column_stride + place * step_size, mask=mask & valid, other=0
+        )
+        tl.store(y_ptr + columns * y_column_stride, x, mask=mask & valid)
 
 
 @kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
