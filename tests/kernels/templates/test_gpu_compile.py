@@ -10,6 +10,7 @@ import pytest
 import tritorch.runtime
 from tritorch import devices, dtypes, triton_api
 from tritorch.kernels.templates import (
+    attention,
     concat,
     cross_entropy,
     embedding,
@@ -154,7 +155,21 @@ def plan_sort() -> None:
         sort.plan_sort(layout(4, 5000), 1)
 
 
+def plan_attention() -> None:
+    for kind, depth in (("float16", 64), ("bfloat16", 24), ("float32", 16), ("float64", 16)):
+        q, k = layout(2, 4, 300, depth, kind=kind), turned(2, 2, 300, depth, kind=kind)
+        of = {
+            "float16": attention.Attention(q, k, k, layout(300, 300, kind="bool"), False, True),
+            "bfloat16": attention.Attention(q, q, q, layout(4, 1, 300, kind="float32")),
+            "float32": attention.Attention(q, q, q, None, True, False, True),
+            "float64": attention.Attention(q, q, q, None, True),
+        }[kind]
+        attention.plan(of, sums=True)
+        attention.plan_backward(of, q)
+
+
 FAMILIES = [
+    plan_attention,
     plan_softmax,
     plan_matmul,
     plan_layer_norm,
