@@ -139,10 +139,11 @@ def read_indexed(
 
 
 def _columns(*, target: str, n_columns: int) -> dict[str, Any]:
-    return {"BLOCK": min(next_power_of_2(n_columns), 2048)}
+    """Short blocks: the check of the next one overlaps the reads of this one."""
+    return {"BLOCK": min(next_power_of_2(n_columns), 128)}
 
 
-@kernel(space={"BLOCK": [256, 1024, 2048]}, default=_columns, key=("n_columns", "x.dtype"))
+@kernel(space={"BLOCK": [64, 128, 256, 1024]}, default=_columns, key=("n_columns", "x.dtype"))
 def read_columns(
     y_ptr, x_ptr, index_ptr, cell_ptr, n_columns, n_blocks, bound, step_size, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
