@@ -22,6 +22,14 @@ from tritorch.ops.activation import (
     tanhshrink,
 )
 from tritorch.ops.attention import scaled_dot_product_attention
+from tritorch.ops.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from tritorch.ops.elementary import sigmoid, tanh
 from tritorch.ops.joining import one_hot
 from tritorch.ops.linalg import bilinear, linear
@@ -55,6 +63,12 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",

@@ -121,6 +121,14 @@ from tritorch.ops.comparison import (
     not_equal,
     where,
 )
+from tritorch.ops.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from tritorch.ops.creation import (
     arange,
     as_tensor,

@@ -27,7 +27,6 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.convolution_kernels import (
-    ROWS,
     convolution_direct,
     convolution_sum_parts,
     convolution_tile,
@@ -38,8 +37,8 @@ from tritorch.kernels.templates.convolution_kernels import (
 from tritorch.kernels.templates.convolution_tables import (
     Axis,
     Batched,
+    Memory,
     Tables,
-    _Memory,
     weight_columns,
 )
 from tritorch.kernels.templates.rows import ceil_divide
@@ -55,12 +54,12 @@ _UNROLLED = 16
 _SHARE = 40_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Geometry:
     """Sizes and steps of a convolution, an entry per spatial dimension; `padding` is in front.
 
     Batch and channels are the operands'; `input` and `output` belong to the convolution, also where
-    it is run backwards.
+    it is run backwards. Compared by identity, for the sake of plans' keys.
     """
 
     kernel: Shape
@@ -281,10 +280,10 @@ def _weights(
         rows, channels = channels, rows
         row_stride, channel_stride = channel_stride, row_stride
     columns = weight_columns(taps, firsts, strides, w.strides[2:], channels, channel_stride)
-    k = columns.size
+    k = len(columns)
     place = steps.workspace(max(groups * rows * k, 1) * w.dtype.itemsize)
     if k:
-        memory = _Memory(w.device)
+        memory = Memory(w.device)
         steps.held.append(memory)
         operands: dict[str, Any] = {
             "out_ptr": w.dtype, "w_ptr": w, "column_ptr": "*i64",
@@ -315,7 +314,7 @@ def _correlate(
     direct = m < _FEW_CHANNELS or k < 4
     together = not direct and batch > 1 and positions < _SMALL_IMAGE
     tables = Tables(
-        axes, w.channels, x.strides[1], x.device, row_padding=ROWS,
+        axes, w.channels, x.strides[1], x.device,
         batched=Batched(batch, x.strides[0], out.strides[0]) if together else None,
     )  # fmt: skip
     steps.held.append(tables)
@@ -381,7 +380,7 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
             geometry.dilation, x.strides[2:], g.strides[2:],
         )
     ]  # fmt: skip
-    tables = Tables(axes, channels, x.strides[1], x.device, row_padding=ROWS)
+    tables = Tables(axes, channels, x.strides[1], x.device)
     steps.held.append(tables)
     k, target = tables.k, x.device.type
     tables.values["g_column_ptr"] = tables.values.pop("out_column_ptr")

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # Nanoseconds on one AVX-512 core: per multiply-add, per element of a tile of W and of X that is
 # packed, per element of the result and block of K, per tl.dot.
 _MULTIPLY, _PACK_W, _PACK_X, _ACCUMULATE, _DOT = 0.0172, 0.28, 0.15, 0.03, 300.0
-#: tables of columns and rows are padded to multiples of these
-COLUMNS, ROWS = 512, 128
 
 
 @cache

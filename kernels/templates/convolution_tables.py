@@ -1,29 +1,40 @@
 """Index tables of convolutions: where the elements of X[k, p] lie (see `convolution_kernels`).
 
-Host metadata, computed once per plan from shapes and strides.
+They follow from shapes and strides alone and belong to a plan. Those of the rows, (channel, tap),
+are written by the host; a kernel writes those of the columns, which are as many as positions.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
-
-import numpy as np
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 from tritorch.devices import device as Device
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2
-from tritorch.layout import Shape
+from tritorch.kernels.templates.template import kernel
+from tritorch.layout import Shape, contiguous_strides
+
+if TYPE_CHECKING:
+    import triton.language as tl
 
 _WORD = 32
-Array = np.ndarray[Any, np.dtype[Any]]
+#: dimensions of the kernel that writes tables
+_AXES = 3
+#: rows are filled up to a multiple of this many
+ROWS = 128
 
 
 @dataclass(frozen=True)
 class Axis:
     """One dimension of a correlation: position o and tap t meet at input o * step + t * tap +
     first, if that is within the `size` elements of the input.
+
+    `input_stride` and `output_stride` are in elements; `row_stride` is added for every tap (where
+    each tap reads a channel of its own).
     """
 
     size: int
@@ -32,9 +43,24 @@ class Axis:
     step: int
     tap: int
     first: int
-    #: strides in elements
     input_stride: int
     output_stride: int
+    row_stride: int = 0
+
+    @property
+    def reaches_out(self) -> bool:
+        """Whether some position and tap meet outside of the input."""
+        if not self.positions or not self.taps:
+            return False
+        ends = [
+            o * self.step + t * self.tap + self.first
+            for o in (0, self.positions - 1)
+            for t in (0, self.taps - 1)
+        ]
+        return min(ends) < 0 or max(ends) >= self.size
+
+
+_NOTHING = Axis(1, 1, 1, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -46,14 +72,57 @@ class Batched:
     output_stride: int
 
 
+@kernel(default={"BLOCK": 256}, space={"BLOCK": [128, 256, 512]}, key=("n_columns",))
+def convolution_columns(
+    column_ptr, bits_ptr, out_column_ptr, n_columns, per_image, positions1, positions2,
+    batch_stride, step_stride0, step_stride1, step_stride2,
+    out_batch_stride, out_stride0, out_stride1, out_stride2,
+    extent0, extent1, extent2, step0, step1, step2, first0, first1, first2,
+    tap0, tap1, tap2, taps1, taps2, n_taps, word_stride,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: the entries of BLOCK positions. Bit t of a position's words: tap t meets the
+    input there.
+    """
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < n_columns
+    image = at // per_image
+    position = at % per_image
+    o2 = position % positions2
+    o1 = (position // positions2) % positions1
+    o0 = position // (positions2 * positions1)
+    if column_ptr is not None:
+        place = image * batch_stride + o0 * step_stride0 + o1 * step_stride1 + o2 * step_stride2
+        tl.store(column_ptr + at, tl.where(inside, place, 0).to(column_ptr.dtype.element_ty))
+    if out_column_ptr is not None:
+        place = image * out_batch_stride + o0 * out_stride0 + o1 * out_stride1 + o2 * out_stride2
+        tl.store(
+            out_column_ptr + at, tl.where(inside, place, 0).to(out_column_ptr.dtype.element_ty)
+        )
+    if bits_ptr is not None:
+        for start in range(0, n_taps, 32):
+            bits = tl.zeros((BLOCK,), tl.int32)
+            for tap in range(start, tl.minimum(start + 32, n_taps)):
+                i0 = o0 * step0 + (tap // (taps1 * taps2)) * tap0 + first0
+                i1 = o1 * step1 + ((tap // taps2) % taps1) * tap1 + first1
+                i2 = o2 * step2 + (tap % taps2) * tap2 + first2
+                met = inside & (i0 >= 0) & (i0 < extent0) & (i1 >= 0) & (i1 < extent1)
+                met = met & (i2 >= 0) & (i2 < extent2)
+                bits |= tl.where(met, 1, 0) << (tap - start)
+            tl.store(bits_ptr + (start // 32) * word_stride + at, bits)
+
+
 class Tables:
     """The tables of one correlation in a target's memory; they live as long as this object.
 
     Attributes:
-        values: kernel parameter -> address (or None) of each table.
+        values, types: kernel parameter -> address (None if there is no such table), Triton type.
         contiguous, out_contiguous: positions lie side by side in the input (from `base` on), in the
             output.
         masked: some positions meet the frame. words: a position has more than one word of bits.
+        row_table: the rows are more than the channels.
+        word_stride: entries of a table of columns, a multiple of 512 and, up to 4096, of the next
+            power of two.
     """
 
     def __init__(
@@ -64,142 +133,149 @@ class Tables:
         device: Device,
         *,
         batched: Batched | None = None,
-        row_padding: int,
     ) -> None:
-        self.n_taps = int(np.prod([axis.taps for axis in axes], dtype=np.int64))
+        axes = [_NOTHING] * (_AXES - len(axes)) + list(axes)
+        self.n_taps = prod(a.taps for a in axes)
         self.k = channels * self.n_taps
-        columns = _outer([np.arange(a.positions) * (a.step * a.input_stride) for a in axes])
-        outputs = _outer([np.arange(a.positions) * a.output_stride for a in axes])
-        taps = _outer([np.arange(a.taps) * (a.tap * a.input_stride) for a in axes])
+        per_image = prod(a.positions for a in axes)
+        self.n_columns = per_image * (batched.count if batched else 1)
         self.base = sum(a.first * a.input_stride for a in axes)
-        rows = (np.arange(channels)[:, None] * channel_stride + taps).ravel()
-        valid = [
-            (place >= 0) & (place < a.size)
-            for a in axes
-            for place in [
-                np.arange(a.positions)[:, None] * a.step + np.arange(a.taps) * a.tap + a.first
-            ]
-        ]
-        self.masked = not all(bool(v.all()) for v in valid)
-        bits, row_bits, row_words = _bits(valid, self.n_taps, channels)
-        if batched is not None:
-            images = np.arange(batched.count)[:, None]
-            columns = (images * batched.input_stride + columns).ravel()
-            outputs = (images * batched.output_stride + outputs).ravel()
-            bits = np.tile(bits, (1, batched.count))
-        self.n_columns = columns.size
-        self.contiguous = bool((columns == np.arange(columns.size)).all())
-        self.out_contiguous = bool((outputs == np.arange(outputs.size)).all())
-        self.words = self.masked and len(bits) > 1
-        # One tap: the rows are the channels.
+        self.masked = any(a.reaches_out for a in axes)
+        self.words = self.masked and self.n_taps > _WORD
         self.row_table = self.n_taps > 1 or self.masked
         multiple = max(512, min(next_power_of_2(self.n_columns), 4096))
-        self.word_stride = ceil_divide(self.n_columns, multiple) * multiple
-        n_rows = ceil_divide(self.k, row_padding) * row_padding
-        tables: dict[str, tuple[Array, int] | None] = {
-            "row": (rows, n_rows),
-            "row_bits": (row_bits, n_rows) if self.masked else None,
-            "row_word": (row_words, n_rows) if self.words else None,
-            "column": None if self.contiguous else (columns, self.word_stride),
-            "column_bits": (bits, self.word_stride) if self.masked else None,
-            "out_column": None if self.out_contiguous else (outputs, self.word_stride),
-        }
-        self._memory = _Memory(device)
+        self.word_stride = ceil_divide(max(self.n_columns, 1), multiple) * multiple
+        self._axes = axes
+        self._memory = Memory(device)
         self.values: dict[str, int | None] = {}
         self.types: dict[str, str] = {}
-        for name, entry in tables.items():
+        self._rows(channels, channel_stride)
+        self._columns(per_image, batched or Batched(1, 0, 0), device)
+
+    def _rows(self, channels: int, channel_stride: int) -> None:
+        steps = [a.tap * a.input_stride + a.row_stride for a in self._axes]
+        numbers = product(*(range(a.taps) for a in self._axes))
+        taps = [sum(t * s for t, s in zip(tap, steps)) for tap in numbers]
+        rows = [c * channel_stride + tap for c in range(channels) for tap in taps]
+        words = [tap // _WORD for tap in range(self.n_taps)] * channels
+        bits = [_signed(1 << tap % _WORD) for tap in range(self.n_taps)] * channels
+        filled = [0] * (-len(rows) % ROWS)
+        for name, wanted, table in (
+            ("row", True, rows),
+            ("row_bits", self.masked, bits),
+            ("row_word", self.words, words),
+        ):
             self.values[f"{name}_ptr"] = None
-            if entry is None:
-                continue
-            table = _padded(*entry)
-            self.values[f"{name}_ptr"] = self._memory.place(table)
-            self.types[f"{name}_ptr"] = "*i32" if table.dtype == np.int32 else "*i64"
+            if wanted:
+                narrow = max(map(abs, table), default=0) < 2**31 or name == "row_bits"
+                self.values[f"{name}_ptr"] = self._memory.place(
+                    array("i" if narrow else "q", table + filled)
+                )
+                self.types[f"{name}_ptr"] = "*i32" if narrow else "*i64"
+
+    def _columns(self, per_image: int, batched: Batched, device: Device) -> None:
+        axes = self._axes
+        tight = (*contiguous_strides(tuple(a.positions for a in axes)), per_image)
+        steps = [a.step * a.input_stride for a in axes]
+        outs = [a.output_stride for a in axes]
+        counts = [*(a.positions for a in axes), batched.count]
+        self.contiguous = _agree(counts, (*steps, batched.input_stride), tight)
+        self.out_contiguous = _agree(counts, (*outs, batched.output_stride), tight)
+        operands: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        for name, wanted, strides, rows in (
+            ("column", not self.contiguous, (*steps, batched.input_stride), 1),
+            ("out_column", not self.out_contiguous, (*outs, batched.output_stride), 1),
+            ("column_bits", self.masked, (), ceil_divide(self.n_taps, _WORD)),
+        ):
+            self.values[f"{name}_ptr"] = None
+            if wanted:
+                reach = sum((n - 1) * abs(s) for n, s in zip(counts, strides))
+                kind = "*i32" if reach < 2**31 else "*i64"
+                size = rows * self.word_stride * (4 if kind == "*i32" else 8)
+                address = self._memory.allocate(size)
+                self.values[f"{name}_ptr"] = address
+                self.types[f"{name}_ptr"] = kind
+                parameter = "bits_ptr" if name == "column_bits" else f"{name}_ptr"
+                operands[parameter], values[parameter] = kind, address
+        if not operands:
+            return
+        values = {"column_ptr": None, "bits_ptr": None, "out_column_ptr": None} | values
+        values |= {
+            "n_columns": self.n_columns, "per_image": max(per_image, 1),
+            "batch_stride": batched.input_stride, "out_batch_stride": batched.output_stride,
+            "n_taps": self.n_taps, "word_stride": self.word_stride,
+        }  # fmt: skip
+        for d, axis in enumerate(axes):
+            values |= {
+                f"positions{d}": max(axis.positions, 1), f"extent{d}": axis.size,
+                f"step_stride{d}": steps[d], f"out_stride{d}": outs[d], f"step{d}": axis.step,
+                f"first{d}": axis.first, f"tap{d}": axis.tap, f"taps{d}": max(axis.taps, 1),
+            }  # fmt: skip
+        values |= convolution_columns.default(device.type)
+        values = {n: v for n, v in values.items() if n in convolution_columns.parameters}
+        grid = (self.word_stride // values["BLOCK"],)
+        launch, _ = convolution_columns.bind(device, grid, operands, values)
+        launch()
 
 
-def _outer(parts: Sequence[Array]) -> Array:
-    """All sums of one number of each part, the last part varying fastest."""
-    return reduce(lambda a, b: (a[:, None] + b).ravel(), parts, np.zeros(1, np.int64))
+def _agree(counts: Sequence[int], strides: Sequence[int], tight: Sequence[int]) -> bool:
+    return all(n <= 1 or s == t for n, s, t in zip(counts, strides, tight))
 
 
-def _bits(valid: Sequence[Array], n_taps: int, channels: int) -> tuple[Array, Array, Array]:
-    """For every position the words of bits of the taps that meet the image there; for every row its
-    bit, and its word.
-    """
-    met = reduce(
-        lambda a, b: (a[:, None, :, None] & b[None, :, None, :]).reshape(
-            a.shape[0] * b.shape[0], a.shape[1] * b.shape[1]
-        ),
-        valid,
-        np.ones((1, 1), bool),
-    )
-    tap = np.arange(n_taps)
-    bit = (np.uint32(1) << (tap % _WORD).astype(np.uint32)).astype(np.uint32)
-    words = [
-        np.bitwise_or.reduce(
-            np.where(met[:, first : first + _WORD], bit[first : first + _WORD], np.uint32(0)),
-            axis=1,
-            initial=np.uint32(0),
-        )
-        for first in range(0, max(n_taps, 1), _WORD)
-    ]
-    return (
-        np.stack(words).astype(np.uint32).view(np.int32),
-        np.tile(bit.view(np.int32), channels),
-        np.tile((tap // _WORD).astype(np.int32), channels),
-    )
+def _signed(word: int) -> int:
+    return word - 2**_WORD if word >= 2 ** (_WORD - 1) else word
 
 
-def _padded(table: Array, size: int) -> Array:
-    """Rows of `size` numbers, filled up with zeros; 32 bits wide if the numbers allow it."""
-    narrow = not table.size or max(abs(int(table.min())), abs(int(table.max()))) < 2**31
-    if table.dtype != np.int32:
-        table = table.astype(np.int32 if narrow else np.int64)
-    table = np.atleast_2d(table)
-    result = np.zeros((len(table), size), table.dtype)
-    result[:, : table.shape[1]] = table
-    return result
-
-
-class _Memory:
-    """Arrays where a device's kernels find them."""
+class Memory:
+    """Tables where a device's kernels find them, given back when this object goes."""
 
     def __init__(self, device: Device) -> None:
-        self.on_host = device.type == "cpu"
         self.device = device
-        self.held: list[Array] = []
-        self.allocated: list[tuple[int, int]] = []
+        self._held: list[array[int]] = []
+        self._allocated: list[tuple[int, int]] = []
 
-    def place(self, table: Array) -> int:
-        self.held.append(table)
-        address = table.ctypes.data
-        if not self.on_host:
-            from tritorch.runtime import get_target
+    def allocate(self, nbytes: int) -> int:
+        """Memory for a table that a kernel writes."""
+        from tritorch.runtime import get_target
 
-            target = get_target(self.device.type)
-            place = target.allocate(table.nbytes)
-            self.allocated.append((place, table.nbytes))
-            if hasattr(target, "copy"):
-                target.copy(place, address, table.nbytes)
-            return place
-        return int(address)
+        address = get_target(self.device.type).allocate(nbytes)
+        self._allocated.append((address, nbytes))
+        return address
+
+    def place(self, table: array[int]) -> int:
+        """A table that the host wrote."""
+        address, count = table.buffer_info()
+        self._held.append(table)
+        if self.device.type == "cpu":
+            return address
+        from tritorch.runtime import get_target
+
+        nbytes = count * table.itemsize
+        place = self.allocate(nbytes)
+        get_target(self.device.type).copy(place, address, nbytes)
+        return place
 
     def __del__(self) -> None:
-        if self.allocated:
-            from tritorch.runtime import get_target
+        if not self._allocated:
+            return
+        from tritorch.runtime import get_target
 
-            target = get_target(self.device.type)
-            for address, nbytes in self.allocated:
-                target.free(address, nbytes)
+        target = get_target(self.device.type)
+        for address, nbytes in self._allocated:
+            target.free(address, nbytes)
 
 
 def weight_columns(
     taps: Sequence[int], firsts: Sequence[int], steps: Sequence[int], strides: Shape, channels: int,
     channel_stride: int,
-) -> Array:  # fmt: skip
+) -> array[int]:  # fmt: skip
     """Where the weights (channel, tap) of another convolution lie: tap u of a dimension is tap
     first + u * step.
     """
-    places = _outer(
-        [(f + np.arange(n) * s) * stride for n, f, s, stride in zip(taps, firsts, steps, strides)]
-    )
-    return (np.arange(channels)[:, None] * channel_stride + places).ravel().astype(np.int64)
+    dims = [
+        [(first + u * step) * stride for u in range(n)]
+        for n, first, step, stride in zip(taps, firsts, steps, strides)
+    ]
+    places = [sum(place) for place in product(*dims)]
+    return array("q", [c * channel_stride + p for c in range(channels) for p in places])

@@ -25,6 +25,14 @@ from tritorch.nn.modules.activation import (
     Tanh,
 )
 from tritorch.nn.modules.container import ModuleDict, ModuleList, ParameterList, Sequential
+from tritorch.nn.modules.conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.embedding import Embedding
 from tritorch.nn.modules.linear import Identity, Linear
@@ -50,6 +58,12 @@ __all__ = [
     "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
