@@ -11,17 +11,18 @@ from collections.abc import Callable
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.codegen import order
+from tritorch.triton_cpu.codegen.address import address
 from tritorch.triton_cpu.codegen.bounds import mask_bounds, reach, whole_tile
 from tritorch.triton_cpu.codegen.buffers import read_buffer, write_buffer
-from tritorch.triton_cpu.codegen.builder import Builder, Vec
+from tritorch.triton_cpu.codegen.builder import BITS, Builder, Vec
 from tritorch.triton_cpu.codegen.context import Index, Loop, Walk, lanes_of, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.groups import write_tensors
 from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
-from tritorch.triton_cpu.codegen.microkernel import Product, plan_dot
+from tritorch.triton_cpu.codegen.microkernel import plan_dot
 from tritorch.triton_cpu.codegen.nest import Nest
-from tritorch.triton_cpu.codegen.operand import Operand, Position
+from tritorch.triton_cpu.codegen.operand import Memory, Operand, Position
 from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.codegen.walks import choose_walk, contiguous_dimension
@@ -165,15 +166,25 @@ def _multiply(
         emit_loop,
     )
     scratch = [g.scratch.allocate((size,), "i8") for size in (product.a_bytes, product.b_bytes)]
-    _pack(g, packed[0], product, scratch[0], product.pack_a)
-    _pack(g, packed[1], product, scratch[1], product.pack_b)
     base = g.scratch.touch(c)
     if batch:
         offset = builder.integer("mul", batch[0], m * n)
         base = builder.define(
             f"getelementptr {builder.type(accumulator, 1)}, ptr {base}, i64 {offset}"
         )
-    product.multiply(builder, g.scratch.touch(scratch[0]), g.scratch.touch(scratch[1]), base)
+
+    def pack(operand: Operand) -> None:
+        product.pack_b(builder, operand, g.scratch.touch(scratch[1]))
+
+    def multiply(operand: Operand) -> None:
+        product.multiply(
+            builder, operand, g.scratch.touch(scratch[0]), g.scratch.touch(scratch[1]), base
+        )
+        for used in (*scratch, c):
+            g.scratch.touch(used)
+
+    _two_ways(g, packed[1], pack)
+    _two_ways(g, packed[0], multiply)
     for used in (*scratch, c):
         g.scratch.touch(used)
     return []
@@ -219,23 +230,44 @@ class _Packed:
                 register = convert_float(g.builder, register, source, self.element, lanes, g.target)
             return register
 
-        return Operand(self.element, load, self.dimension)
+        return Operand(self.element, load, self.dimension, self._memory())
+
+    def _memory(self) -> Memory | None:
+        """Where the tensor lies, if it is a load or a transposed load."""
+        g, value, rank = self.g, self.value, len(self.value.type.shape or ())
+        turned = tuple(range(rank))
+        if value not in g.buffers and _made_by(value, "tt.trans"):
+            assert value.operation is not None
+            turned = tuple(value.operation.attributes["order"])
+            value = value.operation.operands[0]
+        if value in g.buffers or not _made_by(value, "tt.load"):
+            return None
+        assert value.operation is not None
+        pointer = value.operation.operands[0]
+        form = g.affine.get(pointer)
+        if form is None:
+            return None
+        size = BITS[value.type.element] // 8
+        strides = [g.builder.integer("mul", form.strides[turned[d]], size) for d in (-2, -1)]
+
+        def place(row: Position, column: Position) -> str:
+            bases = (*self.batch, row, column)
+            index: Index = tuple((bases[turned.index(d)], None) for d in range(rank))
+            return address(g, pointer, index, Loop(self.walk, index)).base
+
+        return Memory(place, (strides[0], strides[1]))
 
 
-def _pack(
-    g: Generator,
-    packed: _Packed,
-    product: Product,
-    buffer: Buffer,
-    pack: Callable[[Builder, Operand, str], None],
-) -> None:
-    """Pack a tile; one without masked elements takes a path of its own."""
+def _made_by(value: Value, name: str) -> bool:
+    return value.operation is not None and value.operation.name == name
+
+
+def _two_ways(g: Generator, packed: _Packed, use: Callable[[Operand], None]) -> None:
+    """Use an operand; one without masked elements takes a path of its own."""
     shape = packed.value.type.shape or ()
     outer = dict(enumerate(packed.batch))
 
     def emit(full: bool) -> None:
-        masks = packed.bounds.true_masks if full else None
-        pack(g.builder, packed.operand(masks), g.scratch.touch(buffer))
-        g.scratch.touch(buffer)
+        use(packed.operand(packed.bounds.true_masks if full else None))
 
     two_ways(g, whole_tile(g, packed.bounds.constraints, shape, outer), emit)

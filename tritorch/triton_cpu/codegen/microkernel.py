@@ -26,8 +26,17 @@ from typing import Protocol
 
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
-from tritorch.triton_cpu.codegen.operand import EmitLoop, Operand, Position, counted_loop
+from tritorch.triton_cpu.codegen.operand import (
+    EmitLoop,
+    Memory,
+    Operand,
+    Position,
+    counted_loop,
+)
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
+
+#: (row, column)
+Place = tuple[Position, Position]
 
 
 class ProductTarget(Protocol):
@@ -92,24 +101,26 @@ class Product:
 
     # ---- layout of packed tiles
     @cached_property
-    def a_lanes(self) -> int:
-        """Rows that lie side by side in packed A, when its rows are consecutive."""
+    def panel_rows(self) -> int:
+        """Rows of A that are packed at a time: a vector of them where they are consecutive."""
+        if self.a_dimension == 1:
+            return self.rows
         return max(self.rows, min(self.target.vector_bytes // self.bytes, self.m))
 
     @cached_property
     def a_strides(self) -> tuple[int, int]:
-        """Elements between neighbouring rows, and columns, of one register tile of packed A."""
+        """Elements between neighbouring rows, and columns, of a packed panel of A."""
         if self.a_dimension == 0:
-            return 1, self.a_lanes
+            return 1, self.panel_rows
         # Off the powers of two: rows 4 KiB apart would share one set of the L1 cache.
         padding = self.target.vector_bytes // self.bytes if self.k >= 64 else 0
         return self.k + padding, 1
 
     @property
     def a_bytes(self) -> int:
-        """Scratch for packed A."""
+        """Scratch for a packed panel of A."""
         columns = self.a_strides[0] if self.a_dimension == 1 else self.k
-        return self.m * columns * self.bytes
+        return self.panel_rows * columns * self.bytes
 
     @property
     def b_bytes(self) -> int:
@@ -158,49 +169,33 @@ class Product:
         vector = self._converted(builder, operand, operand.load(*at, lanes), lanes)
         self._store(builder, vector, lanes, pointer, to)
 
-    def pack_a(self, builder: Builder, a: Operand, pointer: str) -> None:
-        """Copy A to scratch of `a_bytes`."""
+    def pack_rows(self, builder: Builder, a: Operand, row: Position, pointer: str) -> None:
+        """Copy `panel_rows` rows of A to scratch of `a_bytes`."""
         if a.vector_dimension != self.a_dimension:
             raise ValueError(
                 f"dot: A was planned with vectors along {self.a_dimension}, "
                 f"got them along {a.vector_dimension}."
             )
-        integer = builder.integer
-        if self.a_dimension == 1:
-            stride = self.a_strides[0]
+        integer, height = builder.integer, self.panel_rows
+        if self.a_dimension == 0:
 
-            def row(i: Position) -> None:
-                start = integer("mul", i, stride)
-                self.loop(
-                    builder,
-                    self.k,
-                    self.strip,
-                    lambda k: self._copy(
-                        builder, a, (i, k), self.strip, pointer, integer("add", start, k)
-                    ),
-                )
+            def column(k: Position) -> None:
+                to = integer("mul", k, height)
+                self._copy(builder, a, (row, k), height, pointer, to)
 
-            self.loop(builder, self.m, 1, row)
+            self.loop(builder, self.k, 1, column)
             return
-        lanes = self.a_lanes
 
-        def column(k: Position) -> None:
-            start = integer("mul", k, lanes)
-            self.loop(
-                builder,
-                self.m,
-                lanes,
-                lambda i: self._copy(
-                    builder,
-                    a,
-                    (i, k),
-                    lanes,
-                    pointer,
-                    integer("add", integer("mul", i, self.k), start),
-                ),
-            )
+        def strip(i: Position, k: Position) -> None:
+            to = integer("add", integer("mul", i, self.a_strides[0]), k)
+            self._copy(builder, a, (integer("add", row, i), k), self.strip, pointer, to)
 
-        self.loop(builder, self.k, 1, column)
+        self.loop(
+            builder,
+            height,
+            1,
+            lambda i: self.loop(builder, self.k, self.strip, lambda k: strip(i, k)),
+        )
 
     def pack_b(self, builder: Builder, b: Operand, pointer: str) -> None:
         """Copy B to scratch of `b_bytes`."""
@@ -282,55 +277,106 @@ class Product:
     def multiply(
         self,
         builder: Builder,
-        a: str,
+        a: Operand,
+        panel: str,
         b: str,
         c: str,
         c_row_stride: Position | None = None,
     ) -> None:
-        """C += A B for packed A and B; C is row-major, its row stride in elements (default N)."""
+        """C += A B for packed B; C is row-major, its row stride in elements (default N).
+
+        A panel of A's rows is packed to `panel` (of `a_bytes`), where it stays in the first-level
+        cache while all of B passes by.
+        """
         stride = self.n if c_row_stride is None else c_row_stride
         integer = builder.integer
         element, accumulator = LLVM_TYPE[self.compute], LLVM_TYPE[self.accumulator]
 
-        def tile(kernel: str, i: Position, block: Position, width: int) -> None:
+        ahead = a.memory if self.m * self.k * self.bytes > NEAR_BYTES else None
+
+        def tile(width: int, row: Position, inside: int, block: Position, upcoming: Place) -> None:
             column = integer("mul", block, self.lanes)
-            a_at = self._a_offset(builder, i)
-            b_at = integer("mul", column, self.k)
-            c_at = integer("add", integer("mul", i, stride), column)
+            c_at = integer("add", integer("mul", integer("add", row, inside), stride), column)
             places = [
                 builder.define(f"getelementptr {kind}, ptr {pointer}, i64 {at}")
                 for kind, pointer, at in (
-                    (element, a, a_at),
-                    (element, b, b_at),
+                    (element, panel, inside * self.a_strides[0]),
+                    (element, b, integer("mul", column, self.k)),
                     (accumulator, c, c_at),
                 )
             ]
             arguments = ", ".join(f"ptr {place}" for place in places)
-            builder.emit(f"call void @{kernel}({arguments}, i64 {stride})")
+            arguments += f", i64 {stride}"
+            fetched = 0
+            if ahead is not None:
+                fetched = self._fetched(width)
+                arguments += self._ahead(builder, ahead, upcoming, inside, block)
+            kernel = self._kernel_helper(builder, width, fetched)
+            builder.emit(f"call void @{kernel}({arguments})")
 
-        for first, width, count in self.chunks():
-            kernel = self._kernel_helper(builder, width)
+        def rows(row: Position) -> None:
+            self.pack_rows(builder, a, row, panel)
+            upcoming = self._upcoming(builder, row)
+            for inside in range(0, self.panel_rows, self.rows):
+                for first, width, count in self.chunks():
 
-            def columns(
-                j: Position, kernel: str = kernel, first: int = first, width: int = width
-            ) -> None:
-                block = integer("add", j, first)
-                self.loop(builder, self.m, self.rows, lambda i: tile(kernel, i, block, width))
+                    def columns(
+                        j: Position, width: int = width, first: int = first, at: int = inside
+                    ) -> None:
+                        tile(width, row, at, integer("add", j, first), upcoming)
 
-            self.loop(builder, count * width, width, columns)
+                    self.loop(builder, count * width, width, columns)
 
-    def _a_offset(self, builder: Builder, i: Position) -> Position:
-        """Where the register tile of rows from i on begins in packed A."""
+        self.loop(builder, self.m, self.panel_rows, rows)
+
+    def _upcoming(self, builder: Builder, row: Position) -> Place:
+        """Where the panel of A that comes next begins: (row, column).
+
+        After the last panel that is the first one of the tile beside this one: most products are
+        in a loop over K.
+        """
+        following = builder.integer("add", row, self.panel_rows)
+        if isinstance(following, int):
+            return (following, 0) if following < self.m else (0, self.k)
+        more = builder.define(f"icmp ult i64 {following}, {self.m}")
+        return (
+            builder.define(f"select i1 {more}, i64 {following}, i64 0"),
+            builder.define(f"select i1 {more}, i64 0, i64 {self.k}"),
+        )
+
+    def _fetched(self, width: int) -> int:
+        """Lines of the next panel of A that a register tile asks for at each step of its loop."""
+        if self.a_dimension == 0:
+            return 1
+        return -(-self.panel_rows * width * self.lanes // self.n)
+
+    def _ahead(
+        self,
+        builder: Builder,
+        memory: Memory,
+        upcoming: Place,
+        inside: int,
+        block: Position,
+    ) -> str:
+        """Arguments of the register kernel: what part of the next panel it asks for.
+
+        A tile at column n asks for its share: rows from n / N of the panel on (as it walks along K,
+        so do they), or columns, where these are contiguous.
+        """
+        integer, (row, column) = builder.integer, upcoming
+        total = self.n // self.lanes
         if self.a_dimension == 1:
-            return builder.integer("mul", i, self.a_strides[0])
-        if self.a_lanes == self.rows:
-            return builder.integer("mul", i, self.k)
-        if isinstance(i, int):
-            inside: Position = i % self.a_lanes
+            share = _scaled(builder, block, self.panel_rows, total)
+            row = integer("add", row, share)
+            step: Position = integer("mul", memory.strides[1], self.unroll)
         else:
-            inside = builder.define(f"and i64 {i}, {self.a_lanes - 1}")
-        block = builder.integer("sub", i, inside)
-        return builder.integer("add", builder.integer("mul", block, self.k), inside)
+            parts = self.panel_rows // self.rows
+            share = _scaled(builder, block, self.k // parts, total)
+            share = integer("add", share, inside // self.rows * (self.k // parts))
+            column = integer("add", column, share)
+            step = memory.strides[1]
+        place = memory.address(row, column)
+        return f", ptr {place}, i64 {step}, i64 {memory.strides[0]}"
 
     def chunks(self) -> list[tuple[int, int, int]]:
         """Columns as (first vector, vectors per register tile, number of tiles)."""
@@ -347,11 +393,15 @@ class Product:
     @property
     def _suffix(self) -> str:
         layout = f"{'rc'[self.a_dimension == 0]}{self.a_strides[self.a_dimension == 0]}"
-        return f"{self.compute}_{self.accumulator}_{layout}_{self.k}_{self.lanes}"
+        far = f"{'b' * self._far(self.k * self.n)}{'c' * self._far(self.m * self.n)}"
+        return f"{self.compute}_{self.accumulator}_{layout}_{self.k}_{self.lanes}{far}"
 
-    def _kernel_helper(self, builder: Builder, vectors: int) -> str:
-        """The register kernel: `rows` x `vectors` accumulators over the whole of K."""
-        name = f"dot_kernel_{self._suffix}_{self.rows}x{vectors}"
+    def _kernel_helper(self, builder: Builder, vectors: int, fetched: int = 0) -> str:
+        """The register kernel: `rows` x `vectors` accumulators over the whole of K.
+
+        `fetched` lines, a row apart, are prefetched at each step of the loop.
+        """
+        name = f"dot_kernel_{self._suffix}_{self.rows}x{vectors}_{fetched}"
         if name in builder.helpers:
             return name
         inner = builder.child()
@@ -361,12 +411,14 @@ class Product:
         align = self.bytes
         zero = "zeroinitializer" if self.lanes > 1 else ("0.0" if self.compute[0] == "f" else "0")
 
+        if self._far(self.m * self.n):
+            self._prefetch_c(inner, vectors)
         start, done = inner.label("loop"), inner.label("done")
         inner.emit(f"br label %{start}")
         inner.start(start)
-        counter, a, b = inner.register(), inner.register(), inner.register()
+        counter, a, b, ahead = (inner.register() for _ in range(4))
         sums = {place: inner.register() for place in tile}
-        phis = {name: inner.reserve() for name in (counter, a, b, *sums.values())}
+        phis = {name: inner.reserve() for name in (counter, a, b, ahead, *sums.values())}
 
         def at(pointer: str, offset: int, scalar: str = element) -> str:
             if offset == 0:
@@ -374,11 +426,19 @@ class Product:
             return inner.define(f"getelementptr {scalar}, ptr {pointer}, i64 {offset}")
 
         partial = dict(sums)
+        place = ahead
+        for line in range(fetched):
+            if line:
+                place = inner.define(f"getelementptr i8, ptr {place}, i64 %ahead_row")
+            _prefetch(inner, place, write=False)
         for u in range(self.unroll):
             right = []
             for v in range(vectors):
                 place = at(b, (v * self.k + u) * self.lanes)
                 right.append(inner.define(f"load {kind}, ptr {place}, align {align}"))
+                if self._far(self.k * self.n):
+                    later = at(b, (v * self.k + u + AHEAD) * self.lanes)
+                    _prefetch(inner, later, write=False)
             for i in range(self.rows):
                 place = at(a, i * row_stride + u * column_stride)
                 scalar = inner.define(f"load {element}, ptr {place}, align {align}")
@@ -387,6 +447,9 @@ class Product:
                     partial[i, v] = self._multiply_add(inner, left, right[v], partial[i, v])
         next_a = at(a, self.unroll * column_stride)
         next_b = at(b, self.unroll * self.lanes)
+        next_ahead = "null"
+        if fetched:
+            next_ahead = inner.define(f"getelementptr i8, ptr {ahead}, i64 %ahead_step")
         following = inner.define(f"add nuw nsw i64 {counter}, {self.unroll}")
         again = inner.define(f"icmp ult i64 {following}, {self.k}")
         inner.emit(f"br i1 {again}, label %{start}, label %{done}")
@@ -394,6 +457,7 @@ class Product:
             (counter, "i64", "0", following),
             (a, "ptr", "%a", next_a),
             (b, "ptr", "%b", next_b),
+            (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
             *((sums[place], kind, zero, partial[place]) for place in tile),
         ]
         for register, what, initial, updated in loop:
@@ -403,8 +467,22 @@ class Product:
         inner.start(done)
         self._accumulate(inner, vectors, partial)
         inner.emit("ret void")
-        builder.helpers[name] = inner.function(name, "void", KERNEL_PARAMETERS)
+        parameters = [*KERNEL_PARAMETERS, *(AHEAD_PARAMETERS if fetched else [])]
+        builder.helpers[name] = inner.function(name, "void", parameters)
         return name
+
+    def _far(self, elements: int) -> bool:
+        """Whether so many elements leave the first-level cache."""
+        return elements * self.bytes > NEAR_BYTES
+
+    def _prefetch_c(self, builder: Builder, vectors: int) -> None:
+        element, row = LLVM_TYPE[self.accumulator], "%c"
+        for i in range(self.rows):
+            if i:
+                row = builder.define(f"getelementptr {element}, ptr {row}, i64 %stride")
+            for v in range(vectors):
+                place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * self.lanes}")
+                _prefetch(builder, place, write=True)
 
     def _multiply_add(self, builder: Builder, a: str, b: str, c: str) -> str:
         kind = builder.type(self.compute, self.lanes)
@@ -439,6 +517,25 @@ class Product:
                 builder.emit(f"store {kind} {total}, ptr {place}, align {align}")
 
 
+def _scaled(builder: Builder, position: Position, numerator: int, denominator: int) -> Position:
+    """position * numerator / denominator, rounded down; both are powers of two."""
+    if isinstance(position, int):
+        return position * numerator // denominator
+    if numerator >= denominator:
+        return builder.integer("mul", position, numerator // denominator)
+    return builder.define(f"lshr i64 {position}, {(denominator // numerator).bit_length() - 1}")
+
+
+def _prefetch(builder: Builder, place: str, write: bool) -> None:
+    builder.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    builder.emit(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(write)}, i32 3, i32 1)")
+
+
+#: The register kernel asks for B so many steps of K ahead.
+AHEAD = 8
+#: What is smaller than this stays in the first-level cache by itself.
+NEAR_BYTES = 16384
+
 #: (BLOCK_M, BLOCK_N, BLOCK_K) of a float32 product, best first, with the speed relative to MKL.
 #: Measured with 1024^3 on one core with 1 MB of L2, MKL restricted to the same instructions.
 #: Packing from L3 is what is lost (tiles of 256 x 256 pack every element of A and B four times;
@@ -468,6 +565,7 @@ KERNEL_PARAMETERS = [
     ("ptr noalias", "%c"),
     ("i64", "%stride"),
 ]
+AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_row")]
 
 #: (avx512f, fma) -> rows of the register tile -> vectors in its rows. 32 registers with AVX-512,
 #: else 16. Few rows get more vectors: it takes 8 independent sums to cover the latency of a fused
@@ -513,9 +611,8 @@ def emit_dot(
         c_row_stride: in elements, a number or an i64 register; N by default.
     """
     product = plan_dot(target, sizes, a, b, accumulator, loop)
-    product.pack_a(builder, a, scratch[0])
     product.pack_b(builder, b, scratch[1])
-    product.multiply(builder, *scratch, c, c_row_stride)
+    product.multiply(builder, a, *scratch, c, c_row_stride)
 
 
 def plan_dot(

@@ -18,6 +18,19 @@ EmitLoop = Callable[[Builder, int, int, Callable[[Position], None]], None]
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Where a matrix lies, also beyond its edges: what is fetched ahead of its use.
+
+    Args:
+        address: emits the pointer to (row, column).
+        strides: bytes between rows, and between columns.
+    """
+
+    address: Callable[[Position, Position], str]
+    strides: tuple[Position, Position]
+
+
+@dataclass(frozen=True)
 class Operand:
     """A matrix to be multiplied.
 
@@ -25,11 +38,13 @@ class Operand:
         element: of the vectors that `load` emits.
         load: emits consecutive elements along `vector_dimension`.
         vector_dimension: 0 if consecutive rows are cheap to load, 1 if consecutive columns are.
+        memory: None if the matrix is computed, not read.
     """
 
     element: str
     load: LoadVector
     vector_dimension: int = 1
+    memory: Memory | None = None
 
 
 def operand_in_memory(
@@ -64,7 +79,12 @@ def operand_in_memory(
             vector = builder.define(f"insertelement {kind} {vector}, {scalar} {value}, i64 {lane}")
         return vector
 
-    return Operand(element, load, vector_dimension)
+    size = BITS[element] // 8
+    in_bytes = (
+        builder.integer("mul", row_stride, size),
+        builder.integer("mul", column_stride, size),
+    )
+    return Operand(element, load, vector_dimension, Memory(address, in_bytes))
 
 
 def counted_loop(builder: Builder, count: int, step: int, body: Callable[[Position], None]) -> None:
