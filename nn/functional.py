@@ -22,6 +22,7 @@ from tritorch.ops.activation import (
     tanhshrink,
 )
 from tritorch.ops.attention import scaled_dot_product_attention
+from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm
 from tritorch.ops.convolution import (
     conv1d,
     conv2d,
@@ -59,6 +60,7 @@ from tritorch.ops.random import dropout
 from tritorch.tensor import Tensor
 
 __all__ = [
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -76,11 +78,13 @@ __all__ = [
     "embedding",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",

@@ -41,6 +41,7 @@ from tritorch.printing import get_printoptions, printoptions, set_printoptions
 from tritorch.runtime import get_num_threads, set_num_threads
 from tritorch.serialization import load, save
 from tritorch.tensor import Size, Tensor
+from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm
 from tritorch.ops.placement import get_default_device, set_default_device
 from tritorch.ops.promotion import can_cast, result_type
 from tritorch.ops.activation import (
