@@ -264,7 +264,7 @@ def _radix_plan(
     from tritorch.runtime import get_target
 
     n_cols = numbers["n_cols"]
-    key = _key_dtype(x.dtype)
+    key = key_dtype(x.dtype)
     choice = radix_sort_rows.default(x.device.type, n_cols=n_cols)
     passes = ceil_divide(1 if x.dtype is dtypes.bool else key.itemsize * 8, choice["DIGIT"])
     n_programs = min(n_rows, PROGRAMS)
@@ -282,7 +282,7 @@ def _radix_plan(
     return Plan.of_steps(outputs, target, steps, workspaces, [compiled])
 
 
-def _key_dtype(kind: Dtype) -> Dtype:
+def key_dtype(kind: Dtype) -> Dtype:
     """The dtype of sort keys: 32 bits at least, for the shifts."""
     return dtypes.uint64 if kind.itemsize == 8 else dtypes.uint32
 

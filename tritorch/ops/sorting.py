@@ -10,6 +10,7 @@ from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.kernels.templates import sort as kernels
+from tritorch.kernels.templates import topk as topk_kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
@@ -32,6 +33,7 @@ from tritorch.ops.views import select as select_
 from tritorch.tensor import Tensor, empty
 
 _sorts = Plans(lambda key: kernels.plan_sort(key[0], key[1], descending=key[2]))
+_topks = Plans(lambda key: topk_kernels.plan_topk(*key[:3], largest=key[3]))
 _searches = Plans(lambda key: kernels.plan_search(key[0], key[1], right=key[2]))
 
 
@@ -63,12 +65,17 @@ def sort(
     plan = _sorts[layout, dim, bool(descending)]
     values, indices = (empty(out) for out in plan.outputs)
     plan.launch(values._address, indices._address, input._address)
+    _record(input, dim, values, indices)
+    return return_types.sort(values, indices)
+
+
+def _record(input: Tensor, dim: int, values: Tensor, indices: Tensor) -> None:
+    """Let values' gradient go back to where the values came from."""
     if input._requires_grad and mode.enabled:
         node = SortBackward0((edge(input),), (values._layout,))
-        node.dim, node.layout = dim, layout
+        node.dim, node.layout = dim, input._layout
         node.save(indices)
         values._grad_fn, values._requires_grad = node, True
-    return return_types.sort(values, indices)
 
 
 def msort(input: Tensor) -> Tensor:
@@ -99,6 +106,12 @@ def topk(
             f"topk: selected index k out of range: k is {k}, dimension {dim} has size "
             f"{layout.shape[dim]}."
         )
+    if topk_kernels.serves(layout, dim, k):
+        plan = _topks[layout, dim, k, bool(largest)]
+        values, indices = (empty(out) for out in plan.outputs)
+        plan.launch(values._address, indices._address, input._address)
+        _record(input, dim, values, indices)
+        return return_types.topk(values, indices)
     found = sort(input, dim, largest)
     return return_types.topk(
         contiguous(narrow(found.values, dim, 0, k)), contiguous(narrow(found.indices, dim, 0, k))
