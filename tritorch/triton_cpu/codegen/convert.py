@@ -45,6 +45,28 @@ def convert_float(
     )
 
 
+def chop_float(
+    builder: Builder, register: str, source: str, target_element: str, lanes: int, cpu: CPUTarget
+) -> str:
+    """A float in a narrower type, rounded towards zero: the nearest one, or that below in size.
+
+    Bits of floats are ordered as their sizes, so one is subtracted.
+    """
+    if BITS[source] < 32:
+        register, source = convert_float(builder, register, source, "f32", lanes, cpu), "f32"
+    nearest = convert_float(builder, register, source, target_element, lanes, cpu)
+    back = convert_float(builder, nearest, target_element, source, lanes, cpu)
+    kind = builder.type(source, lanes)
+    size, original = (builder.intrinsic("fabs", source, lanes, r) for r in (back, register))
+    too_large = builder.define(f"fcmp ogt {kind} {size}, {original}")
+    bits = _Bits(builder, f"i{BITS[target_element]}", lanes)
+    if target_element.startswith("f8"):
+        return bits.op("sub", nearest, bits.cast("zext", too_large, "i1", bits.element))
+    word = bits.cast("bitcast", nearest, target_element, bits.element)
+    word = bits.op("sub", word, bits.cast("zext", too_large, "i1", bits.element))
+    return bits.cast("bitcast", word, bits.element, target_element)
+
+
 def float_to_integer(
     builder: Builder, register: str, source: str, element: str, lanes: int, is_signed: bool
 ) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS
 from tritorch.triton_cpu.codegen.constants import FLOATS, literal
-from tritorch.triton_cpu.codegen.convert import convert_float, float_to_integer
+from tritorch.triton_cpu.codegen.convert import chop_float, convert_float, float_to_integer
 from tritorch.triton_cpu.codegen.division import emit_division
 from tritorch.triton_cpu.ir import Operation
 
@@ -246,6 +246,14 @@ def _convert(g: Generator, op: Operation, args: list[str], lanes: int, element: 
     return convert_float(g.builder, args[0], _operand(op), element, lanes, g.target)
 
 
+_TOWARD_ZERO = 0
+
+
+def _convert_rounded(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
+    convert = chop_float if op.attributes.get("rounding") == _TOWARD_ZERO else convert_float
+    return convert(g.builder, args[0], _operand(op), element, lanes, g.target)
+
+
 def _to_float(name: str) -> Emitter:
     def emit(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
         wide = "f32" if needs_float32(g, element) else element
@@ -398,7 +406,7 @@ _EMITTERS: dict[str, Emitter] = {
     "tt.bitcast": _cast("bitcast"),
     "tt.clampf": _clamp,
     "tt.extern_elementwise": _library_function,
-    "tt.fp_to_fp": _convert,
+    "tt.fp_to_fp": _convert_rounded,
     "tt.int_to_ptr": _cast("inttoptr"),
     "tt.mulhiui": _high_product,
     "tt.ptr_to_int": _cast("ptrtoint"),
