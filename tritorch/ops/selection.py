@@ -13,6 +13,7 @@ from tritorch.autograd import inplace
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops.declare import method, operation
@@ -20,7 +21,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.promotion import NUMBERS
 from tritorch.ops.view_nodes import place
-from tritorch.ops.views import expand, reshape, slice_dim
+from tritorch.ops.views import expand, reshape, slice_dim, unbind
 from tritorch.tensor import Tensor, empty
 
 Indices = Sequence[Tensor | None]
@@ -463,42 +464,65 @@ def take(input: Tensor, index_: Tensor) -> Tensor:
 # ---- masks
 
 
+_counts = Plans(compact.plan_count)
+_places = Plans(lambda mask: compact.plan_compact(mask))
+_coordinates = Plans(lambda mask: compact.plan_compact(mask, coordinates=True))
+_chosen = Plans(lambda key: compact.plan_compact(*key))
+
+
+def _counted(mask: Tensor) -> tuple[Tensor, int]:
+    """Where each block's part of the result begins, and how long the result is."""
+    plan = _counts[mask._layout]
+    offsets = empty(plan.outputs[0])
+    plan.launch(offsets._address, mask._address)
+    return offsets, int(offsets[-1])
+
+
+def _few_levels(x: Tensor) -> Tensor:
+    return x if x._layout.ndim <= 4 else contiguous(x)
+
+
+def _found(mask: Tensor, plans: Plans, *shape: int) -> Tensor:
+    offsets, count = _counted(mask)
+    found = empty(Layout.contiguous(dtypes.int64, (count, *shape), mask._layout.device))
+    plans[mask._layout].launch(found._address, offsets._address, mask._address)
+    return found
+
+
 def flat_nonzero(input: Tensor) -> Tensor:
     """Row-major positions of the nonzero elements."""
-    from tritorch.ops.creation import arange
-    from tritorch.ops.scan import cumsum
-
-    layout = input._layout
-    mask = reshape(input, -1) != 0
-    device = layout.device
-    if not layout.numel:
-        return empty(Layout.contiguous(dtypes.int64, (0,), device))
-    ranks = cumsum(mask, 0)
-    count = int(ranks[-1])
-    # Each true element goes to its rank; all others to one place too many.
-    places = (ranks - 1).masked_fill(~mask, count)
-    found = empty(Layout.contiguous(dtypes.int64, (count + 1,), device))
-    _write(found, [places], arange(layout.numel, device=device), "set")
-    return found[:count]
+    if not input._layout.numel:
+        return empty(Layout.contiguous(dtypes.int64, (0,), input._layout.device))
+    return _found(_few_levels(input), _places)
 
 
 @method("nonzero")
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of nonzero elements: a row each, or with `as_tuple` a tensor per dimension."""
+    input = input.detach()
+    shape = input._layout.shape
+    if as_tuple and not shape:
+        return (flat_nonzero(input),)
+    if not input._layout.numel:
+        rows = empty(Layout.contiguous(dtypes.int64, (0, len(shape)), input._layout.device))
+    elif 1 <= len(shape) <= 4:
+        rows = _found(input, _coordinates, len(shape))
+    else:
+        rows = _from_flat(flat_nonzero(input), shape)
+    return unbind(rows, 1) if as_tuple else rows
+
+
+def _from_flat(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Coordinates of row-major positions."""
     from tritorch.ops.joining import stack
 
-    shape = input._layout.shape
-    flat = flat_nonzero(input.detach())
+    if not shape:
+        return empty(Layout.contiguous(dtypes.int64, (flat.numel(), 0), flat._layout.device))
     columns: list[Tensor] = []
     for size in reversed(shape):
-        columns.append(flat % size if size else flat)
-        flat = flat // size if size else flat
-    columns.reverse()
-    if as_tuple:
-        return tuple(columns) if shape else (flat,)
-    if not shape:
-        return empty(Layout.contiguous(dtypes.int64, (flat.numel(), 0), input._layout.device))
-    return stack(columns, 1)
+        columns.append(flat % size)
+        flat = flat // size
+    return stack(columns[::-1], 1)
 
 
 def argwhere(input: Tensor) -> Tensor:
@@ -519,7 +543,14 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
             f"masked_select: expected BoolTensor for mask, got {mask._layout.dtype}. Use .bool()."
         )
     input, mask = broadcast_tensors(input, mask)
-    return index(reshape(input, -1), [flat_nonzero(mask)])
+    layout = input._layout
+    if (input._requires_grad and mode.enabled) or layout.ndim > 4 or not layout.numel:
+        return index(reshape(input, -1), [flat_nonzero(mask)])
+    offsets, count = _counted(mask)
+    found = empty(Layout.contiguous(layout.dtype, (count,), layout.device))
+    plan = _chosen[mask._layout, layout]
+    plan.launch(found._address, offsets._address, mask._address, input._address)
+    return found
 
 
 @method("masked_scatter")
