@@ -1,4 +1,4 @@
-"""The kernels of convolutions; `convolution` makes plans of them, `convolution_tables` their tables.
+"""The kernels of convolutions; `convolution` makes plans of them, `convolution_tables` tables.
 
 All compute one thing, a correlation of an image with a kernel of T taps, over a group's C channels:
 

@@ -17,6 +17,7 @@ from tritorch.devices import device as Device
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2
 from tritorch.kernels.templates.template import kernel
 from tritorch.layout import Shape, contiguous_strides
+from tritorch.runtime.storage import Storage
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -232,16 +233,15 @@ class Memory:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._held: list[array[int]] = []
-        self._allocated: list[tuple[int, int]] = []
+        self._held: list[array[int] | Storage] = []
 
     def allocate(self, nbytes: int) -> int:
         """Memory for a table that a kernel writes."""
         from tritorch.runtime import get_target
 
-        address = get_target(self.device.type).allocate(nbytes)
-        self._allocated.append((address, nbytes))
-        return address
+        storage = Storage(nbytes, get_target(self.device.type))
+        self._held.append(storage)
+        return storage.address
 
     def place(self, table: array[int]) -> int:
         """A table that the host wrote."""
@@ -255,15 +255,6 @@ class Memory:
         place = self.allocate(nbytes)
         get_target(self.device.type).copy(place, address, nbytes)
         return place
-
-    def __del__(self) -> None:
-        if not self._allocated:
-            return
-        from tritorch.runtime import get_target
-
-        target = get_target(self.device.type)
-        for address, nbytes in self._allocated:
-            target.free(address, nbytes)
 
 
 def weight_columns(

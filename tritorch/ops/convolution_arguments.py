@@ -1,4 +1,4 @@
-"""What users say of a convolution, checked, as a geometry; the errors are PyTorch's, with advice."""
+"""What users say of a convolution, checked, as a geometry; the errors are PyTorch's and advise."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import numpy as np
 
 
 def _each(value: Any, rank: int) -> tuple[int, ...]:
-    return (value,) * rank if isinstance(value, int) else tuple(value)
+    given = (value,) if isinstance(value, int) else tuple(value)
+    return given * rank if len(given) == 1 else given
 
 
 def numpy_convolution(

@@ -12,6 +12,7 @@ from tritorch import devices, dtypes, triton_api
 from tritorch.kernels.templates import (
     attention,
     concat,
+    convolution,
     cross_entropy,
     embedding,
     indexing,
@@ -32,6 +33,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.kernels: list[tuple[Any, dict[str, str], dict[str, Any]]] = []
+        self.free_lists: dict[int, list[int]] = {}
 
     def compile(
         self, source: Any, signature: Mapping[str, str], constants: Mapping[str, Any]
@@ -48,6 +50,12 @@ class Recorder:
         return 64
 
     def free(self, address: int, nbytes: int) -> None:
+        pass
+
+    def free_list(self, nbytes: int) -> list[int]:
+        return self.free_lists.setdefault(nbytes, [])
+
+    def copy(self, destination: int, source: int, nbytes: int) -> None:
         pass
 
 
@@ -169,6 +177,23 @@ def plan_attention() -> None:
         attention.plan_backward(of, q)
 
 
+def plan_convolution() -> None:
+    for kind, channels, groups, taps, stride in (
+        ("float32", 64, 1, 3, 1), ("float16", 64, 2, 1, 2), ("bfloat16", 8, 8, 3, 1),
+        ("float64", 8, 1, 7, 1),
+    ):  # fmt: skip
+        size = (29 + 2 * (taps // 2) - taps) // stride + 1
+        geometry = convolution.Geometry(
+            (taps,) * 2, (stride,) * 2, (taps // 2,) * 2, (1, 1), groups, (29, 29), (size, size)
+        )
+        x = layout(2, channels, 29, 29, kind=kind)
+        w = layout(channels, channels // groups, taps, taps, kind=kind)
+        g = layout(2, channels, size, size, kind=kind)
+        convolution.plan(x, w, layout(channels, kind=kind), geometry)
+        convolution.plan_input(g, w, None, geometry)
+        convolution.plan_weight(g, x, geometry)
+
+
 FAMILIES = [
     plan_attention,
     plan_softmax,
@@ -179,6 +204,7 @@ FAMILIES = [
     plan_indexing,
     plan_multi_tensor,
     plan_concat,
+    plan_convolution,
     plan_sort,
 ]
 
