@@ -139,6 +139,8 @@ class Loop:
     memo: dict[tuple[Value, Index], Vec] = field(default_factory=dict)
     #: Values that this loop writes to scratch, with the shape of the walk.
     spills: frozenset[Value] = frozenset()
+    #: the lanes that are stored, where strips overlap (a vector of i1); None: all
+    storing: str | None = None
     #: memo of the loops around: values that do not change in this one
     outer: Loop | None = None
 

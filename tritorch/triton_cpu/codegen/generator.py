@@ -71,6 +71,9 @@ class Generator:
         #: loads met so far, block by block, whose elements may still be wanted
         self.loads: dict[Block, list[Operation]] = {}
         self.group: list[Operation] = []
+        #: how many nests have read each load from memory, and stores whose lines were asked for
+        self.reads: dict[Operation, int] = {}
+        self.asked: set[Operation] = set()
         #: place in the program of the operation being lowered
         self.position = 0
         #: LLVM labels of the function's blocks, and their arguments

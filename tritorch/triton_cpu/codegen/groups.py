@@ -8,6 +8,9 @@ from tritorch.triton_cpu.analysis.masks import Constraint
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import is_virtual
 from tritorch.triton_cpu.codegen import memory, order, reduce, turn
+from tritorch.triton_cpu.codegen.ahead import plan_ahead
+from tritorch.triton_cpu.codegen.alignment import pointer_to_align
+from tritorch.triton_cpu.codegen.bounds import reach
 from tritorch.triton_cpu.codegen.buffers import write_buffer
 from tritorch.triton_cpu.codegen.builder import BITS, Vec
 from tritorch.triton_cpu.codegen.context import Index, Loop, Walk, plan_walk
@@ -111,6 +114,7 @@ def emit_group(g: Generator, sinks: list[Operation]) -> None:
             at += count
         return results
 
+    reached = reach(g, roots, len(shape))
     nest = Nest(
         g,
         walk,
@@ -120,7 +124,9 @@ def emit_group(g: Generator, sinks: list[Operation]) -> None:
         clip=[] if reduces or spills else common_clip(g, sinks, shape),
         spills=spills,
         may_stop=len(reduces) == len(sinks),
+        align=None if spills else pointer_to_align(g, sinks, walk, reached),
     )
+    nest.ahead = plan_ahead(g, sinks, walk, reached, nest.length)
     if spills and not _only_stored_within(g, spills, sinks, nest.stable_beyond):
         nest.stable_beyond = []
     nest.emit()

@@ -218,6 +218,16 @@ def _load_reversed(
     return _reversed(g, found, lanes)
 
 
+def _storing(g: Generator, mask: Vec | None, loop: Loop, lanes: int) -> Vec | None:
+    """A store's mask, less the lanes that another strip stores."""
+    if loop.storing is None:
+        return mask
+    if mask is None:
+        return Vec(loop.storing, lanes, "i1")
+    own = g.builder.widen(mask, lanes)
+    return Vec(g.builder.define(f"and <{lanes} x i1> {own}, {loop.storing}"), lanes, "i1")
+
+
 def store(g: Generator, operation: Operation, index: Index, loop: Loop) -> None:
     pointer, value = operation.operands[:2]
     mask_operand = operation.operands[2] if len(operation.operands) > 2 else None
@@ -226,6 +236,7 @@ def store(g: Generator, operation: Operation, index: Index, loop: Loop) -> None:
     data = g.value_at(value, index, loop)
     where = address(g, pointer, index, loop)
     lanes = lane_count(index)
+    mask = _storing(g, mask, loop, lanes)
     if lanes == 1:
         masked.store_scalar(g, where.base or where.pointers or "", element, data.register, mask)
         return

@@ -11,6 +11,8 @@ from tritorch.triton_cpu.analysis.masks import Constraint
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import exchange_of, is_virtual
 from tritorch.triton_cpu.analysis.stability import Stability
+from tritorch.triton_cpu.codegen.ahead import Requests, ask
+from tritorch.triton_cpu.codegen.alignment import elements_to_alignment
 from tritorch.triton_cpu.codegen.bounds import (
     Ranges,
     interval,
@@ -62,8 +64,12 @@ class Nest:
         spills: frozenset[Value] = frozenset(),
         backwards: bool = False,
         may_stop: bool = False,
+        align: Value | None = None,
     ) -> None:
-        """`may_stop`: nobody reads what this nest spills beyond the bounds of its masks."""
+        """`may_stop`: nobody reads what this nest spills beyond the bounds of its masks.
+
+        `align`: addresses that full strips should reach at multiples of a cache line.
+        """
         self.g = g
         self.walk = walk
         self.roots = roots
@@ -72,6 +78,9 @@ class Nest:
         self.clip = clip or []
         self.spills = spills
         self.backwards = backwards
+        self.align = align
+        #: what full strips ask for ahead of time
+        self.ahead = Requests({})
         self.reached = reach(g, roots, len(walk.shape))
         self.bounds = mask_bounds(g, self.reached, walk)
         #: evaluated first, in program order, where recursion from the roots would go too deep
@@ -110,6 +119,11 @@ class Nest:
             self.g.pending_buffer(value, self.walk.order)
         self._outer(0, {})
         self.g.new_strip()
+
+    def length(self) -> Base:
+        """How far the innermost loop goes before all masks are false."""
+        part = interval(self.g, self.bounds.constraints, self.walk, {}, every=False)
+        return minimum(self.g, part.high, self.walk.extent)
 
     def _outer(self, level: int, bases: dict[int, Base]) -> None:
         loops = self.walk.loops
@@ -161,6 +175,9 @@ class Nest:
                         maximum(g, parts.high, walk.step),
                         parts.end,
                     )
+        if self.align is not None:
+            self._aligned(parent, outer, parts)
+            return
         sections = [
             (parts.begin, parts.low, False),
             (parts.low, parts.high, True),
@@ -183,6 +200,50 @@ class Nest:
             carried = counted_loop(g, start, stop_at, walk.step, state, body, stop, self.backwards)
         if self.accumulation is not None:
             self.accumulation.finish(carried, self.index(outer))
+
+    def _aligned(self, parent: Loop, outer: dict[int, Base], parts: Ranges) -> None:
+        """The nest with full strips at aligned addresses. Strips before and after them overlap
+        them, and store what they do not.
+        """
+        assert self.align is not None
+        g, builder, step = self.g, self.g.builder, self.walk.step
+        low, high = parts.low, parts.high
+        at_low = self.index({**outer, self.walk.inner: low})
+        missing = elements_to_alignment(g, self.align, at_low, parent)
+        room = builder.integer("sub", high, low)
+        wide = builder.define(f"icmp sge i64 {room}, {2 * step}")
+        missing = builder.define(f"select i1 {wide}, i64 {missing}, i64 0")
+        start = builder.integer("add", low, missing)
+        length = builder.define(f"and i64 {builder.integer('sub', high, start)}, {-step}")
+        stop = builder.integer("add", start, length)
+        is_apart = builder.define(f"icmp ne i64 {missing}, 0")
+        head = builder.integer(
+            "add", low, builder.define(f"select i1 {is_apart}, i64 {step}, i64 0")
+        )
+        tail = builder.define(f"and i64 {stop}, {-step}")
+
+        def section(begin: Base, end: Base, full: bool, limit: tuple[str, Base] | None) -> None:
+            def body(counter: Base, names: list[str]) -> list[str]:
+                storing = None if limit is None else self._storing(counter, *limit)
+                self._strip(parent, outer, counter, [], full, storing)
+                return []
+
+            counted_loop(g, begin, end, step, [], body)
+
+        if parts.begin != low:
+            section(parts.begin, low, False, None)
+        section(low, head, True, ("slt", start))
+        section(start, stop, True, None)
+        section(tail, parts.end, False, ("sge", stop))
+
+    def _storing(self, position: Base, comparison: str, limit: Base) -> str:
+        """The lanes of a strip on one side of a limit."""
+        builder, step = self.g.builder, self.walk.step
+        kind = f"<{step} x i64>"
+        limit = builder.integer("sub", limit, position)
+        end = builder.splat(str(limit), "i64", step)
+        numbers = builder.lane_numbers("i64", step)
+        return builder.define(f"icmp {comparison} {kind} {numbers}, {end}")
 
     def _stop_limit(self, outer: dict[int, Base]) -> Base | None:
         """The first position at which every mask is false."""
@@ -212,6 +273,7 @@ class Nest:
         base: Base,
         carried: list[str] | None,
         full: bool,
+        storing: str | None = None,
     ) -> list[str]:
         self.g.new_strip()
         bases = {**outer, self.walk.inner: base}
@@ -220,8 +282,11 @@ class Nest:
             self.index(bases),
             true_masks=self.bounds.true_masks if full else None,
             spills=self.spills,
+            storing=storing,
             outer=parent,
         )
+        if full and storing is None:
+            ask(self.g, self.ahead, loop.index, loop)
         for value in self.in_order:
             self.g.value_at(value, loop.index, loop)
         result = self.body(loop, carried)
