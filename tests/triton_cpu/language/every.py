@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from tests.triton_cpu.language import casts, memory, pointwise, reductions
+from tests.triton_cpu.language import (
+    atomics,
+    casts,
+    memory,
+    pointwise,
+    products,
+    reductions,
+    shapes,
+)
 from tests.triton_cpu.language.harness import GROUPS
 
-__all__ = ["GROUPS", "casts", "memory", "pointwise", "reductions"]
+__all__ = [
+    "GROUPS",
+    "atomics",
+    "casts",
+    "memory",
+    "pointwise",
+    "products",
+    "reductions",
+    "shapes",
+]

@@ -144,7 +144,7 @@ def _source(batch: list[Case]) -> tuple[KernelSource, dict[str, Any]]:
             value = case.arguments.get(name)
             if name in case.expected:
                 known = case.expected[name]
-                value = np.zeros_like(known) if value is None else value.copy()
+                value = np.zeros(known.shape, known.dtype) if value is None else value.copy()
             elif isinstance(value, np.ndarray) and id(value) in shared:
                 passed.append(shared[id(value)])
                 continue

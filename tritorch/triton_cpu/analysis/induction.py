@@ -7,6 +7,7 @@ in memory.
 
 from __future__ import annotations
 
+from tritorch.triton_cpu.analysis.rewriting import insert, replace_operand, replace_uses
 from tritorch.triton_cpu.analysis.shapes import is_tensor, walk_operations
 from tritorch.triton_cpu.ir import Block, Operation, Type, Value
 
@@ -78,19 +79,19 @@ def _carry_scalar(loop: Operation, number: int, steps: list[tuple[str, Value]], 
     kind = Type(None, width)
 
     # one scalar takes the tensor's place everywhere
-    zero = _insert(loop.block, loop, "arith.constant", [], kind, {"value": 0})
+    zero = insert(loop.block, loop, "arith.constant", [], kind, {"value": 0})
     offset = Value(kind, body, 1 + number, f"{argument.name}.offset")
     total = Value(kind, loop, number, f"{result.name}.offset")
-    _replace_operand(loop, 3 + number, zero)
+    replace_operand(loop, 3 + number, zero)
     body.arguments[1 + number] = offset
     loop.results[number] = total
     following = offset
     for name, step in steps:
         scalar = _scalar(body, terminator, step)
         if scalar.type.element != width:
-            scalar = _insert(body, terminator, "arith.extsi", [scalar], kind, {})
-        following = _insert(body, terminator, name, [following, scalar], kind, {})
-    _replace_operand(terminator, number, following)
+            scalar = insert(body, terminator, "arith.extsi", [scalar], kind, {})
+        following = insert(body, terminator, name, [following, scalar], kind, {})
+    replace_operand(terminator, number, following)
 
     add = "tt.addptr" if argument.type.element == "ptr" else "arith.addi"
     for old, scalar, block, place in (
@@ -98,9 +99,9 @@ def _carry_scalar(loop: Operation, number: int, steps: list[tuple[str, Value]], 
         (result, total, loop.block, loop.block.operations.index(loop) + 1),
     ):
         before = block.operations[place]
-        spread = _insert(block, before, "tt.splat", [scalar], Type(old.type.shape, width), {})
-        moved = _insert(block, before, add, [initial, spread], old.type, {})
-        _replace_uses(old, moved)
+        spread = insert(block, before, "tt.splat", [scalar], Type(old.type.shape, width), {})
+        moved = insert(block, before, add, [initial, spread], old.type, {})
+        replace_uses(old, moved)
 
 
 def _scalar(block: Block, before: Operation, value: Value) -> Value:
@@ -111,45 +112,8 @@ def _scalar(block: Block, before: Operation, value: Value) -> Value:
         return operation.operands[0]
     kind = Type(None, value.type.element)
     if operation.name == "arith.constant":
-        return _insert(block, before, "arith.constant", [], kind, operation.attributes)
+        return insert(block, before, "arith.constant", [], kind, operation.attributes)
     operands = [_scalar(block, before, operand) for operand in operation.operands]
     if operation.name in ("tt.broadcast", "tt.expand_dims"):
         return operands[0]
-    return _insert(block, before, operation.name, operands, kind, {})
-
-
-def _insert(
-    block: Block,
-    before: Operation,
-    name: str,
-    operands: list[Value],
-    kind: Type,
-    attributes: dict[str, object],
-) -> Value:
-    """A new operation with one result."""
-    operation = Operation(name, list(operands), block)
-    operation.line = before.line
-    operation.attributes = dict(attributes)
-    result = Value(kind, operation, 0, f"%{name}")
-    operation.results = [result]
-    for operand in operands:
-        operand.uses.append(operation)
-    block.operations.insert(block.operations.index(before), operation)
-    return result
-
-
-def _replace_operand(operation: Operation, number: int, value: Value) -> None:
-    operation.operands[number].uses.remove(operation)
-    operation.operands[number] = value
-    value.uses.append(operation)
-
-
-def _replace_uses(old: Value, new: Value) -> None:
-    for user in list(old.uses):
-        user.operands = [new if operand is old else operand for operand in user.operands]
-        user.successors = [
-            (label, [new if value is old else value for value in values])
-            for label, values in user.successors
-        ]
-        new.uses.append(user)
-    old.uses = []
+    return insert(block, before, operation.name, operands, kind, {})

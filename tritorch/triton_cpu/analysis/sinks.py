@@ -20,14 +20,17 @@ SINKS = frozenset(
         "tt.atomic_cas", "tt.histogram", "tt.gather", "tt.print", "tt.assert", "tt.call",
         "tt.return", "cf.br", "cf.cond_br", "scf.yield", "scf.condition", "tt.map_elementwise",
         "tt.reduce.return", "tt.scan.return", "tt.unsplat", "tt.descriptor_load",
-        "tt.descriptor_store",
+        "tt.descriptor_store", "tt.atomic_load", "tt.atomic_store", "tt.atomic_poll",
     }
 )  # fmt: skip
 
 #: Operations that memory seen by others may change in.
 SIDE_EFFECTS = frozenset(
-    {"tt.store", "tt.atomic_rmw", "tt.atomic_cas", "tt.call", "tt.descriptor_store"}
-)
+    {
+        "tt.store", "tt.atomic_rmw", "tt.atomic_cas", "tt.call", "tt.descriptor_store",
+        "tt.atomic_load", "tt.atomic_store", "tt.atomic_poll",
+    }
+)  # fmt: skip
 
 #: What an operation costs, about, in vector instructions; 1 for all others.
 COST = {

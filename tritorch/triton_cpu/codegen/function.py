@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from tritorch.errors import CompileError
 from tritorch.triton_cpu.codegen import (
+    atomic_access,  # noqa: F401
     atomics,  # noqa: F401
     calls,  # noqa: F401
     control,  # noqa: F401  (each of these registers its lowerings)

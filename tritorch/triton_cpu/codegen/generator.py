@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tritorch.triton_cpu.analysis.affine import AffineAnalysis
 from tritorch.triton_cpu.analysis.induction import carry_offsets
 from tritorch.triton_cpu.analysis.masks import MaskAnalysis
+from tritorch.triton_cpu.analysis.scaled import expand_scaled_products
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import SinkPlan, has_side_effects, is_virtual
 from tritorch.triton_cpu.codegen import evaluate, groups, order
@@ -51,6 +52,7 @@ class Generator:
         self.target: CPUTarget = module.target
         self.builder = Builder(helpers=module.helpers, declarations=module.declarations)
         blocks = function.regions[0]
+        expand_scaled_products(blocks)
         carry_offsets(blocks)
         self.scratch = Scratch(self.builder, reuse=not _has_back_edge(blocks))
         self.plan = SinkPlan(blocks)

@@ -53,6 +53,15 @@ def store(g: Generator, operation: Operation) -> None:
     masked.store_scalar(g, g.scalars[pointer], value.type.element, g.scalars[value], mask)
 
 
+@lowers("tt.unsplat")
+def only_element(g: Generator, operation: Operation) -> None:
+    """`tensor.item()`: the element of a tensor that has one."""
+    source = operation.operands[0]
+    buffer = g.materialise(source)
+    found = masked.load_scalar(g, g.scratch.touch(buffer), source.type.element, None, None)
+    g.scalars[operation.results[0]] = found.register
+
+
 @lowers("gpu.barrier", "ttg.barrier", "tt.debug_barrier")
 def barrier(g: Generator, operation: Operation) -> None:
     """A program is one thread here."""
