@@ -43,6 +43,15 @@ from tritorch.serialization import load, save
 from tritorch.tensor import Size, Tensor
 from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm
 from tritorch.ops.placement import get_default_device, set_default_device
+from tritorch.ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_max_pool1d,
+    avg_pool1d,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool3d,
+)
 from tritorch.ops.promotion import can_cast, result_type
 from tritorch.ops.activation import (
     celu,
@@ -398,6 +407,8 @@ from tritorch.ops.queries import (
     ShortTensor,
 )
 from tritorch.ops import graph as _graph
+from tritorch.ops import power_pooling as _power_pooling
+from tritorch.ops import unpooling as _unpooling
 from tritorch.ops import return_types
 from tritorch.ops import random
 

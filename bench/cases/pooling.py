@@ -66,6 +66,19 @@ def _norm_backward(training: bool) -> Callable[[Any], Run]:
 
 
 ROWS: list[Case] = [
+    *_both("max pool 2x2", lambda torch, x: torch.nn.functional.max_pool2d(x, 2, 2), 1 / 4),
+    *_both("max pool 3x3 stride 2", lambda t, x: t.nn.functional.max_pool2d(x, 3, 2), 1 / 4),
+    *_both(
+        "max pool 3x3 stride 2 padded", lambda t, x: t.nn.functional.max_pool2d(x, 3, 2, 1), 1 / 4
+    ),
+    *_both("average pool 2x2", lambda t, x: t.nn.functional.avg_pool2d(x, 2, 2), 1 / 4),
+    *_both(
+        "average pool 3x3 stride 2 padded",
+        lambda t, x: t.nn.functional.avg_pool2d(x, 3, 2, 1),
+        1 / 4,
+    ),
+    *_both("adaptive average 1", lambda t, x: t.nn.functional.adaptive_avg_pool2d(x, 1), 0),
+    *_both("adaptive average 7", lambda t, x: t.nn.functional.adaptive_avg_pool2d(x, 7), 1 / 64),
     op("batch norm forward", _norm_forward(True), moved=2 * _BYTES, bar=1.0),
     op("batch norm backward", _norm_backward(True), moved=3 * _BYTES, bar=1.0),
     op("batch norm evaluation", _norm_forward(False), moved=2 * _BYTES, bar=1.0),
