@@ -52,3 +52,7 @@ class ShapeError(TritorchError, RuntimeError):
 
 class DtypeError(TritorchError, RuntimeError):
     """A dtype that the operation does not accept."""
+
+
+class LinAlgError(TritorchError, RuntimeError):
+    """A matrix that a factorization cannot take: singular, not positive definite, not finite."""

@@ -1,30 +1,60 @@
-"""Norms and products of vectors and matrices, with torch.linalg's names."""
+"""Linear algebra with torch.linalg's names: norms, factorizations, solutions, functions."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from tritorch.errors import LinAlgError
+from tritorch.ops.decomposition import (
+    cholesky,
+    cholesky_ex,
+    det,
+    eigh,
+    eigvalsh,
+    householder_product,
+    inv,
+    inv_ex,
+    lu,
+    lu_factor,
+    lu_factor_ex,
+    lu_solve,
+    qr,
+    slogdet,
+    solve,
+    solve_ex,
+    solve_triangular,
+    svd,
+    svdvals,
+)
 from tritorch.ops.extrema import vector_norm
+from tritorch.ops.linalg import matmul
+from tritorch.ops.matrix import (
+    cond,
+    cross,
+    lstsq,
+    matrix_exp,
+    matrix_norm,
+    matrix_power,
+    matrix_rank,
+    multi_dot,
+    norm,
+    pinv,
+    tensorinv,
+    tensorsolve,
+    vander,
+    vecdot,
+)
+from tritorch.ops.views import diagonal as _diagonal
 from tritorch.tensor import Tensor
 
-__all__ = ["norm", "vector_norm"]
+__all__ = [
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh",
+    "eigvalsh", "householder_product", "inv", "inv_ex", "lstsq", "lu", "lu_factor",
+    "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
+    "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex",
+    "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot",
+    "vector_norm",
+]  # fmt: skip
 
 
-def norm(
-    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
-    """The norm of vectors; of matrices for `ord="fro"`.
-
-    Args:
-        ord: 2 for None. dim: one dimension (a vector), several, or all for None.
-    Raises:
-        NotImplementedError: another norm of a matrix.
-    """
-    if ord is None or ord == "fro":
-        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    matrix = A.ndim == 2 if dim is None else not isinstance(dim, int) and len(dim) == 2
-    if matrix or isinstance(ord, str):
-        raise NotImplementedError(
-            f"linalg.norm: ord={ord!r} of a matrix is not there yet. Use 'fro', or vector_norm."
-        )
-    return vector_norm(A, ord, dim, keepdim, dtype=dtype)
+def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The diagonals of the last two dimensions."""
+    return _diagonal(A, offset, dim1, dim2)

@@ -260,6 +260,29 @@ from tritorch.ops.joining import (
     triu_indices,
     vstack,
 )
+from tritorch.ops.decomposition import (
+    cholesky_inverse,
+    cholesky_solve,
+    det,
+    geqrf,
+    inverse,
+    logdet,
+    orgqr,
+    slogdet,
+    triangular_solve,
+)
+from tritorch.ops.decomposition import _cholesky as cholesky
+from tritorch.ops.decomposition import _lu_solve as lu_solve
+from tritorch.ops.decomposition import _qr_method as qr
+from tritorch.ops.decomposition import _svd_method as svd
+from tritorch.ops.matrix import (
+    chain_matmul,
+    matrix_exp,
+    matrix_power,
+    pdist,
+    pinverse,
+)
+from tritorch.ops.matrix import _cross_method as cross
 from tritorch.ops.linalg import (
     addmm,
     addmv,

@@ -47,6 +47,146 @@ class aminmax(NamedTuple):
         return f"torch.return_types.aminmax(\nmin={self.min!r},\nmax={self.max!r})"
 
 
+def _shown(self: Any) -> str:
+    name = type(self).__name__.removesuffix("_old")
+    kind = name if name in ("triangular_solve", "geqrf") else f"linalg_{name}"
+    kind = "svd" if type(self).__name__ == "svd_old" else kind
+    lines = ",\n".join(f"{field}={getattr(self, field)!r}" for field in self._fields)
+    return f"torch.return_types.{kind}(\n{lines})"
+
+
+class cholesky_ex(NamedTuple):
+    """What `linalg.cholesky_ex` returns."""
+
+    L: Tensor
+    info: Tensor
+
+    __repr__ = _shown
+
+
+class triangular_solve(NamedTuple):
+    """What `triangular_solve` returns."""
+
+    solution: Tensor
+    cloned_coefficient: Tensor
+
+    __repr__ = _shown
+
+
+class lu_factor_ex(NamedTuple):
+    """What `linalg.lu_factor_ex` returns."""
+
+    LU: Tensor
+    pivots: Tensor
+    info: Tensor
+
+    __repr__ = _shown
+
+
+class lu_factor(NamedTuple):
+    """What `linalg.lu_factor` returns."""
+
+    LU: Tensor
+    pivots: Tensor
+
+    __repr__ = _shown
+
+
+class lu(NamedTuple):
+    """What `linalg.lu` returns."""
+
+    P: Tensor
+    L: Tensor
+    U: Tensor
+
+    __repr__ = _shown
+
+
+class solve_ex(NamedTuple):
+    """What `linalg.solve_ex` returns."""
+
+    result: Tensor
+    info: Tensor
+
+    __repr__ = _shown
+
+
+class inv_ex(NamedTuple):
+    """What `linalg.inv_ex` returns."""
+
+    inverse: Tensor
+    info: Tensor
+
+    __repr__ = _shown
+
+
+class slogdet(NamedTuple):
+    """What `linalg.slogdet` returns."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+    __repr__ = _shown
+
+
+class qr(NamedTuple):
+    """What `linalg.qr` returns."""
+
+    Q: Tensor
+    R: Tensor
+
+    __repr__ = _shown
+
+
+class geqrf(NamedTuple):
+    """What `geqrf` returns."""
+
+    a: Tensor
+    tau: Tensor
+
+    __repr__ = _shown
+
+
+class eigh(NamedTuple):
+    """What `linalg.eigh` returns."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+    __repr__ = _shown
+
+
+class svd(NamedTuple):
+    """What `linalg.svd` returns."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+    __repr__ = _shown
+
+
+class svd_old(NamedTuple):
+    """What `svd` returns."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+    __repr__ = _shown
+
+
+class lstsq(NamedTuple):
+    """What `linalg.lstsq` returns."""
+
+    solution: Tensor
+    residuals: Tensor
+    rank: Tensor
+    singular_values: Tensor
+
+    __repr__ = _shown
+
+
 _classes: dict[str, type[ValuesIndices]] = {}
 max = named("max")
 min = named("min")
