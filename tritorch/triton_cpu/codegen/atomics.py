@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.codegen.address import address, pointer_vector
 from tritorch.triton_cpu.codegen.buffers import write_buffer
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder, Vec
+from tritorch.triton_cpu.codegen.combining import can_combine, combine
 from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
@@ -37,7 +40,12 @@ def read_modify_write(g: Generator, operation: Operation) -> None:
         return _emit_update(builder, g, kind, element, address, registers[0], ordering)
 
     name = f"atomic_{kind}_{element}_{ordering}"
-    _lower(g, operation, pointer, [value], mask, name, emit)
+    waits = not operation.results[0].uses and can_combine(g, operation, kind)
+
+    def each(columns: list[Vec], active: Vec | None, lanes: int) -> None:
+        combine(g, operation, kind, columns[0], columns[1], active, lanes, ordering)
+
+    _lower(g, operation, pointer, [value], mask, name, emit, each if waits else None)
 
 
 @lowers("tt.atomic_cas")
@@ -107,7 +115,9 @@ def _lower(
     mask: Value | None,
     name: str,
     emit: object,
+    strip: Callable[[list[Vec], Vec | None, int], None] | None = None,
 ) -> None:
+    """`emit` does one lane; `strip`, where it is given, all lanes of a strip."""
     assert callable(emit)
     result = operation.results[0]
     element = result.type.element
@@ -127,6 +137,9 @@ def _lower(
         active = None if mask is None else g.value_at(mask, index, loop)
         registers = [g.value_at(value, index, loop) for value in values]
         where = pointer_vector(g, address(g, pointer, index, loop), index)
+        if strip is not None:
+            strip([where, *registers], active, walk.count)
+            return []
         columns = [Column(where), *(Column(register) for register in registers)]
         old = call_per_lane(
             g, name, columns, active, walk.count, element if wanted else None,

@@ -19,7 +19,7 @@ from tritorch.triton_cpu.codegen import (
 )
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator
-from tritorch.triton_cpu.ir import Operation
+from tritorch.triton_cpu.ir import Operation, Value
 from tritorch.triton_cpu.target import CPUTarget
 
 #: Bytes before the first argument slot: grid x, y, z and padding.
@@ -75,6 +75,11 @@ class Module:
         self.name = name
         self.helpers: dict[str, str] = {}
         self.declarations: set[str] = set()
+        #: lines of the entry before the first program and after the last
+        self.opening: list[str] = []
+        self.closing: list[str] = []
+        #: tables of additions that wait, by the pointer argument that they go to
+        self.tables: dict[Value, str] = {}
         self.functions = {str(f.attributes["sym_name"]): f for f in functions}
 
     def text(self) -> str:
@@ -120,12 +125,14 @@ class Module:
             "start:",
             *frame.definitions,
             *loads,
+            *self.opening,
             _GRID,
             "  br label %program",
             _PROGRAM,
             *g.builder.lines,
             _NEXT,
             "finish:",
+            *self.closing,
             *frame.release,
             "  br label %done",
             "done:",

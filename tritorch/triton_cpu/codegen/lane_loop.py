@@ -61,10 +61,10 @@ def call_per_lane(
         if column.is_shared:
             arguments.append(f"{LLVM_TYPE[value.element]} {value.register}")
         else:
-            arguments.append(f"ptr {_array(g, value, lanes, arrays)}")
+            arguments.append(f"ptr {lane_array(g, value, lanes, arrays)}")
     if is_masked:
         assert mask is not None
-        arguments.append(f"ptr {_array(g, mask, lanes, arrays)}")
+        arguments.append(f"ptr {lane_array(g, mask, lanes, arrays)}")
     place = None
     if result is not None:
         arrays.append(g.scratch.allocate((lanes,), result))
@@ -81,7 +81,7 @@ def call_per_lane(
     return masked.load_vector(g, place, result, lanes, None, None)
 
 
-def _array(g: Generator, value: Vec, lanes: int, arrays: list[Buffer]) -> str:
+def lane_array(g: Generator, value: Vec, lanes: int, arrays: list[Buffer]) -> str:
     """The address of a new array that holds the lanes."""
     arrays.append(g.scratch.allocate((lanes,), value.element))
     place = arrays[-1].register

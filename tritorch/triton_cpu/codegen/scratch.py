@@ -92,7 +92,7 @@ class Scratch:
         end = len(self._builder.lines)
         for buffer in self._buffers:
             if buffer.first < start <= buffer.last:
-                buffer.last = end
+                buffer.last = max(buffer.last, end)
 
     def place(self) -> tuple[int, list[str]]:
         """(bytes in all, lines that define the buffers' registers from `%scratch`)."""
