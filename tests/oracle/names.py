@@ -116,8 +116,7 @@ UNARY = [
 _unary = []
 for _name in UNARY:
     _forms = [f"torch.{_name}({_a})" for _a in ("x", "p", "u", "t", "n", "s", "e")]
-    if _name != "relu" or True:
-        _forms.append(f"x.{_name}()")
+    _forms.append(f"x.{_name}()")
     _unary.append(" | ".join([_name, *_forms]))
 TABLES["pointwise, one operand"] = "\n".join(_unary)
 
