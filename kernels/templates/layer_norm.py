@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 
 #: groups of rows, each with its own partial sums of dweight and dbias
 GROUPS = {"cpu": 32, "cuda": 256}
+#: rows of more elements are walked over block by block by the backward
+LONG = 8192
+#: and at least so many of them are one group: a group's partial sums cost as much as half a row
+LONG_ROWS = 8
+
+
+def _backward_block(*, target: str, n_cols: int) -> dict[str, Any]:
+    """Rows of up to 8 Ki elements are one block, with the partial sums in scratch or registers."""
+    block = next_power_of_2(n_cols)
+    return {"BLOCK": min(block, 4096 if block > LONG else LONG), "LOOPED": block > LONG}
 
 
 def _row_block(*, target: str, n_cols: int) -> dict[str, Any]:
@@ -70,16 +80,18 @@ def norm_rows(
         x = to_compute(tl.load(x_ptr + columns * x_column_stride, mask=mask, other=0.0))
         if CENTRE:
             mean = tl.sum(x, 0) / n_cols
-            tl.store(mean_ptr + row, mean)
             x = tl.where(mask, x - mean, 0.0)
         rstd = 1.0 / tl.sqrt(tl.sum(x * x, 0) / n_cols + eps)
-        tl.store(rstd_ptr + row, rstd)
         y = x * rstd
         if WEIGHT:
             y *= tl.load(weight_ptr + columns * weight_stride, mask=mask, other=0.0).to(COMPUTE)
         if BIAS:
             y += tl.load(bias_ptr + columns * bias_stride, mask=mask, other=0.0).to(COMPUTE)
         tl.store(y_ptr + columns, y.to(y_ptr.dtype.element_ty), mask=mask)
+        # Last, so that a CPU need not keep x through a store: it reads it again.
+        if CENTRE:
+            tl.store(mean_ptr + row, mean)
+        tl.store(rstd_ptr + row, rstd)
     else:
         mean = tl.full((), 0.0, COMPUTE)
         if CENTRE:
@@ -116,7 +128,7 @@ def norm_rows(
 
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
-    default=_row_block,
+    default=_backward_block,
     key=("n_cols", "x.dtype"),
 )
 def norm_rows_backward(
@@ -129,7 +141,8 @@ def norm_rows_backward(
 ):  # fmt: skip
     """One program: a group of rows: their dx, and the group's row of partial dweight and dbias.
 
-    LOOPED (rows longer than a block): dx only, one row per program.
+    LOOPED (long rows): block by block, with the partial sums in memory; the second pass over a row
+    reads it from the cache.
     """
     COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
     group = tl.program_id(0)
@@ -173,73 +186,65 @@ def norm_rows_backward(
         if DBIAS:
             tl.store(dbias_ptr + group * n_cols + columns, dbias, mask=mask)
     else:
-        row = group
-        x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
-        g_ptr += row_offset(row, size1, size2, size3, g_stride0, g_stride1, g_stride2, g_stride3)
-        rstd = tl.load(rstd_ptr + row)
-        mean = tl.full((), 0.0, COMPUTE)
-        if CENTRE:
-            mean = tl.load(mean_ptr + row)
-        sum_g = tl.full((), 0.0, COMPUTE)
-        sum_gx = tl.full((), 0.0, COMPUTE)
-        for start in range(0, n_cols, BLOCK):
-            columns = start + tl.arange(0, BLOCK)
-            mask = columns < n_cols
-            x = to_compute(tl.load(x_ptr + columns * x_column_stride, mask=mask, other=0.0))
-            g = to_compute(tl.load(g_ptr + columns * g_column_stride, mask=mask, other=0.0))
-            if WEIGHT:
-                weight = tl.load(weight_ptr + columns * weight_stride, mask=mask, other=0.0)
-                g *= weight.to(COMPUTE)
-            sum_gx += tl.sum(g * ((x - mean) * rstd), 0)
-            if CENTRE:
-                sum_g += tl.sum(g, 0)
-        for start in range(0, n_cols, BLOCK):
-            columns = start + tl.arange(0, BLOCK)
-            mask = columns < n_cols
-            x = to_compute(tl.load(x_ptr + columns * x_column_stride, mask=mask, other=0.0))
-            g = to_compute(tl.load(g_ptr + columns * g_column_stride, mask=mask, other=0.0))
-            if WEIGHT:
-                weight = tl.load(weight_ptr + columns * weight_stride, mask=mask, other=0.0)
-                g *= weight.to(COMPUTE)
-            dx = (g - sum_g / n_cols - (x - mean) * rstd * (sum_gx / n_cols)) * rstd
-            tl.store(
-                dx_ptr + tl.cast(row, tl.int64) * n_cols + columns,
-                dx.to(dx_ptr.dtype.element_ty),
-                mask=mask,
-            )
-
-
-@kernel(space={"BLOCK": [256, 1024, 4096]}, default={"BLOCK": 1024}, key=("n_cols", "x.dtype"))
-def norm_parameters_backward(
-    dweight_ptr, dbias_ptr, g_ptr, x_ptr, mean_ptr, rstd_ptr,
-    n_rows, rows_per_group, n_cols, n_blocks, size1, size2, size3,
-    g_stride0, g_stride1, g_stride2, g_stride3, g_column_stride,
-    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
-    CENTRE: tl.constexpr, DWEIGHT: tl.constexpr, DBIAS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """One program: BLOCK columns of one group's partial dweight and dbias (rows of any length)."""
-    COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
-    group = tl.program_id(0) // n_blocks
-    columns = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
-    mask = columns < n_cols
-    dweight = tl.zeros((BLOCK,), dtype=COMPUTE)
-    dbias = tl.zeros((BLOCK,), dtype=COMPUTE)
-    first = group * rows_per_group
-    for row in range(first, tl.minimum(first + rows_per_group, n_rows)):
-        start = row_offset(row, size1, size2, size3, g_stride0, g_stride1, g_stride2, g_stride3)
-        g = to_compute(tl.load(g_ptr + start + columns * g_column_stride, mask=mask, other=0.0))
-        if DBIAS:
-            dbias += g
         if DWEIGHT:
-            start = row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
-            x = to_compute(tl.load(x_ptr + start + columns * x_column_stride, mask=mask, other=0.0))
+            dweight_ptr += group.to(tl.int64) * n_cols
+        if DBIAS:
+            dbias_ptr += group.to(tl.int64) * n_cols
+        for start in range(0, n_cols, BLOCK):
+            columns = start + tl.arange(0, BLOCK)
+            if DWEIGHT:
+                tl.store(dweight_ptr + columns, tl.zeros((BLOCK,), COMPUTE), columns < n_cols)
+            if DBIAS:
+                tl.store(dbias_ptr + columns, tl.zeros((BLOCK,), COMPUTE), columns < n_cols)
+        for row in range(first, last):
+            x_row = x_ptr + row_offset(
+                row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3
+            )
+            g_row = g_ptr + row_offset(
+                row, size1, size2, size3, g_stride0, g_stride1, g_stride2, g_stride3
+            )
+            rstd = tl.load(rstd_ptr + row)
+            mean = tl.full((), 0.0, COMPUTE)
             if CENTRE:
-                x -= tl.load(mean_ptr + row)
-            dweight += g * x * tl.load(rstd_ptr + row)
-    if DWEIGHT:
-        tl.store(dweight_ptr + group.to(tl.int64) * n_cols + columns, dweight, mask=mask)
-    if DBIAS:
-        tl.store(dbias_ptr + group.to(tl.int64) * n_cols + columns, dbias, mask=mask)
+                mean = tl.load(mean_ptr + row)
+            sum_g = tl.full((), 0.0, COMPUTE)
+            sum_gx = tl.full((), 0.0, COMPUTE)
+            for start in range(0, n_cols, BLOCK):
+                columns = start + tl.arange(0, BLOCK)
+                mask = columns < n_cols
+                x = to_compute(tl.load(x_row + columns * x_column_stride, mask=mask, other=0.0))
+                g = to_compute(tl.load(g_row + columns * g_column_stride, mask=mask, other=0.0))
+                if WEIGHT:
+                    weight = tl.load(weight_ptr + columns * weight_stride, mask=mask, other=0.0)
+                    g *= weight.to(COMPUTE)
+                sum_gx += tl.sum(g * ((x - mean) * rstd), 0)
+                if CENTRE:
+                    sum_g += tl.sum(g, 0)
+            mean_g = sum_g / n_cols
+            mean_gx = sum_gx / n_cols
+            for start in range(0, n_cols, BLOCK):
+                columns = start + tl.arange(0, BLOCK)
+                mask = columns < n_cols
+                x = to_compute(tl.load(x_row + columns * x_column_stride, mask=mask, other=0.0))
+                g = to_compute(tl.load(g_row + columns * g_column_stride, mask=mask, other=0.0))
+                x = (x - mean) * rstd
+                if DWEIGHT:
+                    dweight = tl.load(dweight_ptr + columns, mask=mask, other=0.0) + g * x
+                if DBIAS:
+                    dbias = tl.load(dbias_ptr + columns, mask=mask, other=0.0) + g
+                if WEIGHT:
+                    weight = tl.load(weight_ptr + columns * weight_stride, mask=mask, other=0.0)
+                    g *= weight.to(COMPUTE)
+                dx = (g - mean_g - x * mean_gx) * rstd
+                tl.store(
+                    dx_ptr + tl.cast(row, tl.int64) * n_cols + columns,
+                    dx.to(dx_ptr.dtype.element_ty),
+                    mask=mask,
+                )
+                if DWEIGHT:
+                    tl.store(dweight_ptr + columns, dweight, mask=mask)
+                if DBIAS:
+                    tl.store(dbias_ptr + columns, dbias, mask=mask)
 
 
 @kernel(space={"BLOCK": [64, 256, 1024]}, default={"BLOCK": 256}, key=("n_cols",))
@@ -381,6 +386,8 @@ class _Backward:
         self.x = parts.x
         n_rows = parts.rows.count
         self.rows_per_group = max(ceil_divide(n_rows, GROUPS[self.x.device.type]), 1)
+        if parts.n_cols > LONG:
+            self.rows_per_group = max(self.rows_per_group, min(n_rows, LONG_ROWS))
         self.n_groups = ceil_divide(n_rows, self.rows_per_group)
         statistics = ["rstd"] if rms else ["mean", "rstd"]
         names = ["dx", *(["dweight"] if weight else []), *(["dbias"] if bias else [])]
@@ -398,8 +405,6 @@ class _Backward:
         if self.parts.rows.count:
             choice = norm_rows_backward.default(self.x.device.type, n_cols=self.parts.n_cols)
             self._rows_step(choice)
-            if choice["LOOPED"] and self.parameters:
-                self._parameters_step()
         for i, name in enumerate(self.parameters):
             self._sum_step(name, -1 - i)
         nbytes = max(self.n_groups, 1) * self.parts.n_cols * compute.itemsize
@@ -407,8 +412,8 @@ class _Backward:
         workspaces = [nbytes] * len(self.parameters)
         return Plan.of_steps(self.outputs, target, self.steps, workspaces, self.kernels)
 
-    def _values(self, partial: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Values and operands that both kernels have; `partial`: partial sums are wanted."""
+    def _values(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Values and operands, but for the weight's."""
         compute = self.x.dtype.compute
         values: dict[str, Any] = {
             "n_rows": self.parts.rows.count, "n_cols": self.parts.n_cols, "CENTRE": not self.rms,
@@ -418,7 +423,7 @@ class _Backward:
         }  # fmt: skip
         operands: dict[str, Any] = {"g_ptr": self.g, "x_ptr": self.x, "rstd_ptr": compute}
         for name in ("dweight", "dbias"):
-            values[name.upper()] = partial and name in self.parameters
+            values[name.upper()] = name in self.parameters
             if values[name.upper()]:
                 operands[f"{name}_ptr"] = compute
             else:
@@ -440,22 +445,11 @@ class _Backward:
         self.kernels.append(compiled)
 
     def _rows_step(self, choice: dict[str, Any]) -> None:
-        values, operands = self._values(partial=not choice["LOOPED"])
-        grid = self.n_groups
-        if choice["LOOPED"]:
-            values["rows_per_group"] = 1
-            grid = self.parts.rows.count
+        values, operands = self._values()
         values |= choice | {"WEIGHT": self.weight is not None}
         operands["dx_ptr"] = self.x
         operands |= self.parts.parameter("weight", self.weight, values)
-        self._step(norm_rows_backward, grid, operands, values)
-
-    def _parameters_step(self) -> None:
-        values, operands = self._values(partial=True)
-        choice = norm_parameters_backward.default(self.x.device.type)
-        n_blocks = ceil_divide(self.parts.n_cols, choice["BLOCK"])
-        values |= choice | {"n_blocks": n_blocks}
-        self._step(norm_parameters_backward, self.n_groups * n_blocks, operands, values)
+        self._step(norm_rows_backward, self.n_groups, operands, values)
 
     def _sum_step(self, name: str, workspace: int) -> None:
         total = self.outputs[self.place[name]]
