@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Longest prefix wins. A module may import from its own room and from lower floors only.
 FLOORS = {
     "tritorch.config": 0,
+    "tritorch.determinism": 0,
     "tritorch.devices": 0,
     "tritorch.dtypes": 0,
     "tritorch.errors": 0,

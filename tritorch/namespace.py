@@ -14,6 +14,13 @@ from tritorch.autograd import (
     set_grad_enabled,
 )
 from tritorch.config import config
+from tritorch.determinism import (
+    are_deterministic_algorithms_enabled,
+    get_deterministic_debug_mode,
+    is_deterministic_algorithms_warn_only_enabled,
+    set_deterministic_debug_mode,
+    use_deterministic_algorithms,
+)
 from tritorch.devices import device
 from tritorch.dtypes import (
     bfloat16,

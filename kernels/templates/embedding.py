@@ -185,6 +185,7 @@ def plan_backward(
     n_rows: int,
     *,
     padding_idx: int = -1,
+    ordered: bool = False,
     name: str = "embedding_backward",
 ) -> Plan:
     """dw of `plan`; launch(dw, g, index).
@@ -192,6 +193,7 @@ def plan_backward(
     Args:
         g: (*index.shape, columns), any strides. n_rows: rows of w.
         padding_idx: the index whose row gets no gradient; -1: none.
+        ordered: in the order of the index on a GPU too, where that is slow.
     Returns:
         a plan with the output (n_rows, columns), contiguous; float32 for float16 and bfloat16
         gradients, whose sums would lose small terms (cast it afterwards).
@@ -213,7 +215,8 @@ def plan_backward(
         "index_ptr": index,
         "cell_ptr": dtypes.int64,
     }
-    launch, kernels = _backward_launch(dw, g, index, rows, values, operands)
+    ordered = ordered or g.device.type == "cpu"
+    launch, kernels = _backward_launch(dw, g, index, rows, values, operands, ordered)
     return Plan((dw,), cell.checked(launch), kernels)
 
 
@@ -224,10 +227,11 @@ def _backward_launch(
     rows: Rows,
     values: dict[str, Any],
     operands: dict[str, Any],
+    ordered: bool,
 ) -> tuple[Launch, list[Any]]:
     n_columns = dw.shape[1]
-    if g.device.type == "cpu":
-        choice = embedding_backward_columns.default("cpu", n_columns=n_columns)
+    if ordered:
+        choice = embedding_backward_columns.default(g.device.type, n_columns=n_columns)
         values |= {"n_index": index.numel, **choice}
         grid = (ceil_divide(n_columns, choice["BLOCK"]),)
         launch, compiled = embedding_backward_columns.bind(g.device, grid, operands, values)

@@ -302,12 +302,15 @@ def plan_gather(x: Layout, dim: int, index: Layout) -> Plan:
     return Plan((y,), cell.checked(launch), [compiled])
 
 
-def plan_scatter(x: Layout, dim: int, index: Layout, source: Layout, *, mode: str = "set") -> Plan:
+def plan_scatter(
+    x: Layout, dim: int, index: Layout, source: Layout, *, mode: str = "set", ordered: bool = False
+) -> Plan:
     """x[index[i, j, k], j, k] = source[i, j, k] (for dim 0), in place; launch(x, index, source).
 
     Args:
         source: at least index's sizes; expand a scalar with strides of 0.
         mode: set, add, multiply, amax or amin: how source meets what stands in x.
+        ordered: in the order of the index on a GPU too, where that is slow.
     """
     _check_mode("scatter", mode)
     dim = _check_along("scatter", x, dim, index)
@@ -320,7 +323,7 @@ def plan_scatter(x: Layout, dim: int, index: Layout, source: Layout, *, mode: st
         return Plan((), nothing)
     cell = IndexCell(out_of_bounds("scatter", dim, x.shape[dim]), x.device)
     access = _along("scatter", x, dim, index, source)
-    if x.device.type == "cpu" or mode == "multiply":
+    if ordered or x.device.type == "cpu" or mode == "multiply":
         return access.write_in_order(cell, mode, [dim] if index.ndim else []).plan(x.device)
     launch, compiled = access.write(cell, mode)
     return Plan((), cell.checked(launch), [compiled])
@@ -472,13 +475,15 @@ def plan_index(x: Layout, indices: Sequence[Layout | None]) -> Plan:
 
 
 def plan_index_put(
-    x: Layout, indices: Sequence[Layout | None], values: Layout, *, mode: str = "set"
-) -> Plan:
+    x: Layout, indices: Sequence[Layout | None], values: Layout, *, mode: str = "set",
+    ordered: bool = False,
+) -> Plan:  # fmt: skip
     """x[indices] = values, in place; launch(x, *indices that are not None, values).
 
     Args:
         values: broadcasts to the shape of x[indices].
         mode: set (duplicates: the last one on the CPU), add, multiply, amax, amin.
+        ordered: in the order of the index on a GPU too, where that is slow.
     """
     _check_mode("index_put", mode)
     advanced = _Advanced("index_put", x, indices)
@@ -494,7 +499,7 @@ def plan_index_put(
     strides = broadcast_strides(values.shape, values.strides, advanced.shape)
     access = advanced.access(values, strides)
     cell = advanced.cells[0]
-    if x.device.type == "cpu" or mode == "multiply":
+    if ordered or x.device.type == "cpu" or mode == "multiply":
         main = access.write_in_order(cell, mode, range(len(advanced.index_shape)))
     else:
         launch, compiled = access.write(cell, mode)

@@ -15,6 +15,7 @@ from tritorch import dtypes
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.determinism import state as determinism
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels.templates import embedding as embedding_kernels
 from tritorch.kernels.templates import layer_norm as norm_kernels
@@ -286,7 +287,7 @@ def rms_norm(
 
 _embeddings = Plans(lambda key: embedding_kernels.plan(*key))
 _embedding_gradients = Plans(
-    lambda key: embedding_kernels.plan_backward(*key[:3], padding_idx=key[3])
+    lambda key: embedding_kernels.plan_backward(*key[:3], padding_idx=key[3], ordered=key[4])
 )
 
 
@@ -306,7 +307,9 @@ class EmbeddingBackward0(Node):
         wanted = (*index._layout.shape, self.shape[1])
         if g._layout.shape != wanted:
             g = expand(g, *wanted)
-        plan = _embedding_gradients[g._layout, index._layout, self.shape[0], self.padding]
+        plan = _embedding_gradients[
+            g._layout, index._layout, self.shape[0], self.padding, determinism.enabled
+        ]
         result = empty(plan.outputs[0])
         plan.launch(result._address, g._address, index._address)
         return (result,)

@@ -13,6 +13,7 @@ from tritorch.autograd import inplace
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.determinism import state as determinism
 from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
 from tritorch.layout import Layout, normalize_dim
@@ -34,9 +35,9 @@ def _layouts(indices: Indices) -> tuple[Layout | None, ...]:
 
 
 _reads = Plans(lambda key: kernels.plan_index(*key))
-_writes = Plans(lambda key: kernels.plan_index_put(key[0], key[1], key[2], mode=key[3]))
+_writes = Plans(lambda key: kernels.plan_index_put(*key[:3], mode=key[3], ordered=key[4]))
 _gathers = Plans(lambda key: kernels.plan_gather(*key))
-_scatters = Plans(lambda key: kernels.plan_scatter(*key[:4], mode=key[4]))
+_scatters = Plans(lambda key: kernels.plan_scatter(*key[:4], mode=key[4], ordered=key[5]))
 
 
 def _read(x: Tensor, indices: Indices) -> Tensor:
@@ -47,12 +48,12 @@ def _read(x: Tensor, indices: Indices) -> Tensor:
 
 
 def _write(x: Tensor, indices: Indices, values: Tensor, how: str) -> None:
-    plan = _writes[x._layout, _layouts(indices), values._layout, how]
+    plan = _writes[x._layout, _layouts(indices), values._layout, how, determinism.enabled]
     plan.launch(x._address, *[i._address for i in indices if i is not None], values._address)
 
 
 def _scatter_raw(x: Tensor, dim: int, index: Tensor, source: Tensor, how: str) -> None:
-    plan = _scatters[x._layout, dim, index._layout, source._layout, how]
+    plan = _scatters[x._layout, dim, index._layout, source._layout, how, determinism.enabled]
     plan.launch(x._address, index._address, source._address)
 
 
