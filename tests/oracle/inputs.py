@@ -103,7 +103,7 @@ def host(name: str, variant: Variant) -> np.ndarray:
         return np.rint(values).astype(np.int64)
     if variant.edges and name in ("x", "y", "v", "t"):
         flat = values.reshape(-1)
-        planted = [INF, -INF, NAN, 0.0, -0.0, 1e300, -1e-310]
+        planted = [INF, -INF, NAN, 0.0, -0.0, 1e300, -1e-300]
         for place, value in enumerate(planted[: flat.size]):
             flat[(place * 5 + len(name)) % flat.size] = value
     return values

@@ -16,6 +16,7 @@ from tritorch.autograd import inplace
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import is_grad_enabled
 from tritorch.autograd.node import Node
+from tritorch.autograd.protocol import operations
 from tritorch.devices import cpu
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
@@ -152,6 +153,17 @@ RULES: dict[str, Rule] = {
     "first": _first,
     "gradient": _gradient,
 }
+
+
+class ConstantNode(Node):
+    """Backward of an operation whose result is constant almost everywhere, as a comparison's."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Zeros for what was overwritten."""
+        zeros = operations.zeros(self.output_layouts[0])
+        return (zeros,) + (None,) * (len(self.next_functions) - 1)
 
 
 class PointwiseNode(Node):
@@ -311,10 +323,14 @@ class Pointwise:
         self.rule = RULES[promote]
         self.grad = grad
         self.node_name = node_name or camel(name) + "Backward0"
-        self.differentiable = differentiable and promote not in ("bool", "logical", "integral")
+        self.constant = promote in ("bool", "logical", "integral")
+        self.differentiable = differentiable and not self.constant
         self.kernel = PointwiseKernel(name, self.names, self.outputs)
         self.node = type(
             self.node_name, (PointwiseNode,), {"__slots__": (), "__module__": "tritorch.autograd"}
+        )
+        self._constant_node = type(
+            self.node_name, (ConstantNode,), {"__slots__": (), "__module__": "tritorch.autograd"}
         )
         self.plans = Plans(self._plan)
         self.inplace_plans = Plans(self._inplace_plan)
@@ -532,7 +548,8 @@ class Pointwise:
         target = operands[0]
         others = any(part == WANTED for part in parts[1:])
         inplace.check_inplace(target, others)
-        node = recipe = None
+        node: Node | None = None
+        recipe = None
         if self.differentiable and WANTED in parts:
             recipe = self.recipes[parts if len(parts) > 1 else parts[0]]
             if recipe.saves_result and target._view is not None:
@@ -546,13 +563,19 @@ class Pointwise:
             # What is overwritten is saved as a copy, with its history for second derivatives.
             kept = [o.clone() if o is target else o for o in operands]
             recipe.save(node, tuple(kept) if 0 in recipe.tensors else operands)
-        elif any(part == WANTED for part in parts):
-            raise RuntimeError(f"{self.name}_: has no gradient. Use detach().")
+        elif others or target._requires_grad:
+            if not self.constant:
+                raise RuntimeError(f"{self.name}_: has no gradient. Use detach().")
+            edges = tuple(
+                NO_EDGE if part == NUMBER else edge(operand)
+                for part, operand in zip(parts, operands)
+            )
+            node = self._constant_node(edges, (target._layout,))
         launch(values[0], *values)
         target._storage.version += 1
-        if node is not None and recipe is not None:
+        if node is not None:
             inplace.rebase_history(target, node)
-            if recipe.saves_result:
+            if recipe is not None and recipe.saves_result:
                 node.save_outputs(target)
         return target
 
