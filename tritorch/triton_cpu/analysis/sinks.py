@@ -155,7 +155,9 @@ class SinkPlan:
             return set(consumers)  # addresses are taken apart where they are used, not read back
         is_load = operation.name == "tt.load"
         expensive = is_load or self.cost(value) >= EXPENSIVE
-        if expensive and any(c.block is not operation.block for c in consumers):
+        elsewhere = any(c.block is not operation.block for c in consumers)
+        # A loop that reads a transposed value would turn it in every round: turn it before.
+        if elsewhere and (expensive or operation.name == "tt.trans"):
             self.at_definition.add(value)
             return {operation}
         if (

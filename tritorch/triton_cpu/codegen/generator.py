@@ -15,7 +15,7 @@ from tritorch.triton_cpu.analysis.masks import MaskAnalysis
 from tritorch.triton_cpu.analysis.scaled import expand_scaled_products
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import SinkPlan, has_side_effects, is_virtual
-from tritorch.triton_cpu.codegen import evaluate, groups, order
+from tritorch.triton_cpu.codegen import evaluate, groups, order, turn
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder, Vec
 from tritorch.triton_cpu.codegen.constants import FLOATS, literal
 from tritorch.triton_cpu.codegen.context import Index, Loop
@@ -205,6 +205,8 @@ class Generator:
         value = operation.results[0]
         if value in self.plan.at_definition and self.affine.get(value) is None:
             self.flush()
+            if operation.name == "tt.trans":
+                turn.turned(self, value)
             self.materialise(value)
 
     def _lower_scalar(self, operation: Operation) -> None:

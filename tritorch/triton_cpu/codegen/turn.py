@@ -57,6 +57,15 @@ def straighten(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> None
         stack.extend(o for o, m in zip(operation.operands, maps) if is_tensor(o) and m == identity)
 
 
+def turned(g: Generator, value: Value) -> None:
+    """Store a value so that it is contiguous along its last dimension, if it is along another."""
+    shape = value.type.shape or ()
+    natural = fast_dimension(g, [value], shape)
+    last = len(shape) - 1
+    if natural != last and min(shape[natural], shape[last]) >= SMALLEST and _has_data(g, value):
+        turn(g, value, natural, last)
+
+
 def fast_dimension(g: Generator, roots: list[Value], shape: tuple[int, ...]) -> int:
     """The dimension in which memory is contiguous for most of what is read and written."""
     best = contiguous_dimension(g, roots, shape)
