@@ -157,9 +157,13 @@ def matmul_tile(
     b_stride0, b_stride1, b_stride2, b_stride3,
     bias_stride0, bias_stride1, bias_stride2, bias_stride3,
     BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+    BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """One program: a BLOCK_M x BLOCK_N tile of one matrix of the batch."""
+    """One program: a BLOCK_M x BLOCK_N tile of one matrix of the batch.
+
+    EARLY: where C lies is known before the loop, so the CPU sums in place; a GPU would have to keep
+    it in registers meanwhile.
+    """
     batch = tl.program_id(0) // n_tiles
     program = tl.program_id(0) % n_tiles
     c_ptr += row_offset(batch, size1, size2, size3, c_stride0, c_stride1, c_stride2, c_stride3)
@@ -177,6 +181,9 @@ def matmul_tile(
     rows = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
     columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
     ACCUMULATE: tl.constexpr = tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
+    if EARLY:
+        places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
+        mask = (rows < m)[:, None] & (columns < n)[None, :]
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATE)
     for start in range(0, k, BLOCK_K):
         inner = start + tl.arange(0, BLOCK_K)
@@ -191,7 +198,9 @@ def matmul_tile(
             other=0.0,
         )
         total = tl.dot(a, b, total, input_precision="ieee", out_dtype=ACCUMULATE)
-    mask = (rows < m)[:, None] & (columns < n)[None, :]
+    if not EARLY:
+        places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
+        mask = (rows < m)[:, None] & (columns < n)[None, :]
     if BIAS:
         bias_ptr += row_offset(
             batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
@@ -200,10 +209,7 @@ def matmul_tile(
         total = add_bias(total, bias_ptr, bias_offsets, mask, alpha, beta, BIAS, SCALED)
     elif SCALED:
         total = total * alpha.to(total.dtype)
-    c = epilogue(total).to(c_ptr.dtype.element_ty)
-    tl.store(
-        c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride, c, mask=mask
-    )
+    tl.store(places, epilogue(total).to(c_ptr.dtype.element_ty), mask=mask)
 
 
 @kernel(
@@ -445,6 +451,7 @@ class _Product:
             choice = template.default(
                 target, m=m, n=n, k=k, batch=rows.count, itemsize=self.a.dtype.itemsize
             )
+            choice["EARLY"] = target == "cpu"
         elif abs(self.strides["a"][-1]) <= abs(self.strides["a"][-2]) or m == 1:
             template = matrix_vector_rows
             choice = template.default(target, k=k)

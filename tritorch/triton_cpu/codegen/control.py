@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import carried
+from tritorch.triton_cpu.codegen import carried, in_place
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.groups import write_each
+from tritorch.triton_cpu.codegen.loops import two_ways
 from tritorch.triton_cpu.ir import Operation, Value
 
 
@@ -23,7 +24,18 @@ def for_loop(g: Generator, operation: Operation) -> None:
     stored = [(a, i, y) for a, i, y in zip(arguments, initial, yielded) if is_tensor(a)]
     scalars = [(a, i, y) for a, i, y in zip(arguments, initial, yielded) if not is_tensor(a)]
     buffers = {a: g.scratch.allocate(a.type.shape or (), a.type.element) for a, _, _ in stored}
-    write_each(g, [(i, buffers[a]) for a, i, _ in stored])
+    sums = in_place.sums_in(g, operation, buffers)
+    write_each(g, [(i, buffers[a]) for a, i, _ in stored if a not in sums])
+    predicate = _predicate(operation)
+    if sums:
+        turns = builder.define(f"icmp {predicate} {kind} {g.scalars[low]}, {g.scalars[high]}")
+        in_place.choose_places(g, operation, sums, turns)
+
+        def begin(any_turn: bool) -> None:
+            if not any_turn:
+                write_each(g, [(i, buffers[a]) for a, i, _ in stored if a in sums])
+
+        two_ways(g, turns, begin)
 
     head, inside, after = builder.label("for"), builder.label("body"), builder.label("done")
     before = builder.block
@@ -37,16 +49,18 @@ def for_loop(g: Generator, operation: Operation) -> None:
         for argument, _, _ in scalars:
             places.append(builder.reserve())
             g.scalars[argument] = builder.register()
-        unsigned = operation.attributes.get("unsignedCmp") or operation.attributes.get(
-            "unsigned_cmp"
-        )
-        inner = builder.define(
-            f"icmp {'ult' if unsigned else 'slt'} {kind} {counter}, {g.scalars[high]}"
-        )
+        inner = builder.define(f"icmp {predicate} {kind} {counter}, {g.scalars[high]}")
         builder.emit(f"br i1 {inner}, label %{inside}, label %{after}")
         builder.start(inside)
         g.buffers.update(buffers)
+        if sums:
+            first = builder.define(f"icmp eq {kind} {counter}, {g.scalars[low]}")
+            for total in sums.values():
+                total.is_first = first
+                g.sums[total.buffer] = total
         carried.lower_body(g, body, [(a, y, buffers[a]) for a, _, y in stored])
+        for total in sums.values():
+            del g.sums[total.buffer]
         following = builder.define(f"add {kind} {counter}, {g.scalars[step]}")
         latch = builder.block
         builder.emit(f"br label %{head}")
@@ -66,6 +80,12 @@ def for_loop(g: Generator, operation: Operation) -> None:
         else:
             g.buffers[result] = buffers[argument]
         g.buffers.pop(argument, None)
+
+
+def _predicate(loop: Operation) -> str:
+    attributes = loop.attributes
+    unsigned = attributes.get("unsignedCmp") or attributes.get("unsigned_cmp")
+    return "ult" if unsigned else "slt"
 
 
 @lowers("scf.if")

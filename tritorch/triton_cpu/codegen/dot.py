@@ -167,6 +167,10 @@ def _multiply(
     )
     scratch = [g.scratch.allocate((size,), "i8") for size in (product.a_bytes, product.b_bytes)]
     base = g.scratch.touch(c)
+    total = g.sums.get(c)
+    row_stride: Position | None = None
+    if total is not None and total.place is not None:
+        base, row_stride = total.place, total.row_stride
     if batch:
         offset = builder.integer("mul", batch[0], m * n)
         base = builder.define(
@@ -177,9 +181,9 @@ def _multiply(
         product.pack_b(builder, operand, g.scratch.touch(scratch[1]))
 
     def multiply(operand: Operand) -> None:
-        product.multiply(
-            builder, operand, g.scratch.touch(scratch[0]), g.scratch.touch(scratch[1]), base
-        )
+        panel, columns = (g.scratch.touch(used) for used in scratch)
+        is_first = None if total is None else total.is_first
+        product.multiply(builder, operand, panel, columns, base, row_stride, is_first)
         for used in (*scratch, c):
             g.scratch.touch(used)
 

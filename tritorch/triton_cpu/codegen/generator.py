@@ -15,7 +15,7 @@ from tritorch.triton_cpu.analysis.masks import MaskAnalysis
 from tritorch.triton_cpu.analysis.scaled import expand_scaled_products
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.analysis.sinks import SinkPlan, has_side_effects, is_virtual
-from tritorch.triton_cpu.codegen import evaluate, groups, order, turn
+from tritorch.triton_cpu.codegen import evaluate, groups, in_place, order, turn
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder, Vec
 from tritorch.triton_cpu.codegen.constants import FLOATS, literal
 from tritorch.triton_cpu.codegen.context import Index, Loop
@@ -76,6 +76,9 @@ class Generator:
         #: how many nests have read each load from memory, and stores whose lines were asked for
         self.reads: dict[Operation, int] = {}
         self.asked: set[Operation] = set()
+        #: buffers of sums of products that are being carried, and stores of such sums
+        self.sums: dict[Buffer, in_place.Sum] = {}
+        self.stored_sums: dict[Operation, in_place.Sum] = {}
         #: place in the program of the operation being lowered
         self.position = 0
         #: LLVM labels of the function's blocks, and their arguments
@@ -161,6 +164,10 @@ class Generator:
         if is_virtual(operation):
             self._visit_virtual(operation)
             return
+        if operation in self.stored_sums:
+            self.flush()
+            in_place.store_sum(self, operation)
+            return
         if groups.can_join(self, operation):
             self.group.append(operation)
             return
@@ -184,6 +191,10 @@ class Generator:
         if self.group:
             group, self.group = self.group, []
             groups.emit_group(self, group)
+
+    def emit_sink(self, operation: Operation) -> None:
+        """Emit a sink in a loop of its own."""
+        groups.emit_group(self, [operation])
 
     def _uses_group(self, operation: Operation) -> bool:
         results = {result for member in self.group for result in member.results}

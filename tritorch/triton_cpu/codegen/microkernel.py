@@ -11,7 +11,7 @@ once):
 
 Packed layouts (V = lanes of a hardware vector, less for narrower tiles):
 
-- B in columns of one vector: `[N / V][K][V]`.
+- B in columns of one vector: `[N / V][K + padding][V]`.
 - A with consecutive columns: rows, `[M][K + padding]`; A with consecutive rows: `[M / V][K][V]`.
   The kernel broadcasts single elements of A, so neither needs a transpose.
 - B with consecutive rows (the transposed weight of a linear layer) passes through 8 x 8 register
@@ -122,10 +122,20 @@ class Product:
         columns = self.a_strides[0] if self.a_dimension == 1 else self.k
         return self.panel_rows * columns * self.bytes
 
+    @cached_property
+    def b_stride(self) -> int:
+        """Elements between neighbouring columns of vectors in packed B."""
+        # A line more than needed, lest a row of B goes to one set of the L1 cache.
+        return (self.k + (self.k >= 32)) * self.lanes
+
     @property
     def b_bytes(self) -> int:
         """Scratch for packed B, with room for the transposes."""
-        return self.n * self.k * self.bytes + self._staging_bytes
+        return self._packed_b_bytes + self._staging_bytes
+
+    @property
+    def _packed_b_bytes(self) -> int:
+        return self.n // self.lanes * self.b_stride * self.bytes
 
     @property
     def _staging_bytes(self) -> int:
@@ -209,26 +219,17 @@ class Product:
 
             def row(k: Position) -> None:
                 start = integer("mul", k, lanes)
-                self.loop(
-                    builder,
-                    self.n,
-                    lanes,
-                    lambda j: self._copy(
-                        builder,
-                        b,
-                        (k, j),
-                        lanes,
-                        pointer,
-                        integer("add", integer("mul", j, self.k), start),
-                    ),
-                )
+
+                def vector(j: Position) -> None:
+                    to = integer("add", integer("mul", j, self.b_stride // lanes), start)
+                    self._copy(builder, b, (k, j), lanes, pointer, to)
+
+                self.loop(builder, self.n, lanes, vector)
 
             self.loop(builder, self.k, 1, row)
             return
         strip = self.strip
-        staging = builder.define(
-            f"getelementptr i8, ptr {pointer}, i64 {self.n * self.k * self.bytes}"
-        )
+        staging = builder.define(f"getelementptr i8, ptr {pointer}, i64 {self._packed_b_bytes}")
 
         def block(j: Position, k: Position) -> None:
             self.loop(
@@ -244,7 +245,8 @@ class Product:
                     integer("mul", i, strip),
                 ),
             )
-            start = integer("add", integer("mul", j, self.k), integer("mul", k, lanes))
+            start = integer("mul", j, self.b_stride // lanes)
+            start = integer("add", start, integer("mul", k, lanes))
             self._transpose(builder, staging, strip, pointer, start)
 
         self.loop(
@@ -282,8 +284,11 @@ class Product:
         b: str,
         c: str,
         c_row_stride: Position | None = None,
+        is_first: str | None = None,
     ) -> None:
         """C += A B for packed B; C is row-major, its row stride in elements (default N).
+
+        With `is_first`, an i1 register, C = A B where that is true.
 
         A panel of A's rows is packed to `panel` (of `a_bytes`), where it stays in the first-level
         cache while all of B passes by.
@@ -301,17 +306,19 @@ class Product:
                 builder.define(f"getelementptr {kind}, ptr {pointer}, i64 {at}")
                 for kind, pointer, at in (
                     (element, panel, inside * self.a_strides[0]),
-                    (element, b, integer("mul", column, self.k)),
+                    (element, b, integer("mul", block, self.b_stride)),
                     (accumulator, c, c_at),
                 )
             ]
             arguments = ", ".join(f"ptr {place}" for place in places)
             arguments += f", i64 {stride}"
+            if is_first is not None:
+                arguments += f", i1 {is_first}"
             fetched = 0
             if ahead is not None:
                 fetched = self._fetched(width)
                 arguments += self._ahead(builder, ahead, upcoming, inside, block)
-            kernel = self._kernel_helper(builder, width, fetched)
+            kernel = self._kernel_helper(builder, width, fetched, is_first is not None)
             builder.emit(f"call void @{kernel}({arguments})")
 
         def rows(row: Position) -> None:
@@ -396,12 +403,15 @@ class Product:
         far = f"{'b' * self._far(self.k * self.n)}{'c' * self._far(self.m * self.n)}"
         return f"{self.compute}_{self.accumulator}_{layout}_{self.k}_{self.lanes}{far}"
 
-    def _kernel_helper(self, builder: Builder, vectors: int, fetched: int = 0) -> str:
+    def _kernel_helper(
+        self, builder: Builder, vectors: int, fetched: int = 0, may_replace: bool = False
+    ) -> str:
         """The register kernel: `rows` x `vectors` accumulators over the whole of K.
 
-        `fetched` lines, a row apart, are prefetched at each step of the loop.
+        `fetched` lines, a row apart, are prefetched at each step of the loop. If it `may_replace`,
+        an argument says whether C is to be replaced.
         """
-        name = f"dot_kernel_{self._suffix}_{self.rows}x{vectors}_{fetched}"
+        name = f"dot_kernel_{self._suffix}_{self.rows}x{vectors}_{fetched}{'r' * may_replace}"
         if name in builder.helpers:
             return name
         inner = builder.child()
@@ -434,10 +444,10 @@ class Product:
         for u in range(self.unroll):
             right = []
             for v in range(vectors):
-                place = at(b, (v * self.k + u) * self.lanes)
+                place = at(b, v * self.b_stride + u * self.lanes)
                 right.append(inner.define(f"load {kind}, ptr {place}, align {align}"))
                 if self._far(self.k * self.n):
-                    later = at(b, (v * self.k + u + AHEAD) * self.lanes)
+                    later = at(b, v * self.b_stride + (u + AHEAD) * self.lanes)
                     _prefetch(inner, later, write=False)
             for i in range(self.rows):
                 place = at(a, i * row_stride + u * column_stride)
@@ -465,9 +475,17 @@ class Product:
                 f"  {register} = phi {what} [ {initial}, %entry ], [ {updated}, %{start} ]"
             )
         inner.start(done)
-        self._accumulate(inner, vectors, partial)
+        if may_replace:
+            replace, add = inner.label("replace"), inner.label("add")
+            inner.emit(f"br i1 %is_first, label %{replace}, label %{add}")
+            inner.start(replace)
+            self._put(inner, vectors, partial, add=False)
+            inner.emit("ret void")
+            inner.start(add)
+        self._put(inner, vectors, partial, add=True)
         inner.emit("ret void")
-        parameters = [*KERNEL_PARAMETERS, *(AHEAD_PARAMETERS if fetched else [])]
+        parameters = [*KERNEL_PARAMETERS, *([("i1", "%is_first")] if may_replace else [])]
+        parameters = [*parameters, *(AHEAD_PARAMETERS if fetched else [])]
         builder.helpers[name] = inner.function(name, "void", parameters)
         return name
 
@@ -494,27 +512,28 @@ class Product:
         product = builder.define(f"fmul {kind} {a}, {b}")
         return builder.define(f"fadd {kind} {c}, {product}")
 
-    def _accumulate(
-        self, builder: Builder, vectors: int, partial: dict[tuple[int, int], str]
+    def _put(
+        self, builder: Builder, vectors: int, partial: dict[tuple[int, int], str], add: bool
     ) -> None:
-        """Add the register tile to C."""
+        """Add the register tile to C, or replace C by it."""
         element, align = LLVM_TYPE[self.accumulator], BITS[self.accumulator] // 8
         kind = builder.type(self.accumulator, self.lanes)
-        add = "fadd" if self.accumulator[0] == "f" else "add"
+        opcode = "fadd" if self.accumulator[0] == "f" else "add"
         row: str = "%c"
         for i in range(self.rows):
             if i:
                 row = builder.define(f"getelementptr {element}, ptr {row}, i64 %stride")
             for v in range(vectors):
                 place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * self.lanes}")
-                old = builder.define(f"load {kind}, ptr {place}, align {align}")
                 value = partial[i, v]
                 if self.compute != self.accumulator:
                     value = builder.define(
                         f"fptosi {builder.type(self.compute, self.lanes)} {value} to {kind}"
                     )
-                total = builder.define(f"{add} {kind} {old}, {value}")
-                builder.emit(f"store {kind} {total}, ptr {place}, align {align}")
+                if add:
+                    old = builder.define(f"load {kind}, ptr {place}, align {align}")
+                    value = builder.define(f"{opcode} {kind} {old}, {value}")
+                builder.emit(f"store {kind} {value}, ptr {place}, align {align}")
 
 
 def _scaled(builder: Builder, position: Position, numerator: int, denominator: int) -> Position:
