@@ -11,6 +11,7 @@ import tritorch.runtime
 from tritorch import devices, dtypes, triton_api
 from tritorch.kernels.templates import (
     attention,
+    batch_norm,
     concat,
     convolution,
     cross_entropy,
@@ -19,6 +20,7 @@ from tritorch.kernels.templates import (
     layer_norm,
     matmul,
     multi_tensor,
+    pooling,
     softmax,
     sort,
 )
@@ -194,7 +196,41 @@ def plan_convolution() -> None:
         convolution.plan_weight(g, x, geometry)
 
 
+def plan_batch_norm() -> None:
+    vector = layout(70)
+    last = Layout.of(dtypes.float16, (8, 70, 9, 9), (5670, 1, 630, 70), CUDA)
+    for x in (layout(8, 70, 60, 60), last, layout(4, 200, 3, 3, kind="float64")):
+        vector = layout(x.shape[1])
+        batch_norm.plan(x, vector, vector, vector, vector, 1e-5)
+        batch_norm.plan_given(x, vector, vector, vector, None, 1e-5)
+        for training in (True, False):
+            batch_norm.plan_backward(
+                x, x, vector, vector, vector, dtypes.float32, 1e-5, training=training
+            )
+
+
+def plan_pooling() -> None:
+    last = Layout.of(dtypes.bfloat16, (2, 7, 9, 9), (567, 1, 63, 7), CUDA)
+    one, none = (1, 1, 1), (0, 0, 0)
+    for x in (layout(2, 7, 9, 9), last, layout(2, 7, 9, 9, kind="int64")):
+        for maximum in (True, False):
+            kernel = (1, 3, 3)
+            box = pooling.Window(2, maximum, kernel, (1, 2, 2), (0, 1, 1), one, (1, 5, 5))
+            adaptive = pooling.Window(
+                2, maximum, kernel, one, none, one, (1, 4, 4), adaptive=True, include_pad=False
+            )
+            for window in (box, adaptive):
+                pooling.plan(x, window, pos=maximum, index=maximum)
+                if x.dtype.is_floating_point:
+                    g = window.result(x, x.dtype)
+                    pooling.plan_backward(g, x, window)
+                if maximum:
+                    pooling.plan_take(x, window.result(x, window.pos_dtype), window)
+
+
 FAMILIES = [
+    plan_batch_norm,
+    plan_pooling,
     plan_attention,
     plan_softmax,
     plan_matmul,
