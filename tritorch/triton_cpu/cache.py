@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -121,26 +121,59 @@ class ObjectCache:
 _CACHES: dict[Path, ObjectCache] = {}
 
 
-def object_cache() -> ObjectCache | None:
+def object_cache(part: str = "cpu") -> ObjectCache | None:
     """The cache that the settings ask for; None when it is off."""
     if config.cache == "off":
         return None
-    directory = config.cache_dir / "cpu"
+    directory = config.cache_dir / part
     found = _CACHES.get(directory)
     if found is None:
         found = _CACHES.setdefault(directory, ObjectCache(directory))
     return found
 
 
+def remembered(name: str, circumstances: str, find_out: Callable[[], Any]) -> Any:
+    """A fact (a JSON value) that holds under these circumstances: found out once, then read."""
+    store = object_cache("facts")
+    if store is None:
+        return find_out()
+    key = hashlib.sha256(f"{name}\n{circumstances}".encode()).hexdigest()
+    found = store.load(key)
+    if found is not None:
+        return found[0]["fact"]
+    fact = find_out()
+    store.store(key, {"fact": fact}, b"")
+    return fact
+
+
 @cache
 def code_digest() -> str:
     """A digest of this package's own files, so that a developer never runs stale machine code."""
     root = Path(__file__).parent
+    files = sorted(_python_files(str(root)))
+    files.append(_described(str(root.with_name("triton_api.py"))))
+    return str(remembered("code_digest", "\n".join(files), lambda: _digest_of(root)))
+
+
+def _python_files(folder: str) -> Iterator[str]:
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".py"):
+            yield _described(entry.path)
+        elif entry.name != "__pycache__" and entry.is_dir():
+            yield from _python_files(entry.path)
+
+
+def _described(path: str) -> str:
+    status = os.stat(path)
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _digest_of(root: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\0".encode())
         digest.update(path.read_bytes())
-    digest.update((root.parent / "triton_api.py").read_bytes())
+    digest.update(root.with_name("triton_api.py").read_bytes())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,21 @@ def compile_kernel(
         from_cache=False,
         compile_seconds=time.perf_counter() - start,
     )
+
+
+def compile_text(text: str, target: CPUTarget, name: str) -> bytes:
+    """Object code of LLVM text that is ours (the runtime, support), or fetch it from the cache."""
+    store = cache.object_cache()
+    if store is None:
+        return llvm.compile_object(text, target, name=name)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    key = cache.entry_key(digest, {}, {}, {}, target.fingerprint)
+    found = store.load(key)
+    if found is not None:
+        return found[1]
+    code = llvm.compile_object(text, target, name=name)
+    store.store(key, {"name": name}, code)
+    return code
 
 
 def stages(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import re
 import threading
@@ -10,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from tritorch.errors import CompileError
+from tritorch.triton_cpu import elf, support
 from tritorch.triton_cpu.target import CPUTarget
 
 #: Passes run on the text before code generation. Strips are emitted already vectorised, so the
@@ -96,6 +98,47 @@ def supply_symbols(symbols: Mapping[str, int]) -> None:
         _SUPPLIED.update(symbols)
 
 
+def load_object(
+    object_code: bytes, names: Iterable[str], symbols: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Link an object into this process, for good; gives the addresses of the functions `names`.
+
+    Symbols that it refers to are looked up in `symbols`, among the supplied ones, among the plain
+    forms of those in `support`, and then in the process (libc, libm). Objects for x86-64 Linux are
+    loaded without LLVM; others it links itself.
+    """
+    names = tuple(names)
+    known = symbols or {}
+    try:
+        defined = elf.load(object_code, lambda name: _address(name, known, names[0]))
+        return {name: defined[name] for name in names}
+    except elf.UnknownFormat:
+        return _link(object_code, names, known)
+    except KeyError as error:
+        raise CompileError(
+            f"{names[0]}: the object does not link: it defines no {error.args[0]}."
+        ) from error
+
+
+def _address(name: str, symbols: Mapping[str, int], kernel: str) -> int:
+    address = symbols.get(name) or _SUPPLIED.get(name)
+    if address is None and name in support.NAMES:
+        address = support.support_symbols()[name]
+    if address is None:
+        try:
+            address = ctypes.addressof(ctypes.c_char.in_dll(_process(), name))
+        except ValueError as error:
+            raise CompileError(
+                f"{kernel}: the object does not link: nothing defines {name}."
+            ) from error
+    return address
+
+
+@cache
+def _process() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
 @cache
 def _jit() -> Any:
     from tritorch.triton_cpu.target import host
@@ -103,38 +146,20 @@ def _jit() -> Any:
     return binding().create_lljit_compiler(host().machine())
 
 
-def load_object(
-    object_code: bytes, names: Iterable[str], symbols: Mapping[str, int] | None = None
-) -> dict[str, int]:
-    """Link an object into this process, for good; gives the addresses of the functions `names`.
-
-    Symbols that it refers to are looked up in `symbols`, among the supplied ones, and then in the
-    process (libc, libm).
-    """
-    from tritorch.triton_cpu.support import support_symbols
-
-    llvm = binding()
-    names = tuple(names)
-    with _LOCK:
-        mentioned = re.findall(rb"\0((?:tritorch_|__trunc|__extend)\w+)(?=\0)", object_code)
-        if {name.decode() for name in mentioned} - _SUPPLIED.keys() - set(names):
-            for name, address in support_symbols().items():
-                _SUPPLIED.setdefault(name, address)
-        return _link(llvm, object_code, names, {**_SUPPLIED, **(symbols or {})})
-
-
-def _link(
-    llvm: Any, object_code: bytes, names: tuple[str, ...], symbols: Mapping[str, int]
-) -> dict[str, int]:
-    builder = llvm.JITLibraryBuilder().add_object_img(object_code)
+def _link(object_code: bytes, names: tuple[str, ...], symbols: Mapping[str, int]) -> dict[str, int]:
+    """What `load_object` does, by LLVM."""
+    builder = binding().JITLibraryBuilder().add_object_img(object_code)
     for name in names:
         builder.export_symbol(name)
-    for name, address in symbols.items():
-        if name not in names and re.search(rb"\0" + name.encode() + rb"\0", object_code):
-            builder.import_symbol(name, address)
-    try:
-        library = builder.add_current_process().link(_jit(), f"tritorch{next(_LIBRARY_NUMBERS)}")
-    except RuntimeError as error:
-        raise CompileError(f"{names[0]}: the object does not link: {error}") from error
-    _LOADED.append(library)
-    return {name: int(library[name]) for name in names}
+    mentioned = {name.decode() for name in re.findall(rb"\0(\w+)(?=\0)", object_code)}
+    for name in (mentioned & {*symbols, *_SUPPLIED, *support.NAMES}) - set(names):
+        builder.import_symbol(name, _address(name, symbols, names[0]))
+    with _LOCK:
+        try:
+            library = builder.add_current_process().link(
+                _jit(), f"tritorch{next(_LIBRARY_NUMBERS)}"
+            )
+        except RuntimeError as error:
+            raise CompileError(f"{names[0]}: the object does not link: {error}") from error
+        _LOADED.append(library)
+        return {name: int(library[name]) for name in names}

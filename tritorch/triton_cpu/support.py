@@ -124,7 +124,7 @@ define float @__extendhfsf2(half %x) {
 }
 """
 
-_NAMES = (
+NAMES = (
     "tritorch_scratch_acquire",
     "tritorch_scratch_release",
     "tritorch_assert_failed",
@@ -140,11 +140,12 @@ _NAMES = (
 @cache
 def support_symbols() -> dict[str, int]:
     """Addresses of the functions, compiled on first use."""
-    from tritorch.triton_cpu import llvm
+    from tritorch.triton_cpu.compile import compile_text
+    from tritorch.triton_cpu.llvm import load_object
     from tritorch.triton_cpu.target import host
 
-    code = llvm.compile_object(_TEXT + _CONVERSIONS, host(), name="support")
-    return llvm._link(llvm.binding(), code, _NAMES, {})
+    code = compile_text(_TEXT + _CONVERSIONS, host(), "support")
+    return load_object(code, NAMES)
 
 
 def take_assert_message() -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from tritorch.config import config
 from tritorch.errors import ConfigError
+from tritorch.triton_cpu.cache import remembered
 
 #: TRITORCH_CPU_FEATURES -> LLVM's name of that feature level, and the features the host must have
 #: for it.
@@ -140,15 +142,32 @@ def _strip_bytes(vector_bytes: int) -> int:
 
 
 @cache
-def _host(setting: str) -> CPUTarget:
+def _detected() -> tuple[str, dict[str, bool]]:
+    """LLVM's name of this system and what its CPU can do; LLVM is asked once after each boot."""
+    from tritorch.triton_cpu.llvm import binding_version
+
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return _ask_llvm()
+    triple, features = remembered("host", f"{boot} {binding_version()}", _ask_llvm)
+    return triple, features
+
+
+def _ask_llvm() -> tuple[str, dict[str, bool]]:
     from tritorch.triton_cpu.llvm import binding
 
     llvm = binding()
-    triple = llvm.get_process_triple()
     try:
-        detected = dict(llvm.get_host_cpu_features())
+        features = dict(llvm.get_host_cpu_features())
     except RuntimeError:  # LLVM cannot tell on this system: use what every such CPU has
-        detected = {}
+        features = {}
+    return llvm.get_process_triple(), features
+
+
+@cache
+def _host(setting: str) -> CPUTarget:
+    triple, detected = _detected()
     present = frozenset(name for name, on in detected.items() if on)
     if setting != "native":
         if not triple.startswith("x86_64"):

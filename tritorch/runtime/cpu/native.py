@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 
 from tritorch.runtime.cpu import launcher_ir, pool_ir, scratch_ir
 from tritorch.triton_cpu import llvm
-from tritorch.triton_cpu.cache import entry_key, object_cache
+from tritorch.triton_cpu.compile import compile_text
 from tritorch.triton_cpu.target import CPUTarget, host
 
 #: Symbols that kernels may refer to.
@@ -34,18 +33,7 @@ def runtime_text(architecture: str) -> str:
 
 def compile_runtime(target: CPUTarget) -> bytes:
     """Object code of the module, from the kernel cache when it is there."""
-    text = runtime_text(target.architecture)
-    store = object_cache()
-    if store is None:
-        return llvm.compile_object(text, target, name="runtime")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    key = entry_key(digest, {}, {}, {}, target.fingerprint)
-    found = store.load(key)
-    if found is not None:
-        return found[1]
-    code = llvm.compile_object(text, target, name="runtime")
-    store.store(key, {"name": "runtime"}, code)
-    return code
+    return compile_text(runtime_text(target.architecture), target, "runtime")
 
 
 @cache
