@@ -278,7 +278,7 @@ def adam_moments(
 @update(columns=4, writes=("parameter", "exp_avg", "exp_avg_sq"))
 def adam(
     parameter, gradient, exp_avg, exp_avg_sq,
-    step_size, decay, added1, beta2, added2, root_correction2, eps,
+    step_size, decay, added1, beta2, added2, inverse_root2, eps,
     MAXIMIZE: tl.constexpr, DECAY: tl.constexpr, DECOUPLED: tl.constexpr,
 ):  # fmt: skip
     """Adam and AdamW. Take the scalars from `adam_scalars`. Source: Kingma and Ba, 2015;
@@ -288,14 +288,14 @@ def adam(
         parameter, gradient, exp_avg, exp_avg_sq, decay, added1, beta2, added2,
         MAXIMIZE, DECAY, DECOUPLED,
     )  # fmt: skip
-    parameter -= step_size * (exp_avg / (tl.sqrt(exp_avg_sq) / root_correction2 + eps))
+    parameter -= step_size * (exp_avg / (tl.sqrt(exp_avg_sq) * inverse_root2 + eps))
     return parameter, exp_avg, exp_avg_sq
 
 
 @update(columns=5, writes=("parameter", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
 def adam_amsgrad(
     parameter, gradient, exp_avg, exp_avg_sq, max_exp_avg_sq,
-    step_size, decay, added1, beta2, added2, root_correction2, eps,
+    step_size, decay, added1, beta2, added2, inverse_root2, eps,
     MAXIMIZE: tl.constexpr, DECAY: tl.constexpr, DECOUPLED: tl.constexpr,
 ):  # fmt: skip
     """Adam with the largest second moment so far. Source: Reddi et al., 2018."""
@@ -304,7 +304,7 @@ def adam_amsgrad(
         MAXIMIZE, DECAY, DECOUPLED,
     )  # fmt: skip
     max_exp_avg_sq = tl.maximum(max_exp_avg_sq, exp_avg_sq)
-    parameter -= step_size * (exp_avg / (tl.sqrt(max_exp_avg_sq) / root_correction2 + eps))
+    parameter -= step_size * (exp_avg / (tl.sqrt(max_exp_avg_sq) * inverse_root2 + eps))
     return parameter, exp_avg, exp_avg_sq, max_exp_avg_sq
 
 
@@ -316,9 +316,9 @@ def adam_scalars(
     does.
     """
     decay = 1.0 - learning_rate * weight_decay if decoupled else weight_decay
-    correction = (1.0 - beta2**step) ** 0.5
+    inverse_root = (1.0 - beta2**step) ** -0.5
     step_size = learning_rate / (1.0 - beta1**step)
-    return step_size, decay, 1.0 - beta1, beta2, 1.0 - beta2, correction, eps
+    return step_size, decay, 1.0 - beta1, beta2, 1.0 - beta2, inverse_root, eps
 
 
 @update(columns=1, writes=("gradient",))
