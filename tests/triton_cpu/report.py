@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections import Counter
 
 from tests.triton_cpu import suite
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--level", default="native", choices=LEVELS)
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # Triton's, of what it deprecates
     target, start = target_of(options.level), time.perf_counter()
     passed: Counter[str] = Counter()
     tried: Counter[str] = Counter()

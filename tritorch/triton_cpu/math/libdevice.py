@@ -18,8 +18,9 @@ IRREGULAR: dict[str, str] = {
         for name in ("add", "sub", "mul", "div", "sqrt", "rcp")
         for mode in ("rn", "rd", "ru", "rz")
     },
-    "frsqrt_rn": "rsqrt",
+    "frsqrt_rn": "rsqrt_rn",
     "fmaf_rn": "fma",
+    **{f"fmaf_{mode}": f"fma_{mode}" for mode in ("rd", "ru", "rz")},
 }
 
 

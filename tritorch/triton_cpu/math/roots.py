@@ -13,9 +13,15 @@ def sqrt(m: Lanes, x: Number) -> Number:
     return m.square_root(x)
 
 
-@function("rsqrt", "rsqrt_rn", inline=True)
+@function("rsqrt", inline=True)
 def rsqrt(m: Lanes, x: Number) -> Number:
     return 1.0 / m.square_root(x)
+
+
+@function("rsqrt_rn", inline=True)
+def rsqrt_rn(m: Lanes, x: Number) -> Number:
+    """Rounded once, for float32: two roundings in float64 are far below its last place."""
+    return m.convert(1.0 / m.square_root(m.convert(x, "f64")), x.element)
 
 
 def _cube_root(m: Lanes, x: Number) -> tuple[Number, Number]:
