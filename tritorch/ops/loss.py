@@ -20,15 +20,17 @@ from tritorch.kernels.templates import cross_entropy as kernels
 from tritorch.layout import broadcast_shapes
 from tritorch.ops.declare import operation, pointwise
 from tritorch.ops.dispatch import Plans
+from tritorch.ops.extrema import vector_norm
 from tritorch.ops.memory import contiguous
 from tritorch.ops.normalization import log_softmax
 from tritorch.ops.reduction import mean, sum
 from tritorch.ops.selection import gather
-from tritorch.ops.views import expand, squeeze, unsqueeze
+from tritorch.ops.views import broadcast_tensors, expand, squeeze, unsqueeze
 from tritorch.tensor import Tensor, empty
 
 
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """The mean or the sum of a loss, or the loss itself."""
     if reduction == "mean":
         return mean(loss)
     if reduction == "sum":
@@ -131,6 +133,7 @@ def _weighted_logits(input, target, pos_weight):
 @pointwise(
     numpy=lambda x, t: np.where(t == 0, 0, t * (np.log(np.where(t == 0, 1, t)) - x)), method=False,
     out=False, integers=False, low=0.05, node="KlDivBackward0",
+    grad=lambda g, input, target: (-g * target, g * (s.log(target) + 1.0 - input)),
 )  # fmt: skip
 def _kl_div(input, target):
     return s.where(target == 0, 0.0, target * (s.log(s.where(target == 0, 1.0, target)) - input))
@@ -145,16 +148,21 @@ def _kl_div_log(input, target):
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
-    """(input - target) ** 2."""
+    """(input - target) ** 2; with weights, "mean" divides by their sum."""
     _same_shape("mse_loss", input, target)
     loss = _mse_loss(input, target)
-    return _reduced(loss if weight is None else loss * weight, reduction)
+    if weight is None:
+        return reduced(loss, reduction)
+    loss = loss * weight
+    if reduction == "mean":
+        return sum(loss) / sum(expand(weight, *loss._layout.shape))
+    return reduced(loss, reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|."""
     _same_shape("l1_loss", input, target)
-    return _reduced(_l1_loss(input, target), reduction)
+    return reduced(_l1_loss(input, target), reduction)
 
 
 def smooth_l1_loss(
@@ -165,7 +173,7 @@ def smooth_l1_loss(
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}.")
     if beta == 0:
         return l1_loss(input, target, reduction)
-    return _reduced(_smooth_l1_loss(input, target, float(beta)), reduction)
+    return reduced(_smooth_l1_loss(input, target, float(beta)), reduction)
 
 
 def huber_loss(
@@ -176,7 +184,7 @@ def huber_loss(
         raise RuntimeError(
             f"huber_loss does not support non-positive values for delta, got {delta}."
         )
-    return _reduced(_huber_loss(input, target, float(delta)), reduction)
+    return reduced(_huber_loss(input, target, float(delta)), reduction)
 
 
 def binary_cross_entropy(
@@ -189,7 +197,7 @@ def binary_cross_entropy(
             f"({input.size()}) is deprecated. Please ensure they have the same size."
         )
     loss = _binary_cross_entropy(input, target)
-    return _reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -205,7 +213,7 @@ def binary_cross_entropy_with_logits(
         loss = _binary_cross_entropy_with_logits(input, target)
     else:
         loss = _weighted_logits(input, target, pos_weight)
-    return _reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 def kl_div(
@@ -215,7 +223,7 @@ def kl_div(
     loss = (_kl_div_log if log_target else _kl_div)(input, target)
     if reduction == "batchmean":
         return sum(loss) / (input._layout.shape[0] if input._layout.ndim else 1)
-    return _reduced(loss, reduction)
+    return reduced(loss, reduction)
 
 
 # ---- classes
@@ -443,7 +451,7 @@ def _soft_targets(
     if reduction == "mean":
         count = input._layout.numel // max(input._layout.shape[dim], 1)
         return sum(loss) / count
-    return _reduced(loss, reduction)
+    return reduced(loss, reduction)
 
 
 @operation(
@@ -477,5 +485,7 @@ def nll_loss(
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`."""
-    norms = (sum(x1 * x1, dim).sqrt().clamp(min=eps)) * (sum(x2 * x2, dim).sqrt().clamp(min=eps))
+    x1, x2 = broadcast_tensors(x1, x2)
+    # As PyTorch: the norms are bounded from below, and the bound has no gradient.
+    norms = vector_norm(x1, 2, dim).clamp(min=eps) * vector_norm(x2, 2, dim).clamp(min=eps)
     return sum(x1 * x2, dim) / norms
