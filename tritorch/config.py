@@ -118,6 +118,11 @@ class Config:
     num_threads: int = _setting(
         _integer(1), _default_threads, "threads that run one CPU kernel, the calling one included"
     )
+    debug: str = _setting(
+        _choice("off", "bounds"),
+        lambda: "off",
+        "bounds: kernels compiled from then on check every access to memory; set it at the start",
+    )
     cpu_cached_bytes: int = _setting(
         _integer(0), lambda: 4 << 30, "bytes the CPU allocator may keep for reuse"
     )

@@ -34,6 +34,7 @@ class Kernel:
     """
 
     __slots__ = (
+        "checks_bounds",
         "compile_seconds",
         "constants",
         "counter_address",
@@ -56,6 +57,7 @@ class Kernel:
         entry: int,
         from_cache: bool,
         compile_seconds: float,
+        checks_bounds: bool = False,
     ) -> None:
         self.name = name
         self.source = source
@@ -65,6 +67,7 @@ class Kernel:
         self.entry = entry
         self.from_cache = from_cache
         self.compile_seconds = compile_seconds
+        self.checks_bounds = checks_bounds
         self.name_bytes = ctypes.create_string_buffer(name.encode())
         self.counter_address = statistics.new_counter(name)
 

@@ -73,7 +73,9 @@ def compile_kernel(
                 compile_seconds=time.perf_counter() - start,
             )
     triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
-    text, parameter_types = generate_llvm(triton_ir.text, triton_ir.name, signature, target)
+    text, parameter_types = generate_llvm(
+        triton_ir.text, triton_ir.name, signature, target, bool(options.get("check_bounds"))
+    )
     code = llvm.compile_object(text, target, options.get("pipeline", "default"), triton_ir.name)
     if store is not None:
         metadata = {"name": triton_ir.name, "parameter_types": list(parameter_types)}
@@ -113,7 +115,9 @@ def stages(
     options = options or {}
     target = target or host()
     triton_ir = triton_api.lower_to_triton_ir(source, signature, constants, options)
-    text, _ = generate_llvm(triton_ir.text, triton_ir.name, signature, target)
+    text, _ = generate_llvm(
+        triton_ir.text, triton_ir.name, signature, target, bool(options.get("check_bounds"))
+    )
     pipeline = options.get("pipeline", "default")
     return {
         "source": triton_api.source_text(source),
@@ -124,7 +128,11 @@ def stages(
 
 
 def generate_llvm(
-    text: str, name: str, signature: Mapping[str, str] | None, target: CPUTarget
+    text: str,
+    name: str,
+    signature: Mapping[str, str] | None,
+    target: CPUTarget,
+    check_bounds: bool = False,
 ) -> tuple[str, tuple[str, ...]]:
     """LLVM text for a module in generic form, and the types of the kernel's argument slots.
 
@@ -142,7 +150,7 @@ def generate_llvm(
         arguments = functions[0].regions[0][0].arguments
         parameter_types = tuple(_slot_type(argument.type) for argument in arguments)
     try:
-        return generate(functions, target, name), parameter_types
+        return generate(functions, target, name, check_bounds), parameter_types
     except UnsupportedOperation as error:
         if name in str(error):
             raise

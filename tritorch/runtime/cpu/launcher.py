@@ -105,8 +105,23 @@ def bind(
         ValueError: a grid or a number of values that does not fit.
         TypeError: a value or a parameter type of a wrong kind.
     """
-    programs, grid_bytes = _grid(kernel.name, grid)
     types = tuple(kernel.parameter_types)
+    if kernel.checks_bounds and len(values) == len(types):
+        from tritorch.runtime.cpu.bounds import checked_launch
+
+        types = (*types, "*i64")
+        return checked_launch(kernel, values, lambda whole: _bind(kernel, types, grid, whole, work))
+    return _bind(kernel, types, grid, values, work)
+
+
+def _bind(
+    kernel: Kernel,
+    types: tuple[str, ...],
+    grid: Sequence[int],
+    values: Sequence[Any],
+    work: float | None,
+) -> Launch:
+    programs, grid_bytes = _grid(kernel.name, grid)
     if len(values) != len(types):
         raise ValueError(
             f"bind: kernel {kernel.name} has {len(types)} parameters, got {len(values)} values. "

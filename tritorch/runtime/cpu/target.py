@@ -45,6 +45,8 @@ class CPUTarget:
         Raises:
             CompileError: the kernel is wrong, or has an operation that the CPU target lacks.
         """
+        if config.debug == "bounds":
+            options = {**(options or {}), "check_bounds": True}
         return self._kernels.get(source, signature, constants, options)
 
     def kernels(self) -> tuple[Kernel, ...]:
@@ -107,4 +109,5 @@ def _build(
         entry=entry,
         from_cache=compiled.from_cache,
         compile_seconds=time.perf_counter() - start,
+        checks_bounds=bool(options and options.get("check_bounds")),
     )

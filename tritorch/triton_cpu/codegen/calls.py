@@ -5,6 +5,7 @@ from __future__ import annotations
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.analysis.shapes import is_tensor, row_major
 from tritorch.triton_cpu.codegen import masked
+from tritorch.triton_cpu.codegen.access_checks import TABLE, CheckedGenerator
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.groups import write_each, write_tensors
@@ -24,6 +25,8 @@ def call(g: Generator, operation: Operation) -> None:
     helper = _helper(g, function, name)
     store_spilled(g, operation.operands, g.position)
     arguments = [f"i32 {register}" for register in _PROGRAM]
+    if g.module.check_bounds:
+        arguments.append(f"ptr {TABLE}")
     for operand in operation.operands:
         if is_tensor(operand):
             arguments.append(f"ptr {g.scratch.touch(_row_major(g, operand))}")
@@ -64,8 +67,12 @@ def _helper(g: Generator, function: Operation, name: str) -> str:
         return helper
     g.builder.helpers[helper] = ""
     blocks = function.regions[0]
-    inner = Generator(g.module, function, g.name)
     parameters = [("i32", register) for register in _PROGRAM]
+    inner = Generator(g.module, function, g.name)
+    if g.module.check_bounds:
+        parameters.append(("ptr", TABLE))
+        inner = CheckedGenerator(g.module, function, g.name)
+        inner.ended_label = inner.return_label
     for number, argument in enumerate(blocks[0].arguments):
         register = f"%argument{number}"
         kind = argument.type

@@ -17,6 +17,7 @@ from tritorch.triton_cpu.codegen import (
     scalars,  # noqa: F401
     scan,  # noqa: F401
 )
+from tritorch.triton_cpu.codegen.access_checks import TABLE, CheckedGenerator
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator
 from tritorch.triton_cpu.ir import Operation, Value
@@ -70,8 +71,11 @@ return:
 class Module:
     """What the functions of one LLVM module share."""
 
-    def __init__(self, functions: list[Operation], target: CPUTarget, name: str) -> None:
+    def __init__(
+        self, functions: list[Operation], target: CPUTarget, name: str, check_bounds: bool = False
+    ) -> None:
         self.target = target
+        self.check_bounds = check_bounds
         self.name = name
         self.helpers: dict[str, str] = {}
         self.declarations: set[str] = set()
@@ -96,7 +100,7 @@ class Module:
         return "\n".join(parts) + "\n"
 
     def _kernel(self, entry: Operation) -> str:
-        g = Generator(self, entry, self.name)
+        g = (CheckedGenerator if self.check_bounds else Generator)(self, entry, self.name)
         blocks = entry.regions[0]
         loads = []
         for number, argument in enumerate(blocks[0].arguments):
@@ -114,6 +118,10 @@ class Module:
             else:
                 loads.append(f"  %argument{number} = load {kind}, ptr %slot{number}, align 8")
             g.scalars[argument] = f"%argument{number}"
+        if self.check_bounds:
+            offset = HEADER_BYTES + 8 * len(blocks[0].arguments)
+            loads.append(f"  %slot_of_table = getelementptr i8, ptr %args, i64 {offset}")
+            loads.append(f"  {TABLE} = load ptr, ptr %slot_of_table, align 8")
         g.lower_function(blocks)
         frame = g.scratch.frame(self.declarations)
         lines = [

@@ -23,7 +23,10 @@ class CPUBackend(BaseBackend):
         from tritorch.triton_cpu.llvm import binding_version
         from tritorch.triton_cpu.target import host
 
-        parts = (code_digest(), binding_version(), host().fingerprint, config.codegen_key())
+        parts = (
+            code_digest(), binding_version(), host().fingerprint, config.codegen_key(),
+            f"debug={config.debug}",
+        )  # fmt: skip
         return "tritorch-cpu-" + "-".join(parts)
 
     def parse_options(self, options: dict[str, Any]) -> Any:
@@ -64,12 +67,15 @@ class CPUBackend(BaseBackend):
         stages["obj"] = lambda text, metadata: self._object(text, metadata, options)
 
     def _llvm_text(self, module: Any, metadata: dict[str, Any]) -> str:
+        from tritorch.config import config
         from tritorch.triton_api import generic_text
         from tritorch.triton_cpu.compile import generate_llvm
         from tritorch.triton_cpu.target import host
 
         name = module.get_entry_func_name()
-        text, types = generate_llvm(generic_text(module), name, None, host())
+        text, types = generate_llvm(
+            generic_text(module), name, None, host(), config.debug == "bounds"
+        )
         metadata.update(name=name, shared=0, parameter_types=list(types))
         return text
 

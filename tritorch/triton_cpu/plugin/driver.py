@@ -11,6 +11,8 @@ from typing import Any
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
+from tritorch.config import config
+
 _MAX_BOUND_GRIDS = 256
 
 
@@ -75,6 +77,7 @@ class Launcher:
             else [kind for kind in kinds if kind != "constexpr"]
         )
         self._name = metadata.name
+        self._checks_bounds = config.debug == "bounds"
         self._source = source
         self._bound: dict[tuple[int, int, int], Callable[..., None]] = {}
         self._kernel: Any = None
@@ -89,7 +92,13 @@ class Launcher:
             values = self._flatten(self._types, values)
         if enter is not None:
             enter(metadata)
-        launch(*map(self._address, values))
+        if self._checks_bounds:
+            from tritorch.runtime.cpu.bounds import arrays_known
+
+            with arrays_known(values):
+                launch(*map(self._address, values))
+        else:
+            launch(*map(self._address, values))
         if leave is not None:
             leave(metadata)
 
@@ -107,6 +116,7 @@ class Launcher:
                 entry=function,
                 from_cache=False,
                 compile_seconds=0.0,
+                checks_bounds=self._checks_bounds,
             )
         if len(self._bound) >= _MAX_BOUND_GRIDS:
             self._bound.clear()
