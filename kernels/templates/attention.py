@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritorch import dtypes
+from tritorch.config import config
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
-from tritorch.kernels.templates.attention_kernels import (
+from tritorch.kernels.templates.attention_gradients import (
+    attention_backward_heads,
     attention_backward_keys,
     attention_backward_queries,
-    attention_forward,
 )
+from tritorch.kernels.templates.attention_kernels import attention_forward
 from tritorch.kernels.templates.rows import Rows, ceil_divide, levels, next_power_of_2
 from tritorch.kernels.templates.template import Template
 from tritorch.layout import (
@@ -201,7 +203,9 @@ class _Heads:
             "DEPTH": depth,
             "V_DEPTH": v_depth,
             **self.rows(there, every).values(*there),
-            **template.default(of.q.device.type, itemsize=of.q.dtype.itemsize, **facts),
+            **template.default(
+                of.q.device.type, itemsize=of.q.dtype.itemsize, causal=of.causal, **facts
+            ),
         }
         for name in there:
             strides = self.strides(name)
@@ -227,7 +231,10 @@ class _Heads:
 
 
 class _Backward:
-    """First the queries' gradient, which leaves delta; then those of keys and values."""
+    """One launch of a program per group of heads, or two with a program per block.
+
+    Two: first the queries' gradient, which leaves delta, then those of keys and values.
+    """
 
     #: positions of the plan's arguments
     NAMES = ("dq", "dk", "dv", "do", "q", "k", "v", "o", "sums")
@@ -237,6 +244,7 @@ class _Backward:
         names = [*self.NAMES, *(["mask"] if heads.of.mask is not None else []), *heads.scalars]
         self.place = {name: position for position, name in enumerate(names)}
         self.place["delta"] = -1
+        self.workspaces = [heads.sums.nbytes]
         self.steps: list[Step] = []
         self.kernels: list[Any] = []
 
@@ -244,21 +252,43 @@ class _Backward:
         from tritorch.runtime import get_target
 
         heads = self.heads
-        self._step(attention_backward_queries, ("dq", "do", "q", "k", "v", "o", "mask"), True)
-        self._step(attention_backward_keys, ("dk", "dv", "do", "q", "k", "v", "mask"), False)
+        if self._whole_heads():
+            dq = heads.layouts["dq"]
+            heads.layouts["total"] = dq.with_dtype(heads.kind)
+            if dq.dtype is heads.kind:
+                self.place["total"] = self.place["dq"]
+            else:
+                self.place["total"] = -2
+                self.workspaces.append(heads.layouts["total"].nbytes)
+            names = ("dq", "dk", "dv", "total", "do", "q", "k", "v", "o", "mask")
+            self._step(attention_backward_heads, names, False)
+        else:
+            self._step(attention_backward_queries, ("dq", "do", "q", "k", "v", "o", "mask"), True)
+            self._step(attention_backward_keys, ("dk", "dv", "do", "q", "k", "v", "mask"), False)
         outputs = [heads.layouts[name] for name in ("dq", "dk", "dv")]
         target = get_target(heads.of.q.device.type)
-        return Plan.of_steps(outputs, target, self.steps, [heads.sums.nbytes], self.kernels)
+        return Plan.of_steps(outputs, target, self.steps, self.workspaces, self.kernels)
+
+    def _whole_heads(self) -> bool:
+        """Whether 5 products of every block, shared out by heads, are less than 7 shared evenly."""
+        heads = self.heads
+        groups = numel(heads.batch[:-1])
+        if heads.of.q.device.type != "cpu" or not heads.n_keys:
+            return False
+        threads = config.num_threads
+        return 5 * ceil_divide(groups, threads) * threads <= 7 * groups
 
     def _step(self, template: Template, names: tuple[str, ...], every: bool) -> None:
         heads = self.heads
         values = heads.values(template, names, every)
-        if every:
-            n_blocks = ceil_divide(heads.n_queries, values["BLOCK_M"])
-        else:
+        values["n_turns"] = ceil_divide(heads.n_queries, values["BLOCK_M"])
+        values["n_heads"] = heads.n_heads
+        values["NARROW"] = heads.of.q.dtype is not heads.kind
+        n_blocks = 1
+        if template is attention_backward_queries:
+            n_blocks = values["n_turns"]
+        elif template is attention_backward_keys:
             n_blocks = ceil_divide(heads.n_keys, values["BLOCK_N"])
-            values["n_turns"] = ceil_divide(heads.n_queries, values["BLOCK_M"])
-            values["n_heads"] = heads.n_heads
         operands: dict[str, Layout | Dtype] = {}
         for parameter in template.parameters:
             name = parameter.removesuffix("_ptr")
