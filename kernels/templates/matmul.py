@@ -39,15 +39,19 @@ if TYPE_CHECKING:
     import triton.language as tl
 
 
-# Nanoseconds of the CPU's microkernel on one AVX-512 core, fitted to 90 products (median error 9
-# %):
-# per multiply-add, per packed element of A and of B, per element of C and block of K, per tl.dot.
-_MULTIPLY, _PACK_A, _PACK_B, _ACCUMULATE, _DOT = 0.0172, 0.28, 0.20, 0.03, 300.0
+# Nanoseconds on one AVX-512 core, fitted to products of 128 to 2048: per multiply-add; per packed
+# element of A and of B, where B comes from the second-level cache or from beyond it; per element
+# of C and block of K, and once more where edge tiles are summed elsewhere and copied; per tile.
+_MULTIPLY, _PACK_A, _PACK_B, _PACK_FAR_B = 0.0125, 0.07, 0.15, 0.5
+_ACCUMULATE, _COPY, _PROGRAM = 0.06, 0.4, 300.0
 #: nanoseconds of work from which a launch is shared out
-_SHARED = 40_000.0
-#: packed operands of one tl.dot (bytes), and elements of C: they share a core's second-level cache
-_PACKED_BYTES, _TILE = 512 * 1024, 65_536
-_SIDES = (16, 32, 64, 128, 256)
+_SHARED = 12_000.0
+#: the second-level cache keeps so many bytes of packed B
+_PACKED_BYTES = 512 * 1024
+_HEIGHTS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_WIDTHS = (16, 32, 64, 128, 256, 512)
+#: columns of a tile -> time of a multiply-add: only multiples of 48 fill the registers
+_UNEVEN = {16: 1.7, 32: 1.15, 64: 1.1, 128: 1.06, 256: 1.03, 512: 1.0}
 
 
 @cache
@@ -56,28 +60,33 @@ def _cpu_tile(m: int, n: int, k: int, batch: int, itemsize: int, threads: int) -
 
     BLOCK_K depends on k alone: so do the order of additions and with it every bit of the result.
     """
-    blocks = [side for side in _SIDES if side <= min(max(next_power_of_2(k), 16), 128)]
-    block_k = min(blocks, key=lambda b: ceil_divide(k, b) * (b * _MULTIPLY + _ACCUMULATE))
+    block_k = min(max(next_power_of_2(k), 16), 256)
     turns = ceil_divide(k, block_k)
     if batch * m * n * k * _MULTIPLY < _SHARED:
         threads = 1
+    pack_b = _PACK_B if n * k * itemsize <= _PACKED_BYTES else _PACK_FAR_B
 
     def cost(block: tuple[int, int]) -> float:
-        rows, columns = block
-        tiles = batch * ceil_divide(m, rows) * ceil_divide(n, columns)
-        one = _DOT + rows * columns * (block_k * _MULTIPLY + _ACCUMULATE)
-        one += block_k * (rows * _PACK_A + columns * _PACK_B)
-        return ceil_divide(tiles, threads) * turns * one
+        height, width = block
+        down, across = ceil_divide(m, height), ceil_divide(n, width)
+        rows, columns = min(height, ceil_divide(m, 8) * 8), min(width, ceil_divide(n, 16) * 16)
+        one = _PROGRAM + rows * columns * (k * _MULTIPLY * _UNEVEN[width] + turns * _ACCUMULATE)
+        one += k * (rows * _PACK_A + columns * pack_b)
+        if m % height or n % width:
+            edges = 1 - (m // height) * (n // width) / (down * across)
+            one += edges * rows * columns * _COPY
+        return ceil_divide(batch * down * across, threads) * one
 
-    sides = [
-        (rows, columns)
-        for rows in _SIDES
-        for columns in _SIDES
-        if rows * columns <= _TILE
-        and (rows + columns) * block_k * max(itemsize, 4) <= _PACKED_BYTES
+    blocks = [
+        (height, width)
+        for height in _HEIGHTS
+        for width in _WIDTHS
+        if width * block_k * max(itemsize, 4) <= _PACKED_BYTES
+        and (height < 2 * m or height == _HEIGHTS[0])
+        and (width < 2 * n or width == _WIDTHS[0])
     ]
-    rows, columns = min(sides, key=cost)
-    return {"BLOCK_M": rows, "BLOCK_N": columns, "BLOCK_K": block_k, "GROUP_M": 8}
+    height, width = min(blocks, key=cost)
+    return {"BLOCK_M": height, "BLOCK_N": width, "BLOCK_K": block_k, "GROUP_M": 8}
 
 
 def _tile(*, target: str, m: int, n: int, k: int, batch: int, itemsize: int) -> dict[str, Any]:

@@ -11,21 +11,21 @@ from collections.abc import Callable
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
 from tritorch.triton_cpu.codegen import order
-from tritorch.triton_cpu.codegen.address import address
-from tritorch.triton_cpu.codegen.bounds import mask_bounds, reach, whole_tile
+from tritorch.triton_cpu.codegen.bounds import maximum, minimum, reach
 from tritorch.triton_cpu.codegen.buffers import read_buffer, write_buffer
-from tritorch.triton_cpu.codegen.builder import BITS, Builder, Vec
-from tritorch.triton_cpu.codegen.context import Index, Loop, Walk, lanes_of, plan_walk
+from tritorch.triton_cpu.codegen.builder import Builder, Vec
+from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
+from tritorch.triton_cpu.codegen.dot_operand import PackedTensor, with_and_without_masks
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.groups import write_tensors
+from tritorch.triton_cpu.codegen.groups import fill, write_tensors
 from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
 from tritorch.triton_cpu.codegen.microkernel import plan_dot
 from tritorch.triton_cpu.codegen.nest import Nest
-from tritorch.triton_cpu.codegen.operand import Memory, Operand, Position
+from tritorch.triton_cpu.codegen.operand import Operand, Position
 from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
 from tritorch.triton_cpu.codegen.scratch import Buffer
-from tritorch.triton_cpu.codegen.walks import choose_walk, contiguous_dimension
+from tritorch.triton_cpu.codegen.walks import choose_walk
 from tritorch.triton_cpu.ir import Operation, Value
 
 
@@ -146,17 +146,19 @@ def _multiply(
     builder = g.builder
     (m, k), n = (a.type.shape or ())[-2:], (b.type.shape or ())[-1]
 
-    def emit_loop(_: Builder, count: int, step: int, body: Callable[[Position], None]) -> None:
+    def emit_loop(_: Builder, count: Position, step: int, body: Callable[[Position], None]) -> None:
         def turn(counter: Position, carried: list[str]) -> list[str]:
             body(counter)
             return []
 
-        if count <= step:
+        if isinstance(count, int) and count <= step:
             body(0)
         else:
             counted_loop(g, 0, count, step, [], turn)
 
-    packed = [_Packed(g, value, batch, accumulator) for value in (a, b)]
+    packed = [PackedTensor(g, value, batch, accumulator) for value in (a, b)]
+    inner = maximum(g, minimum(g, packed[0].limit(1), packed[1].limit(0)), 1)
+    limits = packed[0].limit(0), packed[1].limit(1), inner
     product = plan_dot(
         g.target,
         (m, n, k),
@@ -164,6 +166,7 @@ def _multiply(
         packed[1].operand(None),
         accumulator,
         emit_loop,
+        limits,
     )
     scratch = [g.scratch.allocate((size,), "i8") for size in (product.a_bytes, product.b_bytes)]
     base = g.scratch.touch(c)
@@ -177,101 +180,49 @@ def _multiply(
             f"getelementptr {builder.type(accumulator, 1)}, ptr {base}, i64 {offset}"
         )
 
+    is_first = None if total is None else total.is_first
+    if is_first is not None and limits[:2] != (m, n):
+        is_first = _without_zeros(g, c, is_first, limits[:2], (m, n))
+
     def pack(operand: Operand) -> None:
         product.pack_b(builder, operand, g.scratch.touch(scratch[1]))
 
     def multiply(operand: Operand) -> None:
         panel, columns = (g.scratch.touch(used) for used in scratch)
-        is_first = None if total is None else total.is_first
         product.multiply(builder, operand, panel, columns, base, row_stride, is_first)
         for used in (*scratch, c):
             g.scratch.touch(used)
 
-    _two_ways(g, packed[1], pack)
-    _two_ways(g, packed[0], multiply)
+    with_and_without_masks(g, packed[1], pack)
+    with_and_without_masks(g, packed[0], multiply)
     for used in (*scratch, c):
         g.scratch.touch(used)
     return []
 
 
-class _Packed:
-    """A tensor as an operand of a product: loads of it, and the masks that full tiles do
-    without.
+def _without_zeros(
+    g: Generator,
+    c: Buffer,
+    is_first: str,
+    limits: tuple[Position, Position],
+    sizes: tuple[int, int],
+) -> str:
+    """Clear what the first product will not write; the condition to overwrite the rest.
+
+    Rows and columns beyond `limits` are left out of the product.
     """
+    builder = g.builder
+    cut = "false"
+    for limit, size in zip(limits, sizes):
+        if limit != size:
+            shorter = builder.define(f"icmp slt i64 {limit}, {size}")
+            cut = shorter if cut == "false" else builder.define(f"or i1 {cut}, {shorter}")
+    clear = builder.define(f"and i1 {is_first}, {cut}")
 
-    def __init__(
-        self, g: Generator, value: Value, batch: tuple[Position, ...], accumulator: str
-    ) -> None:
-        self.g = g
-        self.value = value
-        self.batch = batch
-        shape = value.type.shape or ()
-        best = contiguous_dimension(g, [value], shape)
-        self.dimension = 0 if best == len(shape) - 2 else 1
-        element = value.type.element
-        narrow = element in ("f16", "bf16") or element.startswith("f8")
-        self.element = "f32" if narrow else element
-        walk = Walk(shape, ((-1, 1),), (None,) * len(shape), 1)
-        self.bounds = mask_bounds(g, reach(g, [value], len(shape)), walk)
-        self.walk = walk
+    def emit(cleared: bool) -> None:
+        if cleared:
+            fill(g, c, g.zero(c.element))
 
-    def operand(self, true_masks: frozenset[Value] | None) -> Operand:
-        g, value = self.g, self.value
-        source = value.type.element
-
-        def load(row: Position, column: Position, lanes: int) -> str:
-            offsets = lanes_of(tuple(range(lanes))) if lanes > 1 else None
-            bases = [row, column]
-            matrix = tuple(
-                (base, offsets if at == self.dimension else None) for at, base in enumerate(bases)
-            )
-            index: Index = (*((base, None) for base in self.batch), *matrix)
-            loop = Loop(self.walk, index, true_masks=true_masks)
-            g.new_strip()
-            found = g.value_at(value, index, loop)
-            register = g.builder.widen(found, lanes)
-            if source != self.element:
-                register = convert_float(g.builder, register, source, self.element, lanes, g.target)
-            return register
-
-        return Operand(self.element, load, self.dimension, self._memory())
-
-    def _memory(self) -> Memory | None:
-        """Where the tensor lies, if it is a load or a transposed load."""
-        g, value, rank = self.g, self.value, len(self.value.type.shape or ())
-        turned = tuple(range(rank))
-        if value not in g.buffers and _made_by(value, "tt.trans"):
-            assert value.operation is not None
-            turned = tuple(value.operation.attributes["order"])
-            value = value.operation.operands[0]
-        if value in g.buffers or not _made_by(value, "tt.load"):
-            return None
-        assert value.operation is not None
-        pointer = value.operation.operands[0]
-        form = g.affine.get(pointer)
-        if form is None:
-            return None
-        size = BITS[value.type.element] // 8
-        strides = [g.builder.integer("mul", form.strides[turned[d]], size) for d in (-2, -1)]
-
-        def place(row: Position, column: Position) -> str:
-            bases = (*self.batch, row, column)
-            index: Index = tuple((bases[turned.index(d)], None) for d in range(rank))
-            return address(g, pointer, index, Loop(self.walk, index)).base
-
-        return Memory(place, (strides[0], strides[1]))
-
-
-def _made_by(value: Value, name: str) -> bool:
-    return value.operation is not None and value.operation.name == name
-
-
-def _two_ways(g: Generator, packed: _Packed, use: Callable[[Operand], None]) -> None:
-    """Use an operand; one without masked elements takes a path of its own."""
-    shape = packed.value.type.shape or ()
-    outer = dict(enumerate(packed.batch))
-
-    def emit(full: bool) -> None:
-        use(packed.operand(packed.bounds.true_masks if full else None))
-
-    two_ways(g, whole_tile(g, packed.bounds.constraints, shape, outer), emit)
+    two_ways(g, clear, emit)
+    whole = builder.define(f"xor i1 {cut}, true")
+    return builder.define(f"and i1 {is_first}, {whole}")

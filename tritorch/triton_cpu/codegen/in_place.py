@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tritorch.triton_cpu.analysis.shapes import is_tensor, root_pointer
 from tritorch.triton_cpu.codegen.bounds import mask_bounds, reach, whole_tile
 from tritorch.triton_cpu.codegen.context import Base, Walk
+from tritorch.triton_cpu.codegen.dot_operand import is_zero
 from tritorch.triton_cpu.codegen.loops import two_ways
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Block, Operation, Value
@@ -45,17 +46,9 @@ def sums_in(g: Generator, loop: Operation, buffers: dict[Value, Buffer]) -> dict
     for argument, initial, yielded in zip(
         body.arguments[1:], loop.operands[3:], body.operations[-1].operands
     ):
-        if is_tensor(argument) and _is_zero(initial) and _sums_products(argument, yielded, body):
+        if is_tensor(argument) and is_zero(initial) and _sums_products(argument, yielded, body):
             found[argument] = Sum(buffers[argument])
     return found
-
-
-def _is_zero(value: Value) -> bool:
-    operation = value.operation
-    if operation is None or operation.name != "arith.constant":
-        return False
-    constant = operation.attributes["value"]
-    return not isinstance(constant, list) and constant == 0
 
 
 def _sums_products(argument: Value, yielded: Value, body: Block) -> bool:

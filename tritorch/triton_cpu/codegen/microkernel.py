@@ -35,6 +35,8 @@ from tritorch.triton_cpu.codegen.operand import (
 )
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
 
+#: rows, columns, inner elements
+Extent = tuple[Position, Position, Position]
 #: (row, column)
 Place = tuple[Position, Position]
 
@@ -58,6 +60,8 @@ class Product:
         a_dimension, b_dimension: the operands' `vector_dimension`.
         compute: element of the packed operands; None chooses it from the accumulator.
         loop: emits the packing loops (a code generator may have to know of them).
+        extent: rows, columns and inner elements that are not known to be zeros; numbers or i64
+            registers. The rest is left out, and C's rows and columns there may stay as they are.
     """
 
     target: ProductTarget
@@ -69,6 +73,7 @@ class Product:
     b_dimension: int = 1
     compute: str = "f32"
     loop: EmitLoop = counted_loop
+    extent: Extent | None = None
 
     # ---- shapes of the kernel
     @property
@@ -93,6 +98,10 @@ class Product:
     @property
     def unroll(self) -> int:
         return min(4, self.k)
+
+    @property
+    def limits(self) -> Extent:
+        return self.extent or (self.m, self.n, self.k)
 
     @property
     def strip(self) -> int:
@@ -193,7 +202,7 @@ class Product:
                 to = integer("mul", k, height)
                 self._copy(builder, a, (row, k), height, pointer, to)
 
-            self.loop(builder, self.k, 1, column)
+            self.loop(builder, self._steps(builder), 1, column)
             return
 
         def strip(i: Position, k: Position) -> None:
@@ -204,11 +213,20 @@ class Product:
             builder,
             height,
             1,
-            lambda i: self.loop(builder, self.k, self.strip, lambda k: strip(i, k)),
+            lambda i: self.loop(builder, self.limits[2], self.strip, lambda k: strip(i, k)),
         )
+
+    def _steps(self, builder: Builder) -> Position:
+        """Inner elements, rounded up to what the register kernel takes at once."""
+        inner = self.limits[2]
+        if isinstance(inner, int):
+            return self.k
+        inner = builder.integer("add", inner, self.unroll - 1)
+        return builder.define(f"and i64 {inner}, {-self.unroll}")
 
     def pack_b(self, builder: Builder, b: Operand, pointer: str) -> None:
         """Copy B to scratch of `b_bytes`."""
+        columns, steps = self.limits[1], self._steps(builder)
         if b.vector_dimension != self.b_dimension:
             raise ValueError(
                 f"dot: B was planned with vectors along {self.b_dimension}, "
@@ -224,9 +242,9 @@ class Product:
                     to = integer("add", integer("mul", j, self.b_stride // lanes), start)
                     self._copy(builder, b, (k, j), lanes, pointer, to)
 
-                self.loop(builder, self.n, lanes, vector)
+                self.loop(builder, columns, lanes, vector)
 
-            self.loop(builder, self.k, 1, row)
+            self.loop(builder, steps, 1, row)
             return
         strip = self.strip
         staging = builder.define(f"getelementptr i8, ptr {pointer}, i64 {self._packed_b_bytes}")
@@ -251,9 +269,9 @@ class Product:
 
         self.loop(
             builder,
-            self.n,
+            columns,
             lanes,
-            lambda j: self.loop(builder, self.k, strip, lambda k: block(j, k)),
+            lambda j: self.loop(builder, steps, strip, lambda k: block(j, k)),
         )
 
     def _transpose(
@@ -297,6 +315,7 @@ class Product:
         integer = builder.integer
         element, accumulator = LLVM_TYPE[self.compute], LLVM_TYPE[self.accumulator]
 
+        steps = self._steps(builder)
         ahead = a.memory if self.m * self.k * self.bytes > NEAR_BYTES else None
 
         def tile(width: int, row: Position, inside: int, block: Position, upcoming: Place) -> None:
@@ -311,7 +330,7 @@ class Product:
                 )
             ]
             arguments = ", ".join(f"ptr {place}" for place in places)
-            arguments += f", i64 {stride}"
+            arguments += f", i64 {stride}, i64 {steps}"
             if is_first is not None:
                 arguments += f", i1 {is_first}"
             fetched = 0
@@ -325,16 +344,30 @@ class Product:
             self.pack_rows(builder, a, row, panel)
             upcoming = self._upcoming(builder, row)
             for inside in range(0, self.panel_rows, self.rows):
-                for first, width, count in self.chunks():
+                for first, width, _ in self.chunks():
 
                     def columns(
                         j: Position, width: int = width, first: int = first, at: int = inside
                     ) -> None:
                         tile(width, row, at, integer("add", j, first), upcoming)
 
-                    self.loop(builder, count * width, width, columns)
+                    self.loop(builder, ends[first], width, columns)
 
-        self.loop(builder, self.m, self.panel_rows, rows)
+        limits = self.limits
+        ends = {
+            first: self._end(builder, limits[1], first, width * count)
+            for first, width, count in self.chunks()
+        }
+        self.loop(builder, limits[0], self.panel_rows, rows)
+
+    def _end(self, builder: Builder, columns: Position, first: int, vectors: int) -> Position:
+        """How many of `vectors`, the first of which is number `first`, have columns of B."""
+        if isinstance(columns, int):
+            return vectors
+        filled = builder.integer("add", columns, self.lanes - 1)
+        filled = builder.define(f"sdiv i64 {filled}, {self.lanes}")
+        mine = builder.integer("sub", filled, first)
+        return builder.intrinsic("smin", "i64", 1, str(mine), str(vectors))
 
     def _upcoming(self, builder: Builder, row: Position) -> Place:
         """Where the panel of A that comes next begins: (row, column).
@@ -461,7 +494,7 @@ class Product:
         if fetched:
             next_ahead = inner.define(f"getelementptr i8, ptr {ahead}, i64 %ahead_step")
         following = inner.define(f"add nuw nsw i64 {counter}, {self.unroll}")
-        again = inner.define(f"icmp ult i64 {following}, {self.k}")
+        again = inner.define(f"icmp ult i64 {following}, %steps")
         inner.emit(f"br i1 {again}, label %{start}, label %{done}")
         loop = [
             (counter, "i64", "0", following),
@@ -583,6 +616,7 @@ KERNEL_PARAMETERS = [
     ("ptr noalias readonly", "%b"),
     ("ptr noalias", "%c"),
     ("i64", "%stride"),
+    ("i64", "%steps"),
 ]
 AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_row")]
 
@@ -641,9 +675,10 @@ def plan_dot(
     b: Operand,
     accumulator: str,
     loop: EmitLoop = counted_loop,
+    extent: Extent | None = None,
 ) -> Product:
     """The product that `emit_dot` emits: its scratch sizes, and its parts."""
     m, n, k = sizes
     compute = compute_element(a.element, b.element, accumulator, k)
     plan = Product(target, m, n, k, accumulator, a.vector_dimension, b.vector_dimension, compute)
-    return replace(plan, loop=loop)
+    return replace(plan, loop=loop, extent=extent)

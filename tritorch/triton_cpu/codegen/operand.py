@@ -14,7 +14,7 @@ Position = int | str
 LoadVector = Callable[[Position, Position, int], str]
 
 #: Emits `for i in range(0, count, step): body(i)`.
-EmitLoop = Callable[[Builder, int, int, Callable[[Position], None]], None]
+EmitLoop = Callable[[Builder, Position, int, Callable[[Position], None]], None]
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,12 @@ def operand_in_memory(
     return Operand(element, load, vector_dimension, Memory(address, in_bytes))
 
 
-def counted_loop(builder: Builder, count: int, step: int, body: Callable[[Position], None]) -> None:
+def counted_loop(
+    builder: Builder, count: Position, step: int, body: Callable[[Position], None]
+) -> None:
     """`for i in range(0, count, step): body(i)`; one turn is emitted without a loop."""
+    if not isinstance(count, int):
+        raise NotImplementedError("counted_loop: the count must be a number here.")
     if count <= step:
         body(0)
         return
