@@ -419,9 +419,13 @@ class Module:
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move and cast as `Tensor.to`; a dtype is applied to floating-point state only."""
+        """Move and cast as `Tensor.to`; a dtype is applied to floating-point state only.
+
+        `memory_format` is applied to what has as many dimensions as it is for.
+        """
         from tritorch.ops.memory import parse_to
 
+        memory_format = kwargs.pop("memory_format", None)
         device, dtype, non_blocking, copy_ = parse_to(*args, **kwargs)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
@@ -430,8 +434,13 @@ class Module:
 
         def convert(value: Tensor) -> Tensor:
             kind = dtype if value.is_floating_point() else None
+            fits = memory_format is not None and memory_format.ndim == value.ndim
             return value.to(
-                device=device, dtype=kind or value.dtype, non_blocking=non_blocking, copy=copy_
+                device=device,
+                dtype=kind or value.dtype,
+                non_blocking=non_blocking,
+                copy=copy_,
+                memory_format=memory_format if fits else None,
             )
 
         return self._apply(convert)

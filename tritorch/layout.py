@@ -125,6 +125,54 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
     return tuple(strides)
 
 
+class MemoryFormat:
+    """In which order the dimensions of a tensor lie in memory; prints as PyTorch's."""
+
+    __slots__ = ("name", "ndim", "order")
+
+    def __init__(self, name: str, order: tuple[int, ...] = ()) -> None:
+        self.name = name
+        #: dimensions from the slowest to the fastest; empty: row-major, or as they are
+        self.order = order
+        self.ndim = len(order)
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> str:
+        return f"_{self.name}"
+
+    def strides(self, name: str, shape: Shape) -> Shape:
+        """Dense strides of a shape in this order."""
+        if not self.order:
+            return contiguous_strides(shape)
+        if len(shape) != self.ndim:
+            raise RuntimeError(
+                f"{name}: required rank {self.ndim} tensor to use {self.name} format; its shape is "
+                f"{list(shape)}."
+            )
+        ordered = contiguous_strides([shape[d] for d in self.order])
+        strides = [0] * self.ndim
+        for d, stride in zip(self.order, ordered):
+            strides[d] = stride
+        return tuple(strides)
+
+    def holds(self, layout: Layout) -> bool:
+        """Whether a layout has this order without gaps."""
+        if not self.order:
+            return layout.is_contiguous
+        return layout.ndim == self.ndim and _is_row_major(
+            tuple(layout.shape[d] for d in self.order),
+            tuple(layout.strides[d] for d in self.order),
+        )
+
+
+contiguous_format = _contiguous_format = MemoryFormat("contiguous_format")
+preserve_format = _preserve_format = MemoryFormat("preserve_format")
+channels_last = _channels_last = MemoryFormat("channels_last", (0, 2, 3, 1))
+channels_last_3d = _channels_last_3d = MemoryFormat("channels_last_3d", (0, 2, 3, 4, 1))
+
+
 def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
     """The common shape after broadcasting; ShapeError names the op and the dims that differ."""
     first = shapes[0]

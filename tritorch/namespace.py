@@ -361,6 +361,7 @@ from tritorch.ops.selection import (
     take,
     take_along_dim,
 )
+from tritorch.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tritorch.ops.sorting import (
     argsort,
     bincount,
@@ -436,16 +437,24 @@ from tritorch.ops.queries import (
     LongTensor,
     ShortTensor,
 )
+from tritorch.layout import (
+    MemoryFormat as memory_format,
+)
+from tritorch.layout import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    preserve_format,
+)
 from tritorch.ops import graph as _graph
+from tritorch.ops import grid_sample as _grid_sample
+from tritorch.ops import interpolate as _interpolate
 from tritorch.ops import power_pooling as _power_pooling
 from tritorch.ops import unpooling as _unpooling
 from tritorch.ops import return_types
 from tritorch.ops import random
 
 strided = "torch.strided"
-contiguous_format = "torch.contiguous_format"
-preserve_format = "torch.preserve_format"
-channels_last = "torch.channels_last"
 newaxis = None
 
 # PyTorch's short names; below this line they hide Python's own

@@ -210,8 +210,11 @@ class Tensor:
         return self._address
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        """Whether the elements lie in row-major order without gaps."""
-        return self._layout.is_contiguous
+        """Whether the elements lie without gaps in row-major order, or that of the format."""
+        if memory_format is None:
+            return self._layout.is_contiguous
+        found: bool = memory_format.holds(self._layout)
+        return found
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is a floating-point one."""

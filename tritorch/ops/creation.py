@@ -141,9 +141,14 @@ def empty(
     out: Tensor | None = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor."""
+    memory_format = options.pop("memory_format", None)
     if out is not None:
         return out.resize_(*_sizes(size, options))
-    return _finished(_new("empty", _sizes(size, options), dtype, device), requires_grad)
+    kind, place = resolve_dtype(dtype, "empty"), resolve_device(device)
+    layout = Layout.contiguous(kind, shape_of("empty", _sizes(size, options)), place)
+    if memory_format is not None:
+        layout = dense(layout, None, memory_format, "empty")
+    return _finished(_empty(layout), requires_grad)
 
 
 def empty_strided(
@@ -208,9 +213,11 @@ def full(
 
 
 def _like(
-    name: str, input: Tensor, dtype: Any, device: Any, value: Any, requires_grad: bool
-) -> Tensor:
-    layout = dense(input._layout, resolve_dtype(dtype, name, input._layout.dtype))
+    name: str, input: Tensor, dtype: Any, device: Any, value: Any, requires_grad: bool,
+    memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    kind = resolve_dtype(dtype, name, input._layout.dtype)
+    layout = dense(input._layout, kind, memory_format, name)
     place = input._layout.device if device is None else resolve_device(device)
     if place is not layout.device:
         layout = Layout.of(layout.dtype, layout.shape, layout.strides, place)
@@ -225,7 +232,7 @@ def empty_like(
     memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor of the same shape, dtype and device."""
-    return _like("empty_like", input, dtype, device, None, requires_grad)
+    return _like("empty_like", input, dtype, device, None, requires_grad, memory_format)
 
 
 def zeros_like(
@@ -233,7 +240,7 @@ def zeros_like(
     memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """Zeros of the same shape, dtype and device."""
-    return _like("zeros_like", input, dtype, device, 0, requires_grad)
+    return _like("zeros_like", input, dtype, device, 0, requires_grad, memory_format)
 
 
 def ones_like(
@@ -241,7 +248,7 @@ def ones_like(
     memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """Ones of the same shape, dtype and device."""
-    return _like("ones_like", input, dtype, device, 1, requires_grad)
+    return _like("ones_like", input, dtype, device, 1, requires_grad, memory_format)
 
 
 def full_like(
@@ -251,7 +258,7 @@ def full_like(
     """One number everywhere, of the same shape, dtype and device."""
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
-    return _like("full_like", input, dtype, device, fill_value, requires_grad)
+    return _like("full_like", input, dtype, device, fill_value, requires_grad, memory_format)
 
 
 @method("new_tensor")

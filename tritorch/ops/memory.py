@@ -13,7 +13,14 @@ from tritorch.autograd.node import Node
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import copy as kernels
-from tritorch.layout import Layout, broadcast_shapes
+from tritorch.kernels.strides import dense_like
+from tritorch.layout import (
+    Layout,
+    MemoryFormat,
+    broadcast_shapes,
+    contiguous_format,
+    preserve_format,
+)
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.placement import resolve_device, resolve_dtype
@@ -73,12 +80,18 @@ def copy_into(target: Tensor, source: Tensor) -> None:
     raise NotImplementedError(f"copy_: from {there.device} to {here.device}.")
 
 
-def dense(layout: Layout, dtype: Dtype | None = None) -> Layout:
-    """The same shape without gaps: the strides where they are dense already, else row-major."""
+def dense(
+    layout: Layout, dtype: Dtype | None = None, memory_format: MemoryFormat | None = None,
+    name: str = "empty_like",
+) -> Layout:  # fmt: skip
+    """The same shape without gaps, its dimensions in the same order (or that of a format)."""
     kind = dtype or layout.dtype
+    if memory_format is not None and memory_format is not preserve_format:
+        strides = memory_format.strides(name, layout.shape)
+        return Layout.of(kind, layout.shape, strides, layout.device)
     if layout.is_dense:
         return layout if kind is layout.dtype else layout.with_dtype(kind)
-    return Layout.contiguous(kind, layout.shape, layout.device)
+    return dense_like(kind, layout.shape, [layout.strides], layout.device)
 
 
 def duplicate(source: Tensor, layout: Layout) -> Tensor:
@@ -144,20 +157,24 @@ def _recorded(result: Tensor, node: type[Node], source: Tensor) -> Tensor:
 
 @operation("unary", register=False)
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy in its own memory, with the history; row-major with `torch.contiguous_format`."""
-    layout = dense(input._layout)
-    if memory_format == "torch.contiguous_format":
-        layout = Layout.contiguous(layout.dtype, layout.shape, layout.device)
+    """A copy in its own memory, with the history; its dimensions stay in order unless given."""
+    layout = dense(input._layout, None, memory_format, "clone")
     return _recorded(duplicate(input, layout), CloneBackward0, input)
 
 
 @method("contiguous")
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself if it is row-major, else a row-major copy."""
+    """The tensor itself if it is row-major (or in the given format), else such a copy."""
     layout = input._layout
-    if layout.is_contiguous:
+    if memory_format is None:
+        if layout.is_contiguous:
+            return input
+        memory_format = contiguous_format
+    if memory_format is preserve_format:
+        raise RuntimeError("contiguous: preserve memory format is unsupported by it. Use clone.")
+    if memory_format.holds(layout):
         return input
-    dense_layout = Layout.contiguous(layout.dtype, layout.shape, layout.device)
+    dense_layout = dense(layout, None, memory_format, "contiguous")
     return _recorded(duplicate(input, dense_layout), CloneBackward0, input)
 
 
@@ -188,7 +205,6 @@ def parse_to(*args: Any, **options: Any) -> tuple[Device | None, Dtype | None, b
     device, dtype = options.pop("device", None), options.pop("dtype", None)
     other = options.pop("other", None)
     non_blocking, copy = options.pop("non_blocking", False), options.pop("copy", False)
-    options.pop("memory_format", None)
     if options:
         raise TypeError(f"to() got an unexpected keyword argument {next(iter(options))!r}.")
     rest = list(args)
@@ -221,12 +237,15 @@ def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
     Args:
         copy: copy in any case.
     """
+    memory_format = options.pop("memory_format", None)
     device, dtype, _, copy = parse_to(*args, **options)
     result = input
     if device is not None:
         result = to_device(result, device)
     if dtype is not None:
         result = to_dtype(result, dtype)
+    if memory_format is not None and memory_format is not preserve_format:
+        result = contiguous(result, memory_format)
     return clone(result) if copy and result is input else result
 
 

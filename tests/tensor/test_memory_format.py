@@ -1,0 +1,62 @@
+"""Memory formats: the order in which dimensions lie in memory."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import tritorch as torch
+
+
+def image() -> torch.Tensor:
+    return torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).float()
+
+
+def test_channels_last_keeps_the_values_and_turns_the_strides() -> None:
+    x = image()
+    y = x.contiguous(memory_format=torch.channels_last)
+    assert y.stride() == (60, 1, 15, 3)
+    np.testing.assert_array_equal(y.numpy(), x.numpy())
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert not y.is_contiguous()
+    assert not x.is_contiguous(memory_format=torch.channels_last)
+    assert y.contiguous(memory_format=torch.channels_last) is y
+    assert x.to(memory_format=torch.channels_last).stride() == y.stride()
+
+
+def test_operations_stay_in_the_format() -> None:
+    y = image().contiguous(memory_format=torch.channels_last)
+    for result in (y + 1, y * y, y.exp(), y.clone(), torch.zeros_like(y), y.double()):
+        assert result.is_contiguous(memory_format=torch.channels_last)
+    assert y.clone(memory_format=torch.contiguous_format).is_contiguous()
+    assert torch.zeros_like(y, memory_format=torch.contiguous_format).is_contiguous()
+    assert torch.empty(1, 2, 3, 4, 5, memory_format=torch.channels_last_3d).stride() == (
+        120, 1, 40, 10, 2,
+    )  # fmt: skip
+
+
+def test_gradients_come_back_in_any_format() -> None:
+    x = image().requires_grad_()
+    weight = image().flip(0)
+    (x.contiguous(memory_format=torch.channels_last) * weight).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), weight.numpy())
+
+
+def test_a_module_turns_what_has_four_dimensions() -> None:
+    layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    assert layer.bias is not None
+    assert layer.bias.is_contiguous()
+
+
+def test_formats_print_and_pickle_and_refuse() -> None:
+    assert repr(torch.channels_last) == "torch.channels_last"
+    assert pickle.loads(pickle.dumps(torch.channels_last)) is torch.channels_last
+    assert isinstance(torch.channels_last, torch.memory_format)
+    with pytest.raises(RuntimeError, match="required rank 4 tensor"):
+        torch.zeros(2, 3).contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="preserve memory format"):
+        torch.zeros(2, 3).contiguous(memory_format=torch.preserve_format)
