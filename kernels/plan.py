@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from tritorch.layout import Layout
@@ -60,20 +61,34 @@ class Plan:
         call.
         """
 
+        # Behind the values, from the last to the first: workspace i is at -1 - i.
+        sizes = list(workspaces)[::-1]
+        calls = [(step.launch, _picker(step.arguments)) for step in steps]
+        allocate, free = target.allocate, target.free
+
         def launch(*values: Any) -> None:
-            held = [target.allocate(nbytes) for nbytes in workspaces]
+            held = tuple(map(allocate, sizes))
+            values += held
             try:
-                for step in steps:
-                    step.launch(*(values[i] if i >= 0 else held[-1 - i] for i in step.arguments))
+                for run, pick in calls:
+                    run(*pick(values))
             finally:
-                for address, nbytes in zip(held, workspaces):
-                    target.free(address, nbytes)
+                for address, nbytes in zip(held, sizes):
+                    free(address, nbytes)
 
         return cls(outputs, launch, kernels, steps, workspaces)
 
     def __repr__(self) -> str:
         names = ", ".join(getattr(k, "name", "?") for k in self.kernels)
         return f"Plan({names or 'nothing to launch'} -> {', '.join(map(repr, self.outputs))})"
+
+
+def _picker(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes a tuple's items at these places."""
+    if len(places) == 1:
+        (place,) = places
+        return lambda values: (values[place],)
+    return itemgetter(*places)
 
 
 def nothing(*_values: Any) -> None:

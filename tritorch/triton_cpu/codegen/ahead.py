@@ -32,8 +32,9 @@ from tritorch.triton_cpu.ir import Operation, Value
 if TYPE_CHECKING:
     from tritorch.triton_cpu.codegen.generator import Generator
 
-#: bytes from what is loaded or stored to what is asked for
-AHEAD = 1024
+#: bytes from what is loaded or stored to what is asked for: among several streams, and of one
+#: that is only read
+AHEAD, AHEAD_ALONE = 1024, 4096
 #: rows of up to so many bytes are asked for a whole row ahead; more would not stay in the cache
 ROW_BYTES = 32768
 #: tensors of less are not worth asking for: read once in a flat walk; within a row
@@ -102,6 +103,8 @@ def plan_ahead(
         if store.operands[0] not in loaded:
             g.asked.add(store)
             found.append(Ahead(store.operands[0], 0, True))
+    if len(found) == 1 and found[0].least == FAR and not found[0].write:
+        found[0].distance = AHEAD_ALONE // _size(found[0].pointer)
     if found:
         elements = _elements_in_all(g, sinks, walk)
         for request in found:
