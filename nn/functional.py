@@ -32,6 +32,8 @@ from tritorch.ops.convolution import (
     conv_transpose3d,
 )
 from tritorch.ops.elementary import sigmoid, tanh
+from tritorch.ops.grid_sample import affine_grid, grid_sample
+from tritorch.ops.interpolate import interpolate
 from tritorch.ops.joining import one_hot
 from tritorch.ops.linalg import bilinear, linear
 from tritorch.ops.loss import (
@@ -90,6 +92,7 @@ from tritorch.ops.pooling import (
 )
 from tritorch.ops.power_pooling import local_response_norm, lp_pool1d, lp_pool2d, lp_pool3d
 from tritorch.ops.random import dropout
+from tritorch.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tritorch.ops.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from tritorch.tensor import Tensor
 
@@ -100,6 +103,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -108,6 +112,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -124,6 +129,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "hardshrink",
     "hardsigmoid",
@@ -132,6 +138,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -163,6 +170,8 @@ __all__ = [
     "one_hot",
     "pad",
     "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",

@@ -65,11 +65,11 @@ class Window:
     def result(self, x: Layout, dtype: Dtype) -> Layout:
         """The layout of the result: channels last if x is, else row-major."""
         shape = (*x.shape[: x.ndim - self.spatial], *self.out[3 - self.spatial :])
-        return _dense(shape, dtype, x, self.spatial)
+        return dense_pooled(shape, dtype, x, self.spatial)
 
     def like(self, x: Layout, dtype: Dtype) -> Layout:
         """A dense layout of x's shape in the same order as `result`."""
-        return _dense(x.shape, dtype, x, self.spatial)
+        return dense_pooled(x.shape, dtype, x, self.spatial)
 
     def constants(self) -> dict[str, Any]:
         found: dict[str, Any] = {"ADAPTIVE": self.adaptive, "MAX": self.maximum}
@@ -118,7 +118,7 @@ def is_channels_last(x: Layout, spatial: int) -> bool:
     )
 
 
-def _dense(shape: tuple[int, ...], dtype: Dtype, x: Layout, spatial: int) -> Layout:
+def dense_pooled(shape: tuple[int, ...], dtype: Dtype, x: Layout, spatial: int) -> Layout:
     if not is_channels_last(x, spatial):
         return Layout.contiguous(dtype, shape, x.device)
     moved = Layout.contiguous(dtype, (shape[0], *shape[2:], shape[1]), x.device).strides
@@ -126,7 +126,7 @@ def _dense(shape: tuple[int, ...], dtype: Dtype, x: Layout, spatial: int) -> Lay
 
 
 @dataclass(frozen=True)
-class _Five:
+class Five:
     """A layout as N x C x D x H x W."""
 
     n: int
@@ -135,13 +135,13 @@ class _Five:
     strides: tuple[int, int, int, int, int]
 
     @staticmethod
-    def of(x: Layout, spatial: int) -> _Five:
+    def of(x: Layout, spatial: int) -> Five:
         shape, strides = x.shape, x.strides
         if x.ndim == spatial + 1:
             shape, strides = (1, *shape), (0, *strides)
         missing = 3 - spatial
         sizes = (*(1,) * missing, *shape[2:])
-        return _Five(
+        return Five(
             shape[0],
             shape[1],
             sizes,  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ def _sizes(window: Window, sizes: Triple) -> dict[str, Any]:
     return found
 
 
-def _flat_values(five: _Five, pixels: Triple, last: bool, target: str) -> tuple[int, dict]:  # type: ignore[type-arg]
+def flat_values(five: Five, pixels: Triple, last: bool, target: str) -> tuple[int, dict]:  # type: ignore[type-arg]
     """(programs, values) of a flat kernel over these pixels."""
     if last:
         channels = min(next_power_of_2(five.c), 64)
@@ -192,7 +192,7 @@ def plan(x: Layout, window: Window, *, pos: bool = False, index: bool = False) -
     Args:
         pos: max pooling: give the chosen tap of each window. index: give its place in the plane.
     """
-    five = _Five.of(x, window.spatial)
+    five = Five.of(x, window.spatial)
     y = window.result(x, x.dtype)
     outputs = [y]
     if pos:
@@ -217,15 +217,15 @@ def plan(x: Layout, window: Window, *, pos: bool = False, index: bool = False) -
         template = pool_planes
         del values["ADAPTIVE"]
     else:
-        grid, extra = _flat_values(five, window.out, last, x.device.type)
-        extra |= _Five.of(y, window.spatial).stride_values("y")
+        grid, extra = flat_values(five, window.out, last, x.device.type)
+        extra |= Five.of(y, window.spatial).stride_values("y")
         extra["UNROLL"] = window.taps <= UNROLLED_FLAT
         template = pool_flat
     launch, compiled = template.bind(x.device, (grid,), operands, values | extra)
     return Plan(outputs, launch, [compiled])
 
 
-def _planes(five: _Five, window: Window) -> tuple[int, dict[str, Any]]:
+def _planes(five: Five, window: Window) -> tuple[int, dict[str, Any]]:
     n_rows = window.out[0] * window.out[1]
     rows = max(1, min(n_rows, _PROGRAM // window.out[2]))
     kernel, stride, pad, dilation = (
@@ -250,7 +250,7 @@ def plan_backward(g: Layout, x: Layout, window: Window) -> Plan:
     Args:
         g: of the result's shape, any strides. pos (max pooling): as `plan` left it.
     """
-    five, gradient = _Five.of(x, window.spatial), _Five.of(g, window.spatial)
+    five, gradient = Five.of(x, window.spatial), Five.of(g, window.spatial)
     dx = window.like(x, g.dtype)
     if not dx.numel:
         return Plan([dx], nothing)
@@ -270,9 +270,9 @@ def plan_backward(g: Layout, x: Layout, window: Window) -> Plan:
         template = pool_planes_backward
         del values["ADAPTIVE"]
     else:
-        grid, extra = _flat_values(five, five.sizes, last, x.device.type)
-        extra |= _Five.of(dx, window.spatial).stride_values("dx")
-        extra |= _Five.of(window.result(x, g.dtype), window.spatial).stride_values("y")
+        grid, extra = flat_values(five, five.sizes, last, x.device.type)
+        extra |= Five.of(dx, window.spatial).stride_values("dx")
+        extra |= Five.of(window.result(x, g.dtype), window.spatial).stride_values("y")
         for axis, turns in zip("DHW", _turns(five.sizes, window)):
             extra[f"T{axis}"] = turns
         template = pool_flat_backward
@@ -293,7 +293,7 @@ def _turns(sizes: Triple, window: Window) -> list[int]:
     ]
 
 
-def _planes_backward(five: _Five, window: Window) -> tuple[int, dict[str, Any]]:
+def _planes_backward(five: Five, window: Window) -> tuple[int, dict[str, Any]]:
     first = [pad // stride for pad, stride in zip(window.pad, window.stride)]
     count = [
         (pad + size - 1) // stride - start + 1
@@ -312,15 +312,15 @@ def _planes_backward(five: _Five, window: Window) -> tuple[int, dict[str, Any]]:
 
 def plan_take(x: Layout, pos: Layout, window: Window) -> Plan:
     """The inputs that `pos` names, as max pooling chose them; launch(y, x, pos)."""
-    five = _Five.of(x, window.spatial)
+    five = Five.of(x, window.spatial)
     y = pos.with_dtype(x.dtype)
     if _empty(y, five.sizes):
         return Plan([y], nothing)
     last = is_channels_last(y, window.spatial)
-    grid, extra = _flat_values(five, window.out, last, x.device.type)
+    grid, extra = flat_values(five, window.out, last, x.device.type)
     values = {
         **window.constants(), **_sizes(window, five.sizes), **five.stride_values("x"),
-        **_Five.of(y, window.spatial).stride_values("y"), **extra,
+        **Five.of(y, window.spatial).stride_values("y"), **extra,
     }  # fmt: skip
     del values["MAX"]
     operands = {"y_ptr": y, "x_ptr": x, "pos_ptr": window.pos_dtype}
