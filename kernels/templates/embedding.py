@@ -52,20 +52,26 @@ def embedding_rows(
     y_ptr, w_ptr, index_ptr, cell_ptr, n_index, n_rows, n_columns, n_blocks, size1, size2, size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
     y_row_stride, w_row_stride, w_column_stride,
-    BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+    WRAP: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_ROWS looked-up rows, BLOCK_COLUMNS columns of them."""
+    """One program: BLOCK_ROWS looked-up rows, BLOCK_COLUMNS columns of them.
+
+    WRAP: negative indices count from the end.
+    """
     rows = (tl.program_id(0) // n_blocks) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     columns = (tl.program_id(0) % n_blocks) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
     offsets = row_offset(
         rows, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
     )
     index = tl.load(index_ptr + offsets, mask=rows < n_index, other=0).to(tl.int64)
-    valid = (index >= 0) & (index < n_rows)
+    place = index
+    if WRAP:
+        place = tl.where(index < 0, index + n_rows, index)
+    valid = (place >= 0) & (place < n_rows)
     report_index(cell_ptr, index, valid)
     mask = valid & (rows < n_index)
     w = tl.load(
-        w_ptr + index[:, None] * w_row_stride + columns[None, :] * w_column_stride,
+        w_ptr + place[:, None] * w_row_stride + columns[None, :] * w_column_stride,
         mask=mask[:, None] & (columns < n_columns)[None, :],
     )
     y_offsets = rows.to(tl.int64)[:, None] * y_row_stride + columns[None, :]
@@ -166,7 +172,7 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
     values = {
         "cell_ptr": cell.address, "n_index": index.numel, "n_rows": n_rows, "n_columns": n_columns,
         "n_blocks": n_blocks, "y_row_stride": n_columns, "w_row_stride": w.strides[0],
-        "w_column_stride": w.strides[1], **rows.values("index"), **choice,
+        "w_column_stride": w.strides[1], "WRAP": False, **rows.values("index"), **choice,
     }  # fmt: skip
     operands: dict[str, Any] = {
         "y_ptr": y,

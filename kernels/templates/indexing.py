@@ -28,7 +28,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Launch, Plan, Step, nothing
 from tritorch.kernels.templates.bounds import IndexCell, out_of_bounds
-from tritorch.kernels.templates.embedding import plan_zero
+from tritorch.kernels.templates.embedding import embedding_rows, plan_zero
 from tritorch.kernels.templates.indexing_kernels import (
     add_parts,
     combine_index,
@@ -89,6 +89,9 @@ class _Access:
             found = self._read_columns(cell)
             if found is not None:
                 return found
+        found = self._read_rows(cell) if self.x.device.type == "cpu" and self.wrap else None
+        if found is not None:
+            return found
         return self._bind(read_indexed, "y", {"y_ptr": self.other, "x_ptr": self.x}, cell, {})
 
     def _read_columns(self, cell: IndexCell) -> tuple[Any, Any] | None:
@@ -114,6 +117,30 @@ class _Access:
             "cell_ptr": dtypes.int64,
         }  # fmt: skip
         return read_columns.bind(self.x.device, (rows.count * n_blocks,), operands, values)
+
+    def _read_rows(self, cell: IndexCell) -> tuple[Any, Any] | None:
+        """Whole rows of a table, as `embedding` looks them up; None if the rest is none."""
+        columns, (y, x) = collapse(self.rest_shape, [self.other_strides[1], self.x_strides[1]])
+        counts, (y_rows,) = collapse(self.index_shape, [self.other_strides[0]])
+        if len(columns) != 1 or len(counts) != 1 or y != (1,) or columns[0] < SHORT:
+            return None
+        if any(self.x_strides[0]):
+            return None
+        choice = embedding_rows.default("cpu", n_columns=columns[0])
+        n_blocks = ceil_divide(columns[0], choice["BLOCK_COLUMNS"])
+        rows = levels(self.name, self.index_shape, [self.index.strides])
+        values = rows.values("index") | choice
+        values |= {
+            "n_index": counts[0], "n_rows": self.bound, "n_columns": columns[0],
+            "n_blocks": n_blocks, "y_row_stride": y_rows[0], "w_row_stride": self.step,
+            "w_column_stride": x[0], "WRAP": True, "cell_ptr": cell.address,
+        }  # fmt: skip
+        operands: dict[str, Any] = {
+            "y_ptr": self.other, "w_ptr": self.x, "index_ptr": self.index,
+            "cell_ptr": dtypes.int64,
+        }  # fmt: skip
+        grid = (ceil_divide(counts[0], choice["BLOCK_ROWS"]) * n_blocks,)
+        return embedding_rows.bind(self.x.device, grid, operands, values)
 
     def write(self, cell: IndexCell, mode: str) -> tuple[Any, Any]:
         """The launch (x, index, source)."""
