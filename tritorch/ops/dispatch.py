@@ -9,10 +9,11 @@ no loops.
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from tritorch.autograd.edges import edge
@@ -217,34 +218,59 @@ def inplace_text(signature: Signature) -> str:
 
 @cache
 def _code(text: str) -> CodeType:
-    """Most operations of one arity share their text, and compiling is what takes time at import."""
-    return compile(text, "<tritorch operation>", "exec")
+    """Most operations of one arity share their text, and compiling it is what takes time."""
+    module = compile(text, "<tritorch operation>", "exec")
+    return next(value for value in module.co_consts if isinstance(value, CodeType))
 
 
-def compiled(
-    text: str, signature: Signature, name: str, doc: str, **names: Any
+def deferred(
+    signature: Signature,
+    name: str,
+    doc: str | None,
+    build: Callable[[], tuple[str, dict[str, Any]]],
+    *,
+    out: bool = False,
 ) -> Callable[..., Any]:
-    """The function that a text defines, with these names at hand."""
-    scope: dict[str, Any] = {
-        "NO_EDGE": NO_EDGE,
-        "NUMBER": NUMBER,
-        "NUMBERS": NUMBERS,
-        "Storage": Storage,
-        "Tensor": Tensor,
-        "UNWANTED": UNWANTED,
-        "WANTED": WANTED,
-        "edge": edge,
-        "mode": mode,
-        "new": object.__new__,
-        **names,
-    }
-    exec(_code(text), scope)
-    function: Callable[..., Any] = scope["function"]
-    code = function.__code__
-    variables = signature.names + code.co_varnames[len(signature.names) :]
-    function.__code__ = code.replace(co_name=name, co_qualname=name, co_varnames=variables)
-    function.__defaults__ = signature.defaults or None
-    function.__name__ = function.__qualname__ = name
+    """A function whose text is written when it is first called: few programs call most of them.
+
+    Until then its code only completes it. `build` gives the text, which defines `function` with
+    the parameters of the signature, and the names that it uses.
+    """
+
+    def complete() -> Callable[..., Any]:
+        text, names = build()
+        scope.update(_COMMON_NAMES, **names)
+        function.__code__ = _renamed(_code(text), signature, name)
+        return function
+
+    scope: dict[str, Any] = {"__builtins__": builtins, "complete": complete}
+    options, passed = (", *, out=None", ", out=out") if out else ("", "")
+    first = _code(
+        f"def function({signature.call}{options}): return complete()({signature.call}{passed})"
+    )
+    function = FunctionType(
+        _renamed(first, signature, name), scope, name, signature.defaults or None
+    )
+    function.__kwdefaults__ = {"out": None} if out else None
     function.__doc__ = doc
     function.__module__ = "tritorch"
     return function
+
+
+_COMMON_NAMES: dict[str, Any] = {
+    "NO_EDGE": NO_EDGE,
+    "NUMBER": NUMBER,
+    "NUMBERS": NUMBERS,
+    "Storage": Storage,
+    "Tensor": Tensor,
+    "UNWANTED": UNWANTED,
+    "WANTED": WANTED,
+    "edge": edge,
+    "mode": mode,
+    "new": object.__new__,
+}
+
+
+def _renamed(code: CodeType, signature: Signature, name: str) -> CodeType:
+    variables = signature.names + code.co_varnames[len(signature.names) :]
+    return code.replace(co_name=name, co_qualname=name, co_varnames=variables)

@@ -31,7 +31,7 @@ from tritorch.ops.dispatch import (
     Parameter,
     Plans,
     Signature,
-    compiled,
+    deferred,
     function_text,
     inplace_text,
 )
@@ -295,7 +295,8 @@ class Pointwise:
 
     Args:
         operands: names of what may be tensors.
-        outputs: trees over operands and parameters.
+        outputs: trees over operands and parameters, or a function that makes them when they are
+            first needed.
         parameters: name -> (Python type, default as text) of what is always a number.
         promote: a word of `RULES`.
         grad: see `gradient_trees`.
@@ -305,19 +306,19 @@ class Pointwise:
         self,
         name: str,
         operands: Sequence[str],
-        outputs: Sequence[Expr],
+        outputs: Sequence[Expr] | Callable[[], Sequence[Expr]],
         *,
         parameters: dict[str, tuple[type, str]] | None = None,
         promote: str = "same",
         grad: Override | None = None,
         node_name: str = "",
         differentiable: bool = True,
-        doc: str = "",
+        doc: str | None = None,
         out: bool = False,
     ) -> None:
         self.name = name
         self.operands = tuple(operands)
-        self.outputs = tuple(outputs)
+        self._outputs = outputs
         self.parameters = parameters or {}
         self.names = (*self.operands, *self.parameters)
         self.rule = RULES[promote]
@@ -325,13 +326,6 @@ class Pointwise:
         self.node_name = node_name or camel(name) + "Backward0"
         self.constant = promote in ("bool", "logical", "integral")
         self.differentiable = differentiable and not self.constant
-        self.kernel = PointwiseKernel(name, self.names, self.outputs)
-        self.node = type(
-            self.node_name, (PointwiseNode,), {"__slots__": (), "__module__": "tritorch.autograd"}
-        )
-        self._constant_node = type(
-            self.node_name, (ConstantNode,), {"__slots__": (), "__module__": "tritorch.autograd"}
-        )
         self.plans = Plans(self._plan)
         self.inplace_plans = Plans(self._inplace_plan)
         self.out_plans = Plans(lambda key: self.plan_into(key[0], key[1:], name))
@@ -344,23 +338,46 @@ class Pointwise:
     def __repr__(self) -> str:
         return f"<pointwise operation {self.name}({', '.join(self.names)})>"
 
+    # ---- what is made when it is first needed: an import declares all operations
+    @cached_property
+    def outputs(self) -> tuple[Expr, ...]:
+        """A tree for each result."""
+        return tuple(self._outputs() if callable(self._outputs) else self._outputs)
+
+    @cached_property
+    def kernel(self) -> PointwiseKernel:
+        """The kernels that compute the trees."""
+        return PointwiseKernel(self.name, self.names, self.outputs)
+
+    @cached_property
+    def node(self) -> type[PointwiseNode]:
+        """The class of its nodes in the graph."""
+        return self._node_class(PointwiseNode)
+
+    @cached_property
+    def _constant_node(self) -> type[ConstantNode]:
+        return self._node_class(ConstantNode)
+
+    def _node_class(self, base: type[Any]) -> type[Any]:
+        return type(self.node_name, (base,), {"__slots__": (), "__module__": "tritorch.autograd"})
+
     # ---- functions
     def _function(
         self, name: str, reflected: bool, out: bool, convert: Any = None
     ) -> Callable[..., Any]:
         signature = Signature(self.operands, self._parameters, reflected)
-        text = function_text(signature, len(self.outputs), out=out, saves=self.differentiable)
-        return compiled(
-            text,
-            signature,
-            name,
-            self._doc,
-            plans=self.plans,
-            recipes=self.recipes,
-            Node=self.node,
-            convert=convert or self._convert,
-            into=self.into,
-        )
+
+        def build() -> tuple[str, dict[str, Any]]:
+            text = function_text(signature, len(self.outputs), out=out, saves=self.differentiable)
+            return text, {
+                "plans": self.plans,
+                "recipes": self.recipes,
+                "Node": self.node,
+                "convert": convert or self._convert,
+                "into": self.into,
+            }
+
+        return deferred(signature, name, self._doc, build, out=out)
 
     def operator(self, name: str, reflected: bool = False) -> Callable[..., Any]:
         """The function as a dunder method: gives NotImplemented for foreign operands."""
@@ -386,17 +403,16 @@ class Pointwise:
 
     def _inplace(self, name: str, convert: Any) -> Callable[..., Any]:
         signature = Signature(self.operands, self._parameters)
-        doc = f"In-place version of `{self.name}`."
-        return compiled(
-            inplace_text(signature),
-            signature,
-            name,
-            doc,
-            inplace_plans=self.inplace_plans,
-            convert=convert,
-            record_inplace=self._record_inplace,
-            check_overlap=self._check_overlap,
-        )
+
+        def build() -> tuple[str, dict[str, Any]]:
+            return inplace_text(signature), {
+                "inplace_plans": self.inplace_plans,
+                "convert": convert,
+                "record_inplace": self._record_inplace,
+                "check_overlap": self._check_overlap,
+            }
+
+        return deferred(signature, name, f"In-place version of `{self.name}`.", build)
 
     # ---- operands that are neither tensors nor Python numbers
     def accepted(self, values: Sequence[Any]) -> list[Any]:
