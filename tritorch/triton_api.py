@@ -24,7 +24,29 @@ from typing import Any
 from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
 
+#: Triton's frontend is entered by one thread at a time. A fork waits for it (`while_quiet`).
 _LOCK = threading.RLock()
+
+
+def while_quiet(*locks: Any) -> None:
+    """Let every fork wait until nobody holds these locks, after the frontend's own, so that a child
+    finds them free and what they guard whole: a child has no other thread to let them go.
+    """
+    held = [_LOCK, *locks]
+
+    def acquire() -> None:
+        for lock in held:
+            lock.acquire()
+
+    def release() -> None:
+        for lock in reversed(held):
+            lock.release()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
+
+
+while_quiet()
 
 
 @cache

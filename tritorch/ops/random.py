@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -72,6 +73,13 @@ class Generator:
 
 
 default_generator = Generator()
+
+
+def _after_fork_in_child() -> None:
+    default_generator._lock = threading.Lock()  # a thread that is no more may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def manual_seed(seed: int) -> Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from tritorch.errors import DeviceError
@@ -23,6 +24,14 @@ __all__ = [
 
 _targets: dict[str, Target] = {}
 _lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that is no more may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def get_target(device_type: str) -> Target:

@@ -6,6 +6,7 @@ Launches are counted in machine code, in one 64-bit word for each kernel; `snaps
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from dataclasses import dataclass, field
 
@@ -48,6 +49,13 @@ class _Record:
 
 
 _record = _Record()
+
+
+def _after_fork_in_child() -> None:
+    _record.lock = threading.Lock()  # a thread that is no more may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 _zero = Snapshot(0, 0, 0, 0.0, {})
 _base = _zero
 

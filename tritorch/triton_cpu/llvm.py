@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from tritorch import triton_api
 from tritorch.errors import CompileError
 from tritorch.triton_cpu import elf, support
 from tritorch.triton_cpu.target import CPUTarget
@@ -30,6 +31,9 @@ def binding() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    lock = getattr(getattr(llvm.ffi.lib, "_lock", None), "_lock", None)
+    if lock is not None:  # every call into LLVM holds it
+        triton_api.while_quiet(lock)
     return llvm
 
 
