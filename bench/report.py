@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.cases import CASES, NUMPY, Case
+from bench.cases import CASES, NUMPY, SUBJECTS, Case
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -190,17 +190,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.15, help="measuring time a round")
     parser.add_argument("--threads", type=int, nargs="*", help="only these counts")
+    parser.add_argument("--subject", choices=SUBJECTS, help="only the rows of one subject")
+    parser.add_argument("--barred", action="store_true", help="only rows that have a bar")
     parser.add_argument("--save", type=Path, help="write the rows as JSON")
     options = parser.parse_args()
+    known = SUBJECTS[options.subject] if options.subject else list(CASES.values())
     cases = [
         (case, threads)
-        for case in CASES.values()
+        for case in known
         for threads in case.threads
         if not options.patterns or any(p in case.name for p in options.patterns)
         if not options.threads or threads in options.threads
+        if not options.barred or case.bar is not None or case.at_most_us is not None
     ]
     if not cases:
-        parser.error(f"no row contains any of {options.patterns}; rows are: {', '.join(CASES)}")
+        parser.error(f"no such row contains any of {options.patterns}. See bench/cases.")
     print("row, threads, our time, peer's time, ratio = peer / ours (above 1: we are faster)")
     probe = subprocess.run(
         [options.peer_python, "-c", "import torch; print(torch.__version__)"],

@@ -33,9 +33,10 @@ MODULES = (
     plain_kernels,
 )
 
+SUBJECTS = {module.__name__.rpartition(".")[2]: module.ROWS for module in MODULES}
 CASES = {case.name: case for module in MODULES for case in module.ROWS}
 
 # Peers of another library than PyTorch; the worker that runs them has no torch.
 NUMPY = products.NUMPY
 
-__all__ = ["CASES", "NUMPY", "Case", "Run"]
+__all__ = ["CASES", "NUMPY", "SUBJECTS", "Case", "Run"]
