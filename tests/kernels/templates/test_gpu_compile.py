@@ -21,6 +21,7 @@ from tritorch.kernels.templates import (
     matmul,
     multi_tensor,
     pooling,
+    resample,
     softmax,
     sort,
 )
@@ -233,7 +234,14 @@ def plan_pooling() -> None:
                     pooling.plan_take(x, window.result(x, window.pos_dtype), window)
 
 
+def plan_resample() -> None:
+    last = Layout.of(dtypes.bfloat16, (2, 7, 9, 9), (567, 1, 63, 7), CUDA)
+    for x in (layout(2, 7, 9, 9), last, layout(2, 7, 9, 9, kind="float64")):
+        resample.plan(x, 2, (1, 20, 5), (1, 2, 2))
+
+
 FAMILIES = [
+    plan_resample,
     plan_batch_norm,
     plan_pooling,
     plan_attention,
