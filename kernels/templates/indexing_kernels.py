@@ -248,6 +248,16 @@ def meet_at(pointer, source, MODE: tl.constexpr):
     tl.store(pointer, value.to(pointer.dtype.element_ty))
 
 
+@helper
+def meet_lanes(pointers, sources, mask, MODE: tl.constexpr):
+    """One value per lane meets what stands at the lane's place."""
+    value = tl.load(sources, mask=mask, other=0)
+    if MODE != "set":
+        old = to_compute(tl.load(pointers, mask=mask, other=0))
+        value = meet(old, to_compute(value).to(old.dtype), MODE)
+    tl.store(pointers, value.to(pointers.dtype.element_ty), mask=mask)
+
+
 @kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "x.dtype"))
 def write_in_order(
     x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, part_size, part_stride, n_lanes, bound,
@@ -304,21 +314,17 @@ def write_in_order(
                     meet_at(x_ptr + from_end * step_size, source_ptr + source, MODE)
                 else:
                     tl.store(cell_ptr, index)
+        elif UNIFORM:
+            index, valid = wrapped(tl.load(index_ptr + place), bound, cell_ptr, 0, WRAP, False)
+            if valid:
+                meet_lanes(x_ptr + index * step_size, source_ptr + source, lanes, MODE)
         else:
-            if UNIFORM:
-                index = tl.load(index_ptr + place)
-            else:
-                index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
-            index, valid = wrapped(index, bound, cell_ptr, lanes, WRAP, not UNIFORM)
+            index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
+            index, valid = wrapped(index, bound, cell_ptr, lanes, WRAP, True)
             mask = lanes
             if WRAP:
                 mask = lanes & valid
-            value = tl.load(source_ptr + source, mask=mask, other=0)
-            pointers = x_ptr + index * step_size
-            if MODE != "set":
-                old = to_compute(tl.load(pointers, mask=mask, other=0))
-                value = meet(old, to_compute(value).to(old.dtype), MODE)
-            tl.store(pointers, value.to(x_ptr.dtype.element_ty), mask=mask)
+            meet_lanes(x_ptr + index * step_size, source_ptr + source, mask, MODE)
 
 
 @kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("x.dtype",))
