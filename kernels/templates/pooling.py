@@ -26,6 +26,8 @@ UNROLLED, UNROLLED_FLAT = 64, 16
 _PROGRAM = 4096
 #: a tile's own cost in lanes
 _TILE_START = 8
+#: steps between outputs from which on their windows are lanes
+_LONG_STEP = 4
 #: elements of a flat tile
 FLAT = {"cpu": 256, "cuda": 256}
 
@@ -56,6 +58,16 @@ class Window:
     @property
     def taps(self) -> int:
         return numel(self.kernel)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the gradient's loops over taps may be unrolled."""
+        return (
+            not self.adaptive
+            and self.taps <= UNROLLED
+            and self.stride[2] <= _LONG_STEP
+            and numel(self.stride) <= 32
+        )
 
     @property
     def pos_dtype(self) -> Dtype:
@@ -235,11 +247,14 @@ def _planes(five: Five, window: Window) -> tuple[int, dict[str, Any]]:
     last = (five.sizes[2] - 1 - (kernel - 1) * dilation + pad) // stride
     whole = min(last, window.out[2] - 1) - first + 1
     block, tiles = _tile(whole) if whole > 0 else (1, 0)
+    # Outputs as lanes would be gathered: with long steps, sum along the windows instead.
+    wide = not window.maximum and stride > _LONG_STEP and kernel > _LONG_STEP
     clipped = window.overhangs(five.sizes)
     values = {
         "size_c": five.c, "n_rows": n_rows, "rows_per_program": rows,
         "first_whole": first if whole > 0 else 0, "n_whole": max(whole, 0), "n_tiles": tiles,
         "BLOCK": block, "CLIPPED": clipped[0] or clipped[1], "UNROLL": window.taps <= UNROLLED,
+        "LANES": next_power_of_2(kernel) if wide and kernel <= 4096 else 0,
     }  # fmt: skip
     return five.n * five.c * ceil_divide(n_rows, rows), values
 
@@ -264,8 +279,7 @@ def plan_backward(g: Layout, x: Layout, window: Window) -> Plan:
     else:
         values["pos_ptr"] = None
     last = is_channels_last(x, window.spatial)
-    planes = x.device.type == "cpu" and not last and not window.adaptive
-    if planes and window.taps <= UNROLLED and window.stride[2] <= 4 and numel(window.stride) <= 32:
+    if x.device.type == "cpu" and not last and window.is_short:
         grid, extra = _planes_backward(five, window)
         template = pool_planes_backward
         del values["ADAPTIVE"]

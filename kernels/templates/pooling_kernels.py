@@ -357,6 +357,21 @@ def unrolled_window(x_ptr, d_low, d_high, h_low, h_high, d_step, h_step, w_step,
 
 
 @helper
+def wide_sums(x_ptr, d_low, d_high, h_low, h_high, d_step, h_step, w_step, out_step,
+              KW: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """The sums of neighbouring windows, their taps along the last dimension as lanes."""
+    columns = tl.arange(0, LANES)[None, :]
+    ptrs = x_ptr + tl.arange(0, BLOCK)[:, None] * out_step + columns * w_step
+    mask = columns < KW
+    total = accumulator(tl.zeros((BLOCK, LANES), dtype=x_ptr.dtype.element_ty))
+    for kd in range(d_low, d_high):
+        for kh in range(h_low, h_high):
+            x = tl.load(ptrs + (kd * d_step + kh * h_step), mask=mask, other=0)
+            total += accumulator(x)
+    return tl.sum(total, 1)
+
+
+@helper
 def store_pooled(y_ptr, pos_ptr, index_ptr, at, total, pos, size, d0, h0, w0, height, width,
                  DD: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr, KH: tl.constexpr,
                  KW: tl.constexpr, MAX: tl.constexpr, POS: tl.constexpr,
@@ -385,7 +400,7 @@ def pool_planes(
     DD: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
     MAX: tl.constexpr, POS: tl.constexpr, INDEX: tl.constexpr,
     INCLUDE_PAD: tl.constexpr, DIVISOR: tl.constexpr, CLIPPED: tl.constexpr, UNROLL: tl.constexpr,
-    BLOCK: tl.constexpr,
+    LANES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program: some rows of one plane. The windows of outputs first_whole .. + n_whole of a row
     are whole along it; BLOCK <= n_whole of them are a tile.
@@ -409,7 +424,13 @@ def pool_planes(
             ow = first_whole + tl.minimum(tile * BLOCK, n_whole - BLOCK)
             w0 = ow * SW - pad_w
             ptrs = row_ptr + w0 * x_w_stride + lanes * (SW * x_w_stride)
-            if UNROLL:
+            if LANES > 0:
+                pos = 0
+                total = wide_sums(
+                    row_ptr + w0 * x_w_stride, d_low, d_high, h_low, h_high, DD * x_d_stride,
+                    DH * x_h_stride, DW * x_w_stride, SW * x_w_stride, KW, LANES, BLOCK,
+                )  # fmt: skip
+            elif UNROLL:
                 total, pos = unrolled_window(
                     ptrs, d_low, d_high, h_low, h_high, DD * x_d_stride, DH * x_h_stride,
                     DW * x_w_stride, KD, KH, KW, MAX, POS or INDEX, CLIPPED,

@@ -18,14 +18,13 @@ from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
-from tritorch.kernels.templates import resample as kernels
 from tritorch.layout import Layout
-from tritorch.ops.creation import tensor
 from tritorch.ops.declare import operation
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from tritorch.ops.resample import Taps, resampled
 from tritorch.ops.views import expand
-from tritorch.tensor import Tensor, empty
+from tritorch.tensor import Tensor
 
 # ---- tables of one dimension
 
@@ -44,30 +43,6 @@ class Axis:
     out: int
     align_corners: bool = False
     scale: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Taps:
-    """Indices and weights, taps x out, and those of the transposed map."""
-
-    index: Tensor
-    weight: Tensor
-    back_index: Tensor
-    back_weight: Tensor
-
-    def turned(self) -> Taps:
-        """The transposed map."""
-        return Taps(self.back_index, self.back_weight, self.index, self.weight)
-
-    @property
-    def count(self) -> int:
-        """Taps of a result."""
-        return self.index._layout.shape[0]
-
-    @property
-    def out(self) -> int:
-        """Results."""
-        return self.index._layout.shape[1]
 
 
 def _step(axis: Axis, number: Any) -> Any:
@@ -150,34 +125,13 @@ _TABLES = {
 }  # fmt: skip
 
 
-def _transposed(index: Any, weight: Any, size: int) -> tuple[Any, Any]:
-    """For each input, the results that it goes to, padded with -1."""
-    taps, outs = np.nonzero((index >= 0) & (weight != 0))
-    inputs = index[taps, outs]
-    order = np.lexsort((taps, outs, inputs))
-    inputs, outs, weights = inputs[order], outs[order], weight[taps, outs][order]
-    counts = np.bincount(inputs, minlength=size)
-    places = np.arange(len(inputs)) - np.repeat(np.cumsum(counts) - counts, counts)
-    longest = max(int(counts.max(initial=0)), 1)
-    back, back_weights = np.full((longest, size), -1), np.zeros((longest, size))
-    back[places, inputs], back_weights[places, inputs] = outs, weights
-    return back, back_weights
-
-
 def _taps(key: tuple[Axis, Dtype, Device]) -> Taps:
     axis, dtype, device = key
     index, weight = _TABLES[axis.kind](axis, dtype.numpy.type)
-    back, back_weight = _transposed(index, weight, axis.size)
-    return Taps(
-        tensor(index.astype(np.int32), device=device),
-        tensor(weight.astype(dtype.numpy), device=device),
-        tensor(back.astype(np.int32), device=device),
-        tensor(back_weight.astype(dtype.numpy), device=device),
-    )
+    return Taps.of(index, weight, axis.size, dtype, device)
 
 
 _tables = Plans(_taps, 512)
-_plans = Plans(lambda key: kernels.plan(*key))
 
 # ---- the operation on tables
 
@@ -186,7 +140,7 @@ class ResampleNode(Node):
     """The transposed map of the gradient."""
 
     __slots__ = ("axes",)
-    axes: tuple[Taps, Taps, Taps]
+    axes: tuple[Taps, ...]
 
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """The gradient of the input."""
@@ -215,17 +169,10 @@ _NODES = {
 def _resample(
     input: Tensor, axes: tuple[Taps, ...], spatial: int, node_type: type[ResampleNode]
 ) -> Tensor:
-    depth, height, width = axes
-    plan = _plans[
-        input._layout, spatial, (depth.out, height.out, width.out),
-        (depth.count, height.count, width.count),
-    ]  # fmt: skip
-    result = empty(plan.outputs[0])
-    tables = [t._address for taps in axes for t in (taps.index, taps.weight)]
-    plan.launch(result._address, input._address, *tables)
+    result = resampled(input, axes, spatial)
     if input._requires_grad and mode.enabled:
         node = node_type((edge(input),), (result._layout,))
-        node.axes = (depth, height, width)
+        node.axes = axes
         result._grad_fn = node
         result._requires_grad = True
     return result

@@ -16,12 +16,15 @@ from tritorch import dtypes
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels.templates import pooling as kernels
 from tritorch.kernels.templates.pooling import Window
 from tritorch.layout import Layout
 from tritorch.ops.declare import operation
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.reduction import mean as mean_
+from tritorch.ops.resample import Taps, resampled
 from tritorch.ops.views import expand
 from tritorch.tensor import Tensor, empty
 
@@ -199,10 +202,64 @@ def _chosen(x: Tensor, pos: Tensor, window: Window) -> Tensor:
     return result
 
 
+# Averages are also weighted sums along one dimension after the other. Tables of them serve where
+# windows differ, or are long: every gradient then reads what it needs, without looking for it.
+
+
+def _box(key: tuple[int, int, int, int, int, bool, bool, float, Dtype, Device]) -> Taps:
+    size, out, kernel, stride, pad, adaptive, include_pad, scale, dtype, device = key
+    o = np.arange(out)
+    if adaptive:
+        start, end = o * size // out, -(-(o + 1) * size // out)
+    else:
+        start, end = o * stride - pad, np.minimum(o * stride - pad + kernel, size + pad)
+    first, last = np.maximum(start, 0), np.minimum(end, size)
+    counts = end - start if include_pad else last - first
+    i = first + np.arange(kernel)[:, None]
+    index = np.where(i < last, i, -1)
+    weight = np.broadcast_to(scale if scale else 1 / counts, index.shape)
+    return Taps.of(index, np.where(index >= 0, weight, 0), size, dtype, device)
+
+
+_boxes_of = Plans(_box, 512)
+
+
+def _tables(layout: Layout, window: Window) -> tuple[Taps, ...]:
+    sizes = (*(1,) * (3 - window.spatial), *layout.shape[layout.ndim - window.spatial :])
+    scales = (0.0,) * 3
+    if window.divisor:
+        scales = (1.0 / window.divisor, 1.0, 1.0)
+    columns = zip(sizes, window.out, window.kernel, window.stride, window.pad, scales, strict=True)
+    return tuple(
+        [
+            _boxes_of[
+                size, out, kernel, stride, pad, window.adaptive, window.include_pad, scale,
+                layout.dtype.compute, layout.device,
+            ]
+            for size, out, kernel, stride, pad, scale in columns
+        ]
+    )  # fmt: skip
+
+
+def _by_tables(layout: Layout, window: Window) -> bool:
+    """Whether tables do it better than the kernels of windows."""
+    return bool(
+        layout.device.type == "cpu"
+        and layout.dtype.is_floating_point
+        and not window.is_short
+        and not kernels.is_channels_last(layout, window.spatial)
+        and layout.numel
+    )
+
+
 def _average(input: Tensor, window: Window, node_type: type[PoolNode]) -> Tensor:
-    plan = _pools[input._layout, window, False, False]
-    result = empty(plan.outputs[0])
-    plan.launch(result._address, input._address)
+    layout = input._layout
+    if window.adaptive and _by_tables(layout, window):
+        result = resampled(input, _tables(layout, window), window.spatial)
+    else:
+        plan = _pools[layout, window, False, False]
+        result = empty(plan.outputs[0])
+        plan.launch(result._address, input._address)
     _record(result, node_type, input, window, input._layout)
     return result
 
@@ -211,9 +268,13 @@ def _spread(g: Tensor, window: Window, layout: Layout) -> Tensor:
     shape = window.result(layout, layout.dtype).shape
     if g._layout.shape != shape:
         g = expand(g, *shape)
-    plan = _gradients[g._layout, layout, window]
-    result = empty(plan.outputs[0])
-    plan.launch(result._address, g._address)
+    if 0 not in window.out and _by_tables(layout, window):
+        turned = tuple([taps.turned() for taps in _tables(layout, window)])
+        result = resampled(g, turned, window.spatial)
+    else:
+        plan = _gradients[g._layout, layout, window]
+        result = empty(plan.outputs[0])
+        plan.launch(result._address, g._address)
     _record(result, AvgPoolBackwardBackward0, g, window, layout)
     return result
 
