@@ -18,7 +18,7 @@ Sources: implicit GEMM as in Chetlur et al., cuDNN, 2014; tables of positions as
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import gcd, prod
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError
 from tritorch.kernels.plan import Plan, Step, nothing
+from tritorch.kernels.templates.convolution_arrange import Operand, copied, follow, plain
 from tritorch.kernels.templates.convolution_kernels import (
     convolution_direct,
     convolution_sum_parts,
@@ -39,13 +40,16 @@ from tritorch.kernels.templates.convolution_tables import (
     Batched,
     Memory,
     Tables,
+    agree,
+    padded,
     weight_columns,
 )
 from tritorch.kernels.templates.rows import ceil_divide
 from tritorch.layout import Layout, Shape, contiguous_strides
 
-#: images of fewer positions are worked on together
-_SMALL_IMAGE = 100
+#: images of fewer positions are worked on together, lest tiles stay half empty; where the input is
+#: copied anyway, already those of fewer than the second number
+_SMALL_IMAGE, _SMALL_COPY = 100, 1000
 #: groups with fewer output channels, or so few terms, do without tl.dot
 _FEW_CHANNELS = 4
 #: terms that the direct kernel writes out
@@ -132,20 +136,6 @@ class _Holding(Plan):
         self.held = tuple(held)
 
 
-@dataclass(frozen=True)
-class _Image:
-    """(batch, channels, *spatial) of an operand by its strides."""
-
-    batch: int
-    channels: int
-    strides: Shape
-    offset: int = 0
-
-
-def _image(layout: Layout) -> _Image:
-    return _Image(layout.shape[0], layout.shape[1], layout.strides)
-
-
 def plan(x: Layout, w: Layout, bias: Layout | None, geometry: Geometry) -> Plan:
     """The convolution; launch(out, x, w[, bias]).
 
@@ -163,7 +153,7 @@ def plan(x: Layout, w: Layout, bias: Layout | None, geometry: Geometry) -> Plan:
         (1,) * len(geometry.kernel), transposed=False,
     )  # fmt: skip
     axes = [
-        Axis(i, o, k, s, d, -p, xs, os)
+        Axis.strided(i, o, k, s, d, -p, xs, os)
         for i, o, k, s, p, d, xs, os in zip(
             geometry.input, geometry.output, geometry.kernel, geometry.stride, geometry.padding,
             geometry.dilation, x.strides[2:], out.strides[2:],
@@ -193,7 +183,7 @@ def plan_input(g: Layout, w: Layout, bias: Layout | None, geometry: Geometry) ->
     ]
     for chosen in product(*classes):
         axes = [
-            Axis(o, c.positions, c.taps, 1, c.tap, c.first, gs, s * xs)
+            Axis.strided(o, c.positions, c.taps, 1, c.tap, c.first, gs, s * xs)
             for o, c, s, gs, xs in zip(
                 geometry.output, chosen, geometry.stride, g.strides[2:], out.strides[2:]
             )
@@ -312,10 +302,14 @@ def _correlate(
     positions = prod(a.positions for a in axes)
     m, k = w.rows, w.channels * prod(a.taps for a in axes)
     direct = m < _FEW_CHANNELS or k < 4
-    together = not direct and batch > 1 and positions < _SMALL_IMAGE
+    limit = _SMALL_COPY if any(a.step > 1 for a in axes) else _SMALL_IMAGE
+    together = not direct and batch > 1 and positions < limit
+    source = plain(x, 1)
+    if x.device.type == "cpu" and k:
+        axes, source = follow(steps, axes, x, 1, together)
     tables = Tables(
-        axes, w.channels, x.strides[1], x.device,
-        batched=Batched(batch, x.strides[0], out.strides[0]) if together else None,
+        axes, w.channels, source.channel_stride, x.device,
+        batched=Batched(batch, source.image_stride, out.strides[0]) if together else None,
     )  # fmt: skip
     steps.held.append(tables)
     images = 1 if together else batch
@@ -323,15 +317,16 @@ def _correlate(
     count = images * groups
     values: dict[str, Any] = {
         "m": m, "k": k, "n_columns": tables.n_columns, "groups": groups,
-        "x_base": tables.base, "out_base": offset, "word_stride": tables.word_stride,
+        "out_base": offset, "word_stride": tables.word_stride,
         "out_batch_stride": 0 if together else out.strides[0],
         "out_channel_stride": out.strides[1],
-        "x_batch_stride": 0 if together else x.strides[0],
-        "x_group_stride": w.channels * x.strides[1],
-        "x_channel_stride": x.strides[1],
+        "x_batch_stride": 0 if together else source.image_stride,
+        "x_group_stride": w.channels * source.channel_stride,
+        "x_channel_stride": source.channel_stride,
         "w_row_stride": w.row_stride,
         "ROW_TABLE": tables.row_table, "CONTIGUOUS": tables.contiguous, "MASKED": tables.masked,
-        "WORDS": tables.words, "OUT_CONTIGUOUS": tables.out_contiguous, "BIAS": bias is not None,
+        "WORDS": tables.words, "OUT_CONTIGUOUS": tables.out_contiguous, "HOLES": tables.holes,
+        "BIAS": bias is not None,
         **tables.values,
     }  # fmt: skip
     if direct:
@@ -346,8 +341,10 @@ def _correlate(
         values["tiles_n"] = ceil_divide(tables.n_columns, values["BLOCK_N"])
         values["tiles_m"] = ceil_divide(m, values["BLOCK_M"])
         grid = count * values["tiles_n"] * values["tiles_m"]
-    operands: dict[str, Any] = {"out_ptr": out, "x_ptr": x, "w_ptr": w.operand, **tables.types}
-    arguments = [0, 1, w.argument]
+    operands: dict[str, Any] = {
+        "out_ptr": out, "x_ptr": source.operand, "w_ptr": w.operand, **tables.types,
+    }  # fmt: skip
+    arguments = [0, source.argument, w.argument]
     if bias is None:
         values["bias_ptr"] = None
     else:
@@ -374,13 +371,20 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     steps = _Steps((out,))
     batch = g.shape[0]
     axes = [
-        Axis(i, o, k, s, d, -p, xs, gs)
+        Axis.strided(i, o, k, s, d, -p, xs, gs)
         for i, o, k, s, p, d, xs, gs in zip(
             geometry.input, geometry.output, geometry.kernel, geometry.stride, geometry.padding,
             geometry.dilation, x.strides[2:], g.strides[2:],
         )
     ]  # fmt: skip
-    tables = Tables(axes, channels, x.strides[1], x.device)
+    image, upstream = plain(x, 2), plain(g, 1)
+    if x.device.type == "cpu":
+        axes, image = follow(steps, axes, x, 2, False)
+        upstream = _spread(steps, axes, g)
+        if upstream.argument < 0:
+            tight = contiguous_strides(tuple(a.positions for a in axes))
+            axes = [replace(a, kept=a.positions, output_stride=t) for a, t in zip(axes, tight)]
+    tables = Tables(axes, channels, image.channel_stride, x.device)
     steps.held.append(tables)
     k, target = tables.k, x.device.type
     tables.values["g_column_ptr"] = tables.values.pop("out_column_ptr")
@@ -388,20 +392,23 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
         tables.types["g_column_ptr"] = tables.types.pop("out_column_ptr")
     values: dict[str, Any] = {
         "m": m, "k": k, "n_columns": tables.n_columns, "batch": batch, "groups": groups,
-        "x_base": tables.base, "word_stride": tables.word_stride,
-        "g_batch_stride": g.strides[0], "g_channel_stride": g.strides[1],
-        "x_batch_stride": x.strides[0], "x_group_stride": channels * x.strides[1],
-        "x_channel_stride": x.strides[1],
+        "word_stride": tables.word_stride,
+        "g_batch_stride": upstream.image_stride, "g_channel_stride": upstream.channel_stride,
+        "x_batch_stride": image.image_stride, "x_group_stride": channels * image.channel_stride,
+        "x_channel_stride": image.channel_stride,
         "ROW_TABLE": tables.row_table, "CONTIGUOUS": tables.contiguous, "MASKED": tables.masked,
         "WORDS": tables.words, "G_CONTIGUOUS": tables.out_contiguous, **tables.values,
     }  # fmt: skip
-    operands: dict[str, Any] = {"g_ptr": g, "x_ptr": x, **tables.types}
+    operands: dict[str, Any] = {
+        "g_ptr": upstream.operand, "x_ptr": image.operand, **tables.types,
+    }  # fmt: skip
+    arguments = (upstream.argument, image.argument)
     if m < _FEW_CHANNELS:
         template = convolution_weight_direct
         values |= template.default(target, columns=tables.n_columns)
         operands["out_ptr"] = out
         values = {name: value for name, value in values.items() if name in template.parameters}
-        steps.add(template.bind(x.device, (out.numel,), operands, values), (0, 1, 2))
+        steps.add(template.bind(x.device, (out.numel,), operands, values), (0, *arguments))
         return steps.plan(2)
     template = convolution_weight_tile
     values |= template.default(target, m=m, columns=tables.n_columns, k=k)
@@ -418,10 +425,10 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     grid = parts * groups * values["tiles_r"] * values["tiles_m"]
     bound = template.bind(x.device, (grid,), operands, values)
     if direct:
-        steps.add(bound, (0, 1, 2))
+        steps.add(bound, (0, *arguments))
         return steps.plan(2)
     place = steps.workspace(parts * out.numel * kind.itemsize)
-    steps.add(bound, (place, 1, 2))
+    steps.add(bound, (place, *arguments))
     choice = convolution_sum_parts.default(target)
     steps.add(
         convolution_sum_parts.bind(
@@ -433,6 +440,20 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
         (0, place),
     )
     return steps.plan(2)
+
+
+def _spread(steps: _Steps, axes: Sequence[Axis], g: Layout) -> Operand:
+    """The upstream gradient with zeros in the holes between its positions, and its positions side
+    by side.
+    """
+    counts = [a.positions for a in axes]
+    tight = contiguous_strides(tuple(counts))
+    if not any(a.has_holes for a in axes) and agree(counts, [a.output_stride for a in axes], tight):
+        return plain(g, 1)
+    shifted = [
+        Axis.strided(a.kept, a.positions, 1, 1, 0, 0, a.output_stride, 0) for a in padded(axes)
+    ]
+    return copied(steps, shifted, g, 1, counts, [1] * len(counts))
 
 
 def _partial_dtype(dtype: Dtype) -> Dtype:

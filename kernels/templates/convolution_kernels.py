@@ -127,11 +127,11 @@ def image_tile(
 def convolution_tile(
     out_ptr, x_ptr, w_ptr, bias_ptr,
     row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr, out_column_ptr,
-    m, k, n_columns, groups, tiles_m, tiles_n, x_base, out_base, word_stride,
+    m, k, n_columns, groups, tiles_m, tiles_n, out_base, word_stride,
     out_batch_stride, out_channel_stride, x_batch_stride, x_group_stride, x_channel_stride,
     w_row_stride,
     ROW_TABLE: tl.constexpr, CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr,
-    OUT_CONTIGUOUS: tl.constexpr, BIAS: tl.constexpr,
+    OUT_CONTIGUOUS: tl.constexpr, HOLES: tl.constexpr, BIAS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_M channels of BLOCK_N positions of one image and group."""
@@ -142,7 +142,7 @@ def convolution_tile(
     rest = rest // tiles_n
     group = rest % groups
     batch = rest // groups
-    x_ptr += batch * x_batch_stride + group * x_group_stride + x_base
+    x_ptr += batch * x_batch_stride + group * x_group_stride
     channel = group * m + tile_m * BLOCK_M
     rows = tl.arange(0, BLOCK_M)
     height = m - tile_m * BLOCK_M
@@ -172,6 +172,8 @@ def convolution_tile(
     else:
         positions = tl.load(out_column_ptr + columns)
         pointers = out_ptr + (rows[:, None] * out_channel_stride + positions[None, :])
+        if HOLES:
+            mask = (rows < height)[:, None] & (positions >= 0)[None, :]
     tl.store(pointers, total.to(out_ptr.dtype.element_ty), mask=mask)
 
 
@@ -183,10 +185,11 @@ def convolution_tile(
 def convolution_direct(
     out_ptr, x_ptr, w_ptr, bias_ptr,
     row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr, out_column_ptr,
-    m, k, n_columns, groups, tiles_n, x_base, out_base, word_stride,
+    m, k, n_columns, groups, tiles_n, out_base, word_stride,
     out_batch_stride, out_channel_stride, x_batch_stride, x_group_stride, w_row_stride,
     CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr,
-    OUT_CONTIGUOUS: tl.constexpr, BIAS: tl.constexpr, UNROLLED: tl.constexpr,
+    OUT_CONTIGUOUS: tl.constexpr, HOLES: tl.constexpr, BIAS: tl.constexpr,
+    UNROLLED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK positions of one channel; for groups of few channels.
@@ -198,7 +201,7 @@ def convolution_direct(
     rest = program // tiles_n
     channel = rest % (groups * m)
     batch = rest // (groups * m)
-    x_ptr += batch * x_batch_stride + (channel // m) * x_group_stride + x_base
+    x_ptr += batch * x_batch_stride + (channel // m) * x_group_stride
     w_ptr += channel * w_row_stride
     columns = tile_n * BLOCK + tl.arange(0, BLOCK)
     inside = columns < n_columns
@@ -235,6 +238,8 @@ def convolution_direct(
         positions = columns
     else:
         positions = tl.load(out_column_ptr + columns)
+        if HOLES:
+            inside = positions >= 0
     tl.store(out_ptr + positions, total.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -269,7 +274,7 @@ def convolution_weight_rows(
 def convolution_weight_tile(
     partial_ptr, g_ptr, x_ptr,
     row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr, g_column_ptr,
-    m, k, n_columns, batch, share, groups, tiles_m, tiles_r, x_base, word_stride,
+    m, k, n_columns, batch, share, groups, tiles_m, tiles_r, word_stride,
     g_batch_stride, g_channel_stride, x_batch_stride, x_group_stride, x_channel_stride,
     partial_stride,
     ROW_TABLE: tl.constexpr, CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr,
@@ -292,7 +297,7 @@ def convolution_weight_tile(
     height = m - tile_m * BLOCK_M
     rows = tile_r * BLOCK_R + tl.arange(0, BLOCK_R)
     g_ptr += channel * g_channel_stride
-    x_ptr += group * x_group_stride + x_base
+    x_ptr += group * x_group_stride
     ACCUMULATE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
     total = tl.zeros((BLOCK_R, BLOCK_M), dtype=ACCUMULATE)
     for image in range(part * share, tl.minimum(part * share + share, batch)):
@@ -331,7 +336,7 @@ def convolution_weight_tile(
 def convolution_weight_direct(
     out_ptr, g_ptr, x_ptr,
     row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr, g_column_ptr,
-    m, k, n_columns, batch, x_base, word_stride,
+    m, k, n_columns, batch, word_stride,
     g_batch_stride, g_channel_stride, x_batch_stride, x_group_stride,
     CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr,
     G_CONTIGUOUS: tl.constexpr, BLOCK: tl.constexpr,
@@ -339,7 +344,7 @@ def convolution_weight_direct(
     """One program: the gradient of one weight; for groups of few channels."""
     inner = tl.program_id(0) % k
     channel = tl.program_id(0) // k
-    x_ptr += (channel // m) * x_group_stride + x_base + tl.load(row_ptr + inner)
+    x_ptr += (channel // m) * x_group_stride + tl.load(row_ptr + inner)
     g_ptr += channel * g_channel_stride
     if MASKED:
         bits = tl.load(row_bits_ptr + inner)

@@ -23,34 +23,47 @@ if TYPE_CHECKING:
     import triton.language as tl
 
 _WORD = 32
-#: dimensions of the kernel that writes tables
-_AXES = 3
+#: spatial dimensions in kernels; absent ones have size 1
+AXES = 3
 #: rows are filled up to a multiple of this many
 ROWS = 128
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One dimension of a correlation: position o and tap t meet at input o * step + t * tap +
-    first, if that is within the `size` elements of the input.
+    """One dimension of a correlation.
 
-    `input_stride` and `output_stride` are in elements; `row_stride` is added for every tap (where
-    each tap reads a channel of its own).
+    Position o and tap t meet at input o * step + t * tap + first, if that is within the `size`
+    elements of the input; the element lies at o * place_stride + tap_places[t]. Positions from
+    `kept` on are holes, which only make the places of positions follow each other: they meet
+    nothing, and have no output. Strides and places are in elements.
     """
 
     size: int
     positions: int
+    kept: int
     taps: int
     step: int
     tap: int
     first: int
-    input_stride: int
+    place_stride: int
+    tap_places: tuple[int, ...]
     output_stride: int
-    row_stride: int = 0
+
+    @staticmethod
+    def strided(
+        size: int, positions: int, taps: int, step: int, tap: int, first: int, stride: int,
+        output_stride: int,
+    ) -> Axis:  # fmt: skip
+        """Of an input with one stride."""
+        places = tuple((t * tap + first) * stride for t in range(taps))
+        return Axis(
+            size, positions, positions, taps, step, tap, first, step * stride, places, output_stride
+        )
 
     @property
     def reaches_out(self) -> bool:
-        """Whether some position and tap meet outside of the input."""
+        """Whether some position and tap meet outside of the input, or in a hole."""
         if not self.positions or not self.taps:
             return False
         ends = [
@@ -58,10 +71,14 @@ class Axis:
             for o in (0, self.positions - 1)
             for t in (0, self.taps - 1)
         ]
-        return min(ends) < 0 or max(ends) >= self.size
+        return min(ends) < 0 or max(ends) >= self.size or self.has_holes
+
+    @property
+    def has_holes(self) -> bool:
+        return self.kept < self.positions
 
 
-_NOTHING = Axis(1, 1, 1, 0, 0, 0, 0, 0)
+NOTHING = Axis(1, 1, 1, 1, 0, 0, 0, 0, (0,), 0)
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ def convolution_columns(
     column_ptr, bits_ptr, out_column_ptr, n_columns, per_image, positions1, positions2,
     batch_stride, step_stride0, step_stride1, step_stride2,
     out_batch_stride, out_stride0, out_stride1, out_stride2,
-    extent0, extent1, extent2, step0, step1, step2, first0, first1, first2,
+    kept0, kept1, kept2, extent0, extent1, extent2, step0, step1, step2, first0, first1, first2,
     tap0, tap1, tap2, taps1, taps2, n_taps, word_stride,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -92,14 +109,13 @@ def convolution_columns(
     o2 = position % positions2
     o1 = (position // positions2) % positions1
     o0 = position // (positions2 * positions1)
+    real = inside & (o0 < kept0) & (o1 < kept1) & (o2 < kept2)
     if column_ptr is not None:
         place = image * batch_stride + o0 * step_stride0 + o1 * step_stride1 + o2 * step_stride2
         tl.store(column_ptr + at, tl.where(inside, place, 0).to(column_ptr.dtype.element_ty))
     if out_column_ptr is not None:
         place = image * out_batch_stride + o0 * out_stride0 + o1 * out_stride1 + o2 * out_stride2
-        tl.store(
-            out_column_ptr + at, tl.where(inside, place, 0).to(out_column_ptr.dtype.element_ty)
-        )
+        tl.store(out_column_ptr + at, tl.where(real, place, -1).to(out_column_ptr.dtype.element_ty))
     if bits_ptr is not None:
         for start in range(0, n_taps, 32):
             bits = tl.zeros((BLOCK,), tl.int32)
@@ -107,7 +123,7 @@ def convolution_columns(
                 i0 = o0 * step0 + (tap // (taps1 * taps2)) * tap0 + first0
                 i1 = o1 * step1 + ((tap // taps2) % taps1) * tap1 + first1
                 i2 = o2 * step2 + (tap % taps2) * tap2 + first2
-                met = inside & (i0 >= 0) & (i0 < extent0) & (i1 >= 0) & (i1 < extent1)
+                met = real & (i0 >= 0) & (i0 < extent0) & (i1 >= 0) & (i1 < extent1)
                 met = met & (i2 >= 0) & (i2 < extent2)
                 bits |= tl.where(met, 1, 0) << (tap - start)
             tl.store(bits_ptr + (start // 32) * word_stride + at, bits)
@@ -118,9 +134,9 @@ class Tables:
 
     Attributes:
         values, types: kernel parameter -> address (None if there is no such table), Triton type.
-        contiguous, out_contiguous: positions lie side by side in the input (from `base` on), in the
-            output.
+        contiguous, out_contiguous: positions lie side by side in the input, in the output.
         masked: some positions meet the frame. words: a position has more than one word of bits.
+        holes: some positions have no output (-1 in its table).
         row_table: the rows are more than the channels.
         word_stride: entries of a table of columns, a multiple of 512 and, up to 4096, of the next
             power of two.
@@ -135,15 +151,15 @@ class Tables:
         *,
         batched: Batched | None = None,
     ) -> None:
-        axes = [_NOTHING] * (_AXES - len(axes)) + list(axes)
+        axes = padded(axes)
         self.n_taps = prod(a.taps for a in axes)
         self.k = channels * self.n_taps
         per_image = prod(a.positions for a in axes)
         self.n_columns = per_image * (batched.count if batched else 1)
-        self.base = sum(a.first * a.input_stride for a in axes)
         self.masked = any(a.reaches_out for a in axes)
         self.words = self.masked and self.n_taps > _WORD
-        self.row_table = self.n_taps > 1 or self.masked
+        self.holes = any(a.has_holes for a in axes)
+        self.row_table = self.n_taps != 1 or self.masked or any(any(a.tap_places) for a in axes)
         multiple = max(512, min(next_power_of_2(self.n_columns), 4096))
         self.word_stride = ceil_divide(max(self.n_columns, 1), multiple) * multiple
         self._axes = axes
@@ -154,9 +170,7 @@ class Tables:
         self._columns(per_image, batched or Batched(1, 0, 0), device)
 
     def _rows(self, channels: int, channel_stride: int) -> None:
-        steps = [a.tap * a.input_stride + a.row_stride for a in self._axes]
-        numbers = product(*(range(a.taps) for a in self._axes))
-        taps = [sum(t * s for t, s in zip(tap, steps)) for tap in numbers]
+        taps = [sum(places) for places in product(*(a.tap_places for a in self._axes))]
         rows = [c * channel_stride + tap for c in range(channels) for tap in taps]
         words = [tap // _WORD for tap in range(self.n_taps)] * channels
         bits = [_signed(1 << tap % _WORD) for tap in range(self.n_taps)] * channels
@@ -177,11 +191,13 @@ class Tables:
     def _columns(self, per_image: int, batched: Batched, device: Device) -> None:
         axes = self._axes
         tight = (*contiguous_strides(tuple(a.positions for a in axes)), per_image)
-        steps = [a.step * a.input_stride for a in axes]
+        steps = [a.place_stride for a in axes]
         outs = [a.output_stride for a in axes]
         counts = [*(a.positions for a in axes), batched.count]
-        self.contiguous = _agree(counts, (*steps, batched.input_stride), tight)
-        self.out_contiguous = _agree(counts, (*outs, batched.output_stride), tight)
+        self.contiguous = agree(counts, (*steps, batched.input_stride), tight)
+        self.out_contiguous = not self.holes and agree(
+            counts, (*outs, batched.output_stride), tight
+        )
         operands: dict[str, str] = {}
         values: dict[str, Any] = {}
         for name, wanted, strides, rows in (
@@ -209,7 +225,8 @@ class Tables:
         }  # fmt: skip
         for d, axis in enumerate(axes):
             values |= {
-                f"positions{d}": max(axis.positions, 1), f"extent{d}": axis.size,
+                f"positions{d}": max(axis.positions, 1), f"kept{d}": axis.kept,
+                f"extent{d}": axis.size,
                 f"step_stride{d}": steps[d], f"out_stride{d}": outs[d], f"step{d}": axis.step,
                 f"first{d}": axis.first, f"tap{d}": axis.tap, f"taps{d}": max(axis.taps, 1),
             }  # fmt: skip
@@ -220,7 +237,13 @@ class Tables:
         launch()
 
 
-def _agree(counts: Sequence[int], strides: Sequence[int], tight: Sequence[int]) -> bool:
+def padded(axes: Sequence[Axis]) -> list[Axis]:
+    """As many axes as kernels have, absent ones in front."""
+    return [NOTHING] * (AXES - len(axes)) + list(axes)
+
+
+def agree(counts: Sequence[int], strides: Sequence[int], tight: Sequence[int]) -> bool:
+    """Whether strides are those, wherever there is more than one to count."""
     return all(n <= 1 or s == t for n, s, t in zip(counts, strides, tight))
 
 

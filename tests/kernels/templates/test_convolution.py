@@ -10,7 +10,7 @@ import pytest
 
 from tritorch import dtypes
 from tritorch.config import config
-from tritorch.kernels.templates import convolution
+from tritorch.kernels.templates import convolution, convolution_arrange
 from tritorch.kernels.templates.convolution import Geometry
 from tritorch.layout import Layout
 from tritorch.ops.convolution_reference import numpy_convolution
@@ -183,3 +183,19 @@ def test_errors(layout: Any) -> None:
     whole = Layout.of(dtypes.int64, (1, 2, 4), (8, 4, 1))
     with pytest.raises(RuntimeError, match="Cast them"):
         convolution.plan_weight(whole, whole, geometry)
+
+
+@pytest.mark.parametrize("name", ["plain", "stride, dilation, groups", "depthwise", "one dimension"])
+def test_gathering_gives_the_same(
+    name: str, normal: Any, layout: Any, run: Any, close: Any, monkeypatch: Any
+) -> None:
+    """Without copies that put positions side by side: what GPUs do."""
+    monkeypatch.setattr(convolution_arrange, "_MOST", 0.0)
+    geometry, x, w, g, _ = operands(CALLS[name], normal, "float32")
+    (y,) = run(convolution.plan(layout(x), layout(w), None, geometry), x, w)
+    close(y, forward(geometry, x.astype(np.float64), w.astype(np.float64)), w[0].size)
+    dx, dw = gradients(geometry, g, x, w)
+    (found,) = run(convolution.plan_input(layout(g), layout(w), None, geometry), g, w)
+    close(found, dx, w.size // w.shape[1])
+    (found,) = run(convolution.plan_weight(layout(g), layout(x), geometry), g, x)
+    close(found, dw, g.size // g.shape[1])
