@@ -180,6 +180,9 @@ def load_address(
             return masked.load_vector(g, base, element, lanes, mask, other)
         if constant == tuple(range(constant[0], constant[0] - lanes, -1)):
             return _load_reversed(g, where, constant[-1], element, lanes, mask, other)
+        step = _spacing(constant)
+        if step and g.target.avx512f:
+            return _load_spaced(g, moved(g, where, constant[0]), step, element, lanes, mask, other)
         low, high = min(constant), max(constant)
         if mask is None and high - low < lanes:
             picked = masked.load_vector(
@@ -192,6 +195,50 @@ def load_address(
             return Vec(picked_lanes, lanes, element)
     pointers = pointer_vector(g, where, index)
     return masked.gather(g, g.builder.widen(pointers, lanes), element, lanes, mask, other)
+
+
+#: Elements this far apart at most are picked out of whole vectors: a gather costs as much as four.
+WIDEST_SPACING = 4
+
+
+def _spacing(constant: tuple[int, ...]) -> int:
+    """How far apart the lanes are, if all the same and few elements; else 0."""
+    if len(constant) < 4:
+        return 0
+    step = constant[1] - constant[0]
+    evenly = constant == tuple(range(constant[0], constant[0] + step * len(constant), step or 1))
+    return step if 1 < step <= WIDEST_SPACING and evenly else 0
+
+
+def _load_spaced(
+    g: Generator,
+    pointer: str,
+    step: int,
+    element: str,
+    lanes: int,
+    mask: Vec | None,
+    other: Vec | None,
+) -> Vec:
+    """Every step-th element: whole vectors, without touching what lies between, then shuffles."""
+    builder, wide = g.builder, lanes * step
+    if mask is None:
+        active = builder.constants("i1", [int(lane % step == 0) for lane in range(wide)])
+    else:
+        order = [lane // step if lane % step == 0 else lanes for lane in range(wide)]
+        register = builder.widen(mask, lanes)
+        active = builder.shuffle(register, "zeroinitializer", "i1", lanes, order)
+    found = masked.load_vector(
+        g, pointer, element, wide, Vec(active, wide, "i1"), Vec(g.zero(element), 1, element)
+    )
+    picked = builder.shuffle(found.register, None, element, wide, range(0, wide, step))
+    if mask is not None and other is not None:
+        kind = builder.type(element, lanes)
+        default = builder.widen(other, lanes)
+        chosen = builder.widen(mask, lanes)
+        picked = builder.define(
+            f"select <{lanes} x i1> {chosen}, {kind} {picked}, {kind} {default}"
+        )
+    return Vec(picked, lanes, element)
 
 
 def _reversed(g: Generator, value: Vec, lanes: int) -> Vec:
