@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tritorch.triton_cpu.codegen.builder import BITS
+from tritorch.triton_cpu.codegen.builder import BITS, float_literal
 from tritorch.triton_cpu.math.lanes import Lanes, Number
 from tritorch.triton_cpu.math.registry import join, piece
 
@@ -61,6 +61,35 @@ def mantissa(m: Lanes, x: Number) -> Number:
     """x / 2^k in [3/4, 3/2); 1 for 0 and inf, nan below 0."""
     interval, nan_if_negative = 3, 2 << 2
     return _masked(m, "getmant", x, ("i32", str(interval | nan_if_negative)))
+
+
+def lookup(m: Lanes, index: Number, values: Sequence[float]) -> Number:
+    """values[index] for 16 float32; of an index (i32) the lower four bits count."""
+    width = len(values)
+    whole, scalar = m.builder.type("f32", width), m.builder.type("f32", 1)
+    table = ", ".join(f"{scalar} {float_literal(value, 'f32')}" for value in values)
+    kind = m.builder.type("i32", width)
+
+    def instruction(register: str) -> str:
+        name = f"llvm.x86.avx512.permvar.sf.{32 * width}"
+        return m.builder.call(name, whole, (whole, f"<{table}>"), (kind, register))
+
+    if m.count < width:
+        if m.count == 1:
+            inserted = f"insertelement {kind} poison, i32 {index.register}, i64 0"
+            register = m.builder.define(inserted)
+        else:
+            order = [i % m.count for i in range(width)]
+            register = m.builder.shuffle(index.register, None, "i32", m.count, order)
+        result = instruction(register)
+        if m.count == 1:
+            return m.define(f"extractelement {whole} {result}, i64 0", "f32")
+        return Number(m, m.builder.shuffle(result, None, "f32", width, range(m.count)), "f32")
+    pieces = [
+        instruction(piece(m, index, start, width) if m.count > width else index.register)
+        for start in range(0, m.count, width)
+    ]
+    return Number(m, join(m, pieces, "f32", width), "f32")
 
 
 def reciprocal(m: Lanes, x: Number) -> Number:

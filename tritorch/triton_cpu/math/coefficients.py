@@ -302,4 +302,10 @@ POLYNOMIALS: dict[str, dict[str, tuple[float, ...]]] = {
             "0x1.162c11825069ep-34"
         ),
     },
+    # erf x / x - 1 of x^2, on [0, 0.145924]
+    "ERF_SMALL": {
+        "f32": _hexadecimal(  # relative error 2^-30.1
+            "0x1.06eba8p-3 -0x1.812744p-2 0x1.ce2d0cp-4 -0x1.b78c8ep-6 0x1.428fecp-8"
+        ),
+    },
 }

@@ -1,8 +1,9 @@
 """The error function's family: erf, erfc, erfcx, the normal distribution, and the inverses.
 
-erf in float32 is Juffa's (two polynomials). All others go through float64 and
-erfcx x = exp(x^2) erfc x, a smooth function: a polynomial in (x - 4) / (x + 4) for (1 + 2 x) erfcx
-x. The inverses are Wichura's rational functions for the normal quantile (algorithm AS 241, 1988).
+erf in float32 is Juffa's (two polynomials), or with AVX-512 a polynomial and a table. All others go
+through float64 and erfcx x = exp(x^2) erfc x, a smooth function: a polynomial in (x - 4) / (x + 4)
+for (1 + 2 x) erfcx x. The inverses are Wichura's rational functions for the normal quantile
+(algorithm AS 241, 1988).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from tritorch.triton_cpu.math import avx512
 from tritorch.triton_cpu.math.coefficients import POLYNOMIALS
 from tritorch.triton_cpu.math.exponential import exponential
 from tritorch.triton_cpu.math.lanes import INFINITY, NAN, Lanes, Number
 from tritorch.triton_cpu.math.logarithm import log
 from tritorch.triton_cpu.math.registry import function
+from tritorch.triton_cpu.math.tables import TABLES
 
 _NEAR = 0.927734375
 
@@ -24,7 +27,27 @@ def erf(m: Lanes, x: Number) -> Number:
     return _erf_f32(m, x) if x.element == "f32" else _erf_f64(m, x)
 
 
+#: below, the polynomial; above, the table
+_SMALL = 0.3808
+
+
+def _erf_f32_table(m: Lanes, x: Number) -> Number:
+    """f(c) + t p(t), t = |x| - c, for one of 16 middles c: tables in registers."""
+    width, (middles, values, *coefficients) = TABLES["ERF"]
+    square = x * x
+    small = m.fma(m.polynomial(square, POLYNOMIALS["ERF_SMALL"]["f32"]), x, x)
+    size = m.at_most(abs(x), 3.93)  # in the last interval; erf is 1 to the last bit
+    _, index = m.nearest_product(size, 1 / width)
+    t = size - avx512.lookup(m, index, middles)
+    p = avx512.lookup(m, index, coefficients[-1])
+    for row in (*reversed(coefficients[:-1]), values):
+        p = m.fma(p, t, avx512.lookup(m, index, row))
+    return m.where(abs(x) < _SMALL, small, m.copy_sign(p, x))
+
+
 def _erf_f32(m: Lanes, x: Number) -> Number:
+    if m.target.avx512f:
+        return _erf_f32_table(m, x)
     size = abs(x)
     square = x * x
     near = m.fma(m.polynomial(square, POLYNOMIALS["ERF"]["f32"]), x, x)

@@ -311,6 +311,15 @@ FITS = [
         0.93**2,
         (7, 13),
     ),
+    Fit(
+        "ERF_SMALL",
+        "erf x / x - 1 of x^2",
+        lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1,
+        lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)),
+        0.0,
+        0.382**2,
+        (5, None),
+    ),
 ]
 
 
