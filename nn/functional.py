@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tritorch.nn.multi_head_attention import multi_head_attention_forward
 from tritorch.ops import activation as _activation
 from tritorch.ops.activation import (
     gelu,
@@ -162,6 +163,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",

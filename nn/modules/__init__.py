@@ -24,6 +24,7 @@ from tritorch.nn.modules.activation import (
     Softsign,
     Tanh,
 )
+from tritorch.nn.modules.attention import MultiheadAttention
 from tritorch.nn.modules.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -93,6 +94,13 @@ from tritorch.nn.modules.pooling import (
     MaxUnpool3d,
 )
 from tritorch.nn.modules.shape import Flatten, Unflatten
+from tritorch.nn.modules.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from tritorch.nn.modules.vision import (
     ChannelShuffle,
     PixelShuffle,
@@ -172,6 +180,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -193,6 +202,11 @@ __all__ = [
     "Softsign",
     "SyncBatchNorm",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
