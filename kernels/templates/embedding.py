@@ -52,11 +52,12 @@ def embedding_rows(
     y_ptr, w_ptr, index_ptr, cell_ptr, n_index, n_rows, n_columns, n_blocks, size1, size2, size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
     y_row_stride, w_row_stride, w_column_stride,
-    WRAP: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+    lift, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_ROWS looked-up rows, BLOCK_COLUMNS columns of them.
 
-    WRAP: negative indices count from the end.
+    `lift` is added to negative indices: n_rows where they count from the end, 0 where they are
+    wrong.
     """
     rows = (tl.program_id(0) // n_blocks) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     columns = (tl.program_id(0) % n_blocks) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
@@ -64,9 +65,7 @@ def embedding_rows(
         rows, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
     )
     index = tl.load(index_ptr + offsets, mask=rows < n_index, other=0).to(tl.int64)
-    place = index
-    if WRAP:
-        place = tl.where(index < 0, index + n_rows, index)
+    place = tl.where(index < 0, index + lift, index)
     valid = (place >= 0) & (place < n_rows)
     report_index(cell_ptr, index, valid)
     mask = valid & (rows < n_index)
@@ -172,7 +171,7 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
     values = {
         "cell_ptr": cell.address, "n_index": index.numel, "n_rows": n_rows, "n_columns": n_columns,
         "n_blocks": n_blocks, "y_row_stride": n_columns, "w_row_stride": w.strides[0],
-        "w_column_stride": w.strides[1], "WRAP": False, **rows.values("index"), **choice,
+        "w_column_stride": w.strides[1], "lift": 0, **rows.values("index"), **choice,
     }  # fmt: skip
     operands: dict[str, Any] = {
         "y_ptr": y,

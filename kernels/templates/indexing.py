@@ -82,6 +82,12 @@ class _Access:
         self.x_strides: tuple[Shape, Shape] = ((0,) * n_index, ())
         self.other_strides: tuple[Shape, Shape] = (other.strides, ())
         self.wrap = True
+        #: whether negative indices count from the end
+        self.negative = True
+
+    @property
+    def lift(self) -> int:
+        return self.bound if self.negative else 0
 
     def read(self, cell: IndexCell) -> tuple[Any, Any]:
         """The launch (y, x, index)."""
@@ -107,7 +113,7 @@ class _Access:
         y, x, index = (s[last] for s in merged)
         values = rows.values("y", "x", "index") | choice
         values |= {
-            "n_columns": sizes[last], "n_blocks": n_blocks, "bound": self.bound,
+            "n_columns": sizes[last], "n_blocks": n_blocks, "bound": self.bound, "lift": self.lift,
             "step_size": self.step, "y_column_stride": y, "x_column_stride": x,
             "index_column_stride": index, "WRAP": self.wrap, "cell_ptr": cell.address,
             "NARROW": self.wrap and self.bound * abs(self.step) < 1 << 31,
@@ -133,7 +139,7 @@ class _Access:
         values |= {
             "n_index": counts[0], "n_rows": self.bound, "n_columns": columns[0],
             "n_blocks": n_blocks, "y_row_stride": y_rows[0], "w_row_stride": self.step,
-            "w_column_stride": x[0], "WRAP": True, "cell_ptr": cell.address,
+            "w_column_stride": x[0], "lift": self.lift, "cell_ptr": cell.address,
         }  # fmt: skip
         operands: dict[str, Any] = {
             "y_ptr": self.other, "w_ptr": self.x, "index_ptr": self.index,
@@ -177,7 +183,8 @@ class _Access:
         values = values | strides | choice
         values |= {
             "n_index": outer.count, "rest_size": rest.count, "n_blocks": n_blocks,
-            "bound": self.bound, "step": self.step, "WRAP": self.wrap, "cell_ptr": cell.address,
+            "bound": self.bound, "lift": self.lift,
+            "step": self.step, "WRAP": self.wrap, "cell_ptr": cell.address,
         }  # fmt: skip
         operands = operands | {"index_ptr": self.index, "cell_ptr": dtypes.int64}
         return template.bind(self.x.device, (grid,), operands, values)
@@ -225,7 +232,7 @@ class _Access:
         values |= _prefixed("lane_", lane.values("x", "index", "source")) | choice
         values |= {
             "n_sequence": order.count, "n_lanes": lane.count, "bound": self.bound,
-            "step_size": step,
+            "lift": self.lift, "step_size": step,
             "part_size": ceil_divide(order.count, n_parts), "part_stride": part_stride,
             "MODE": mode, "WRAP": self.wrap, "cell_ptr": cell.address,
             "UNIFORM": not any(pick(self.index.strides, apart)),
@@ -314,30 +321,35 @@ class _Writes:
         return Plan.of_steps((), get_target(device.type), steps, [self.nbytes], self.kernels)
 
 
-def plan_gather(x: Layout, dim: int, index: Layout) -> Plan:
+def plan_gather(x: Layout, dim: int, index: Layout, *, negative: bool = True) -> Plan:
     """y[i, j, k] = x[index[i, j, k], j, k] (for dim 0); launch(y, x, index).
 
     Args:
         index: of x's rank; sizes apart from `dim` are at most x's. y has its shape, contiguous.
+        negative: whether negative indices count from the end or are out of bounds.
     """
     dim = _check_along("gather", x, dim, index)
     y = Layout.contiguous(x.dtype, index.shape, x.device)
     if y.numel == 0:
         return Plan((y,), nothing)
     cell = IndexCell(out_of_bounds("gather", dim, x.shape[dim]), x.device)
-    launch, compiled = _along("gather", x, dim, index, y).read(cell)
+    access = _along("gather", x, dim, index, y)
+    access.negative = negative
+    launch, compiled = access.read(cell)
     return Plan((y,), cell.checked(launch), [compiled])
 
 
 def plan_scatter(
-    x: Layout, dim: int, index: Layout, source: Layout, *, mode: str = "set", ordered: bool = False
-) -> Plan:
+    x: Layout, dim: int, index: Layout, source: Layout, *, mode: str = "set", ordered: bool = False,
+    negative: bool = True,
+) -> Plan:  # fmt: skip
     """x[index[i, j, k], j, k] = source[i, j, k] (for dim 0), in place; launch(x, index, source).
 
     Args:
         source: at least index's sizes; expand a scalar with strides of 0.
         mode: set, add, multiply, amax or amin: how source meets what stands in x.
         ordered: in the order of the index on a GPU too, where that is slow.
+        negative: whether negative indices count from the end or are out of bounds.
     """
     _check_mode("scatter", mode)
     dim = _check_along("scatter", x, dim, index)
@@ -350,6 +362,7 @@ def plan_scatter(
         return Plan((), nothing)
     cell = IndexCell(out_of_bounds("scatter", dim, x.shape[dim]), x.device)
     access = _along("scatter", x, dim, index, source)
+    access.negative = negative
     if ordered or x.device.type == "cpu" or mode == "multiply":
         return access.write_in_order(cell, mode, [dim] if index.ndim else []).plan(x.device)
     launch, compiled = access.write(cell, mode)
@@ -481,12 +494,13 @@ class _Advanced:
         return Plan.of_steps(outputs, target, steps, workspaces, kernels)
 
 
-def plan_index(x: Layout, indices: Sequence[Layout | None]) -> Plan:
+def plan_index(x: Layout, indices: Sequence[Layout | None], *, negative: bool = True) -> Plan:
     """y = x[indices]; launch(y, x, *indices that are not None).
 
     Args:
         indices: for each leading dimension of x an integer layout or None (a whole slice); at least
             one.
+        negative: whether negative values of a single index count from the end.
     Returns:
         y, contiguous: NumPy's shape rule (the indices' common shape stands at the first indexed
         dimension if they are adjacent, else in front).
@@ -496,14 +510,16 @@ def plan_index(x: Layout, indices: Sequence[Layout | None]) -> Plan:
     if y.numel == 0:
         return Plan((y,), nothing)
     cell = advanced.cells[0]
-    launch, compiled = advanced.access(y, y.strides).read(cell)
+    access = advanced.access(y, y.strides)
+    access.negative = negative
+    launch, compiled = access.read(cell)
     main = _Writes([(cell.checked(launch), ("y", "x", "index"))], [compiled])
     return advanced.plan((y,), main, 2, y=0, x=1)
 
 
 def plan_index_put(
     x: Layout, indices: Sequence[Layout | None], values: Layout, *, mode: str = "set",
-    ordered: bool = False,
+    ordered: bool = False, negative: bool = True,
 ) -> Plan:  # fmt: skip
     """x[indices] = values, in place; launch(x, *indices that are not None, values).
 
@@ -511,6 +527,7 @@ def plan_index_put(
         values: broadcasts to the shape of x[indices].
         mode: set (duplicates: the last one on the CPU), add, multiply, amax, amin.
         ordered: in the order of the index on a GPU too, where that is slow.
+        negative: whether negative indices count from the end or are out of bounds.
     """
     _check_mode("index_put", mode)
     advanced = _Advanced("index_put", x, indices)
@@ -525,6 +542,7 @@ def plan_index_put(
         return Plan((), nothing)
     strides = broadcast_strides(values.shape, values.strides, advanced.shape)
     access = advanced.access(values, strides)
+    access.negative = negative
     cell = advanced.cells[0]
     if ordered or x.device.type == "cpu" or mode == "multiply":
         main = access.write_in_order(cell, mode, range(len(advanced.index_shape)))

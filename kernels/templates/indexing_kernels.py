@@ -41,11 +41,14 @@ def _lanes(*, target: str, n_lanes: int, neighbours: bool) -> dict[str, Any]:
 
 
 @helper
-def wrapped(index, bound, cell_ptr, counts, WRAP: tl.constexpr, VECTOR: tl.constexpr):
-    """The index from the start, and whether it is valid; wrong ones that count are reported."""
+def wrapped(index, bound, lift, cell_ptr, counts, WRAP: tl.constexpr, VECTOR: tl.constexpr):
+    """The index from the start, and whether it is valid; wrong ones that count are reported.
+
+    `lift` is added to negative ones: bound where they count from the end, 0 where they are wrong.
+    """
     index = index.to(tl.int64)
     if WRAP:
-        place = tl.where(index < 0, index + bound, index)
+        place = tl.where(index < 0, index + lift, index)
         valid = (place >= 0) & (place < bound)
         if VECTOR:
             report_index(cell_ptr, index, valid | (counts == 0))
@@ -87,7 +90,7 @@ def combine_index(
         i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
     )
     index = tl.load(index_ptr + place, mask=mask, other=0)
-    index, valid = wrapped(index, bound, cell_ptr, mask, True, True)
+    index, valid = wrapped(index, bound, bound, cell_ptr, mask, True, True)
     offset = tl.where(valid, index, 0) * step
     if not FIRST:
         offset += tl.load(offsets_ptr + i, mask=mask, other=0)
@@ -96,7 +99,7 @@ def combine_index(
 
 @kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
 def read_indexed(
-    y_ptr, x_ptr, index_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, step,
+    y_ptr, x_ptr, index_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, lift, step,
     size1, size2, size3, rest_size1, rest_size2, rest_size3,
     y_stride0, y_stride1, y_stride2, y_stride3, x_stride0, x_stride1, x_stride2, x_stride3,
     index_stride0, index_stride1, index_stride2, index_stride3,
@@ -121,7 +124,7 @@ def read_indexed(
         index = tl.load(index_ptr, mask=mask, other=0)
     else:
         index = tl.load(index_ptr)
-    index, valid = wrapped(index, bound, cell_ptr, mask, WRAP, FLAT)
+    index, valid = wrapped(index, bound, lift, cell_ptr, mask, WRAP, FLAT)
     if WRAP:
         mask = mask & valid
     source = index * step
@@ -145,7 +148,8 @@ def _columns(*, target: str, n_columns: int) -> dict[str, Any]:
 
 @kernel(space={"BLOCK": [64, 128, 256, 1024]}, default=_columns, key=("n_columns", "x.dtype"))
 def read_columns(
-    y_ptr, x_ptr, index_ptr, cell_ptr, n_columns, n_blocks, bound, step_size, size1, size2, size3,
+    y_ptr, x_ptr, index_ptr, cell_ptr, n_columns, n_blocks, bound, lift, step_size,
+    size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
     x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
     index_stride0, index_stride1, index_stride2, index_stride3, index_column_stride,
@@ -176,7 +180,7 @@ def read_columns(
         x = tl.load(x_ptr + columns * x_column_stride + offset, mask=mask)
         tl.store(y_ptr + columns * y_column_stride, x, mask=mask)
     else:
-        place, valid = wrapped(index, bound, cell_ptr, mask, True, True)
+        place, valid = wrapped(index, bound, lift, cell_ptr, mask, True, True)
         x = tl.load(
             x_ptr + columns * x_column_stride + place * step_size, mask=mask & valid, other=0
         )
@@ -185,7 +189,7 @@ def read_columns(
 
 @kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
 def write_indexed(
-    x_ptr, index_ptr, source_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, step,
+    x_ptr, index_ptr, source_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, lift, step,
     size1, size2, size3, rest_size1, rest_size2, rest_size3,
     x_stride0, x_stride1, x_stride2, x_stride3,
     index_stride0, index_stride1, index_stride2, index_stride3,
@@ -211,7 +215,7 @@ def write_indexed(
         index = tl.load(index_ptr, mask=mask, other=0)
     else:
         index = tl.load(index_ptr)
-    index, valid = wrapped(index, bound, cell_ptr, mask, WRAP, FLAT)
+    index, valid = wrapped(index, bound, lift, cell_ptr, mask, WRAP, FLAT)
     if WRAP:
         mask = mask & valid
     source = row_offset(
@@ -261,7 +265,7 @@ def meet_lanes(pointers, sources, mask, MODE: tl.constexpr):
 @kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "x.dtype"))
 def write_in_order(
     x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, part_size, part_stride, n_lanes, bound,
-    step_size, size1, size2, size3, lane_size1, lane_size2, lane_size3,
+    lift, step_size, size1, size2, size3, lane_size1, lane_size2, lane_size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
     source_stride0, source_stride1, source_stride2, source_stride3,
     lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
@@ -309,18 +313,20 @@ def write_in_order(
             if inside:
                 meet_at(x_ptr + index * step_size, source_ptr + source, MODE)
             else:
-                from_end = index + bound
+                from_end = index + lift
                 if from_end.to(tl.uint64, bitcast=True) < limit:
                     meet_at(x_ptr + from_end * step_size, source_ptr + source, MODE)
                 else:
                     tl.store(cell_ptr, index)
         elif UNIFORM:
-            index, valid = wrapped(tl.load(index_ptr + place), bound, cell_ptr, 0, WRAP, False)
+            index, valid = wrapped(
+                tl.load(index_ptr + place), bound, lift, cell_ptr, 0, WRAP, False
+            )
             if valid:
                 meet_lanes(x_ptr + index * step_size, source_ptr + source, lanes, MODE)
         else:
             index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
-            index, valid = wrapped(index, bound, cell_ptr, lanes, WRAP, True)
+            index, valid = wrapped(index, bound, lift, cell_ptr, lanes, WRAP, True)
             mask = lanes
             if WRAP:
                 mask = lanes & valid

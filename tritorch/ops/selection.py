@@ -20,6 +20,7 @@ from tritorch.layout import Layout, normalize_dim
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
+from tritorch.ops.overlap import share_elements
 from tritorch.ops.promotion import NUMBERS
 from tritorch.ops.view_nodes import place
 from tritorch.ops.views import expand, reshape, slice_dim, unbind
@@ -34,21 +35,26 @@ def _layouts(indices: Indices) -> tuple[Layout | None, ...]:
     return tuple([None if i is None else i._layout for i in indices])
 
 
-_reads = Plans(lambda key: kernels.plan_index(*key))
-_writes = Plans(lambda key: kernels.plan_index_put(*key[:3], mode=key[3], ordered=key[4]))
-_gathers = Plans(lambda key: kernels.plan_gather(*key))
-_scatters = Plans(lambda key: kernels.plan_scatter(*key[:4], mode=key[4], ordered=key[5]))
+_reads = Plans(lambda key: kernels.plan_index(*key[:2], negative=key[2]))
+_writes = Plans(
+    lambda key: kernels.plan_index_put(*key[:3], mode=key[3], ordered=key[4], negative=key[5])
+)
+_gathers = Plans(lambda key: kernels.plan_gather(*key, negative=False))
+_scatters = Plans(
+    lambda key: kernels.plan_scatter(*key[:4], mode=key[4], ordered=key[5], negative=False)
+)
 
 
-def _read(x: Tensor, indices: Indices) -> Tensor:
-    plan = _reads[x._layout, _layouts(indices)]
+def _read(x: Tensor, indices: Indices, negative: bool) -> Tensor:
+    plan = _reads[x._layout, _layouts(indices), negative]
     result = empty(plan.outputs[0])
     plan.launch(result._address, x._address, *[i._address for i in indices if i is not None])
     return result
 
 
-def _write(x: Tensor, indices: Indices, values: Tensor, how: str) -> None:
-    plan = _writes[x._layout, _layouts(indices), values._layout, how, determinism.enabled]
+def _write(x: Tensor, indices: Indices, values: Tensor, how: str, negative: bool = True) -> None:
+    ordered = determinism.enabled
+    plan = _writes[x._layout, _layouts(indices), values._layout, how, ordered, negative]
     plan.launch(x._address, *[i._address for i in indices if i is not None], values._address)
 
 
@@ -97,9 +103,12 @@ class IndexBackward0(IndexNode):
         return (index_put(_zeros(self.shape, g), indices, g, accumulate=True),)
 
 
-def index(input: Tensor, indices: Indices) -> Tensor:
-    """input[indices]: an integer tensor or None per leading dimension."""
-    result = _read(input, indices)
+def index(input: Tensor, indices: Indices, negative: bool = True) -> Tensor:
+    """input[indices]: an integer tensor or None per leading dimension.
+
+    `negative`: whether negative values of a single index count from the end.
+    """
+    result = _read(input, indices, negative)
     if input._requires_grad and mode.enabled:
         node = IndexBackward0((edge(input),), (result._layout,))
         node.shape = input._layout.shape
@@ -147,33 +156,46 @@ def _values(x: Tensor, values: Any) -> Tensor:
     return values
 
 
-@method("index_put")
-def index_put(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
-    """A copy of input with values written (or added) at the indices."""
-    indices = converted_indices(input, indices)
-    how, values = "add" if accumulate else "set", _values(input, values)
+def _apart(target: Tensor, read: Tensor) -> Tensor:
+    """What is read, or a copy of it where the target has elements of it."""
+    return duplicate(read, dense(read._layout)) if share_elements(target, read) else read
+
+
+def _put(input: Tensor, indices: Indices, values: Any, how: str, negative: bool = True) -> Tensor:
+    """A copy of input in which values meet what stands at the indices."""
+    values = _values(input, values)
     result = _fresh(input)
-    _write(result, indices, values, how)
+    _write(result, indices, values, how, negative)
     node = _put_node(input, result, indices, values, how)
     if node is not None:
         result._grad_fn, result._requires_grad = node, True
     return result
 
 
-@method("index_put_")
-def index_put_(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
-    """Write (or add) values at the indices."""
-    indices = converted_indices(input, indices)
-    how, values = "add" if accumulate else "set", _values(input, values)
+def _put_(input: Tensor, indices: Indices, values: Any, how: str, negative: bool = True) -> Tensor:
+    """In-place version of `_put`."""
+    values = _values(input, values)
     inplace.check_inplace(input, bool(values._requires_grad))
     node = _put_node(input, input, indices, values, how)
-    if values._storage is input._storage:
-        values = duplicate(values, dense(values._layout))
-    _write(input, indices, values, how)
+    values = _apart(input, values)
+    indices = [i if i is None else _apart(input, i) for i in indices]
+    _write(input, indices, values, how, negative)
     input._storage.version += 1
     if node is not None:
         inplace.rebase_history(input, node)
     return input
+
+
+@method("index_put")
+def index_put(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
+    """A copy of input with values written (or added) at the indices."""
+    return _put(input, converted_indices(input, indices), values, "add" if accumulate else "set")
+
+
+@method("index_put_")
+def index_put_(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
+    """Write (or add) values at the indices."""
+    return _put_(input, converted_indices(input, indices), values, "add" if accumulate else "set")
 
 
 def converted_indices(input: Tensor, indices: Indices) -> list[Tensor | None]:
@@ -296,6 +318,7 @@ def _scattered_(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> T
     source = _source(input, index, src)
     inplace.check_inplace(input, bool(source._requires_grad))
     node = _scatter_node(input, input, dim, index, source, how)
+    source, index = _apart(input, source), _apart(input, index)
     _scatter_raw(input, dim, index, source, how)
     input._storage.version += 1
     if node is not None:
@@ -410,7 +433,7 @@ def index_select(input: Tensor, dim: int, index_: Tensor) -> Tensor:
         return reshape(index(reshape(input, 1), [reshape(index_, -1)]), ())
     if not index_._layout.ndim:
         index_ = reshape(index_, 1)
-    return index(input, [*[None] * dim, index_])
+    return index(input, [*[None] * dim, index_], negative=False)
 
 
 def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
@@ -422,26 +445,26 @@ def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy of input with slices of source added at the indices."""
     scaled = source if alpha == 1 else source * alpha
-    return index_put(input, _along(dim, input, index), scaled, accumulate=True)
+    return _put(input, _along(dim, input, index), scaled, "add", negative=False)
 
 
 @method("index_add_")
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """In-place version of `index_add`."""
     scaled = source if alpha == 1 else source * alpha
-    return index_put_(input, _along(dim, input, index), scaled, accumulate=True)
+    return _put_(input, _along(dim, input, index), scaled, "add", negative=False)
 
 
 @method("index_copy")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of input with slices of source written at the indices."""
-    return index_put(input, _along(dim, input, index), source)
+    return _put(input, _along(dim, input, index), source, "set", negative=False)
 
 
 @method("index_copy_")
 def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """In-place version of `index_copy`."""
-    return index_put_(input, _along(dim, input, index), source)
+    return _put_(input, _along(dim, input, index), source, "set", negative=False)
 
 
 @method("index_fill")
