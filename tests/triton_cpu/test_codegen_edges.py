@@ -25,7 +25,7 @@ def masked_copy(x_ptr, o_ptr, low, high, STEP: tl.constexpr, BLOCK: tl.constexpr
     tl.store(o_ptr + (offsets - low), x, mask=mask)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, -1])
+@pytest.mark.parametrize("step", [1, 2, 3, -1])
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", "float16", "int8", "int16", ml_dtypes.bfloat16]
 )

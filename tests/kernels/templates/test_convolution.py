@@ -185,7 +185,7 @@ def test_errors(layout: Any) -> None:
         convolution.plan_weight(whole, whole, geometry)
 
 
-@pytest.mark.parametrize("name", ["plain", "stride, dilation, groups", "depthwise", "one dimension"])
+@pytest.mark.parametrize("name", ["plain", "stride, dilation, groups", "depthwise"])
 def test_gathering_gives_the_same(
     name: str, normal: Any, layout: Any, run: Any, close: Any, monkeypatch: Any
 ) -> None:
