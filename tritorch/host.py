@@ -147,3 +147,18 @@ def array_of_memory(
         return np.empty(shape, kind.numpy)
     array = np.asarray(Exported(owner, address, shape, strides, kind))
     return array if array.dtype == kind.numpy else array.view(kind.numpy)
+
+
+#: Finding a common byte is hard in general; views in practice take a few steps.
+_MAX_WORK = 100_000
+
+
+def memory_is_shared(first: Array, second: Array) -> bool:
+    """Whether some byte belongs to elements of both; True where finding out would take too long.
+
+    Only the addresses count, so the memory may be a device's.
+    """
+    try:
+        return bool(np.shares_memory(first, second, max_work=_MAX_WORK))
+    except np.exceptions.TooHardError:
+        return True

@@ -23,6 +23,7 @@ from tritorch.layout import (
 )
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
+from tritorch.ops.overlap import meets
 from tritorch.ops.placement import resolve_device, resolve_dtype
 from tritorch.ops.promotion import NUMBERS
 from tritorch.runtime import get_target
@@ -324,7 +325,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     node = None
     if (wanted or input._requires_grad) and mode.enabled:
         node = CopyBackwards((edge(input), edge(src)), (input._layout,))
-    if src._storage is input._storage and src._address != input._address:
+    if meets(input, src):
         src = duplicate(src, dense(src._layout))
     copy_into(input, src)
     input._storage.version += 1

@@ -35,6 +35,7 @@ from tritorch.ops.dispatch import (
     function_text,
     inplace_text,
 )
+from tritorch.ops.overlap import meets
 from tritorch.ops.promotion import (
     NUMBERS,
     Kind,
@@ -528,6 +529,7 @@ class Pointwise:
             made = self.function(*operands)
             return out.resize_(made.shape).copy_(made)
         launch = self.out_plans[out._layout, *kinds]
+        self._refuse_overlap(self.name, out, operands)
         launch(out._address, *[o if o.__class__ in NUMBERS else o._address for o in operands])
         out._storage.version += 1
         return out
@@ -537,19 +539,14 @@ class Pointwise:
         return Recipe(self, key if isinstance(key, tuple) else (key,))
 
     def _check_overlap(self, first: Tensor, *others: Any) -> None:
+        self._refuse_overlap(self.name + "_", first, others)
+
+    def _refuse_overlap(self, name: str, target: Tensor, operands: Sequence[Any]) -> None:
         """Elements that are read after they were written give wrong results."""
-        for other in others:
-            if other.__class__ in NUMBERS or other._storage is not first._storage:
-                continue
-            if other._address == first._address and other._layout is first._layout:
-                continue
-            size = first._layout.dtype.itemsize
-            mine = (first._address, first._address + first._layout.extent * size)
-            size = other._layout.dtype.itemsize
-            its = (other._address, other._address + other._layout.extent * size)
-            if mine[0] < its[1] and its[0] < mine[1]:
+        for operand in operands:
+            if operand.__class__ not in NUMBERS and meets(target, operand):
                 raise RuntimeError(
-                    f"{self.name}_: unsupported operation: some elements of the input tensor and "
+                    f"{name}: unsupported operation: some elements of the input tensor and "
                     "the written-to tensor refer to a single memory location. Please clone() the "
                     "tensor before performing the operation."
                 )
