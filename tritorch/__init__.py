@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tritorch.namespace import *  # noqa: F403
 
 #: modules that programs use as attributes; they are imported when they are first needed
-_MODULES = ("accelerator", "backends", "cuda", "examples", "linalg", "nn", "optim", "utils")
+_MODULES = (
+    "accelerator", "backends", "cuda", "examples", "linalg", "nn", "optim", "special", "utils",
+)  # fmt: skip
 _loading = False
 
 

@@ -379,6 +379,7 @@ from tritorch.ops.sorting import (
     unique,
     unique_consecutive,
 )
+from tritorch.ops.special import i0, mvlgamma, polygamma
 from tritorch.ops.statistics import (
     cdist,
     corrcoef,

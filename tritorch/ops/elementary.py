@@ -11,6 +11,7 @@ import numpy as np
 
 from tritorch.kernels import scalar as s
 from tritorch.ops.declare import method, pointwise
+from tritorch.ops.special import trigamma
 from tritorch.tensor import Tensor
 
 
@@ -208,7 +209,10 @@ def lgamma(input):
     return s.lgamma(input)
 
 
-@pointwise(promote="float", inplace=True, low=0.2, high=8.0, numpy=None, differentiable=False)
+@pointwise(
+    promote="float", inplace=True, low=0.2, high=8.0, numpy=None,
+    grad=lambda g, input: g * trigamma(input),
+)  # fmt: skip
 def digamma(input):
     """The derivative of lgamma."""
     return s.digamma(input)
