@@ -357,11 +357,11 @@ from tritorch.ops.selection import (
     nonzero,
     scatter,
     scatter_add,
-    scatter_reduce,
     take,
     take_along_dim,
 )
 from tritorch.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from tritorch.ops.scatter_reduction import index_reduce, scatter_reduce
 from tritorch.ops.sorting import (
     argsort,
     bincount,

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from tritorch import dtypes
 from tritorch.autograd import inplace
 from tritorch.autograd.edges import edge
@@ -259,7 +257,7 @@ class ScatterBackward0(Node):
         if len(self.next_functions) > 1 and self.needs(1):
             source = gather(g, self.dim, index)
             if index._layout.shape != self.source.shape:  # only a corner of it was read
-                source = place(source, self.source, partial(_corner, shape=index._layout.shape))
+                source = place(source, self.source, partial(corner, shape=index._layout.shape))
         return (own, source) if len(self.next_functions) > 1 else (own,)
 
 
@@ -276,10 +274,7 @@ def _source(x: Tensor, index: Tensor, src: Any) -> Tensor:
     return src
 
 
-_MODES = {
-    None: "set", "add": "add", "multiply": "multiply", "sum": "add", "prod": "multiply",
-    "amax": "amax", "amin": "amin",
-}  # fmt: skip
+_MODES = {None: "set", "add": "add", "multiply": "multiply"}
 
 
 def _scatter_node(
@@ -295,14 +290,14 @@ def _scatter_node(
     return node
 
 
-def _corner(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+def corner(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The first elements of every dimension."""
     for dim, size in enumerate(shape):
         x = slice_dim(x, dim, 0, size)
     return x
 
 
-def _scattered(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> Tensor:
+def scattered(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> Tensor:
     dim = normalize_dim("scatter", dim, input._layout.ndim)
     source = _source(input, index, src)
     result = _fresh(input)
@@ -338,7 +333,7 @@ def scatter(
     reduce: str | None = None,
 ) -> Tensor:  # fmt: skip
     """A copy of input with result[index[i, j, k], j, k] = src[i, j, k] (for dim 0)."""
-    return _scattered(input, dim, index, _src(src, value), _MODES[reduce])
+    return scattered(input, dim, index, _src(src, value), _MODES[reduce])
 
 
 @method("scatter_")
@@ -353,56 +348,13 @@ def scatter_(
 @method("scatter_add")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of input with src[i, j, k] added at [index[i, j, k], j, k] (for dim 0)."""
-    return _scattered(input, dim, index, src, "add")
+    return scattered(input, dim, index, src, "add")
 
 
 @method("scatter_add_")
 def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """In-place version of `scatter_add`."""
     return _scattered_(input, dim, index, src, "add")
-
-
-@method("scatter_reduce")
-def scatter_reduce(
-    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """A copy of input in which src meets what stands at the index: sum, prod, mean, amax or
-    amin.
-    """
-    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
-        raise RuntimeError(
-            f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}."
-        )
-    start = input
-    if not include_self:
-        limits = {
-            "sum": 0,
-            "mean": 0,
-            "prod": 1,
-            "amax": _limit(input, False),
-            "amin": _limit(input, True),
-        }
-        start = scatter(input, dim, index, limits[reduce])
-    if reduce != "mean":
-        return _scattered(start, dim, index, src, _MODES[reduce])
-    total = scatter_add(start, dim, index, src)
-    ones = _zeros(src._layout.shape, src)
-    fill(ones, 1)
-    count = _zeros(input._layout.shape, input)
-    if include_self:
-        fill(count, 1)
-    count = scatter_add(count, dim, index, ones).clamp(min=1)
-    if input._layout.dtype.is_floating_point:
-        return total / count
-    return total // count
-
-
-def _limit(x: Tensor, upper: bool) -> Any:
-    kind = x._layout.dtype
-    if kind.is_floating_point:
-        return float("inf") if upper else float("-inf")
-    limits = np.iinfo(kind.numpy)
-    return int(limits.max if upper else limits.min)
 
 
 def scatter_zeros(g: Tensor, layout: Layout, dim: int, index: Tensor) -> Tensor:
