@@ -14,7 +14,7 @@ from tritorch.kernels.templates import topk as topk_kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
-from tritorch.ops.creation import full, zeros
+from tritorch.ops.creation import arange, full, zeros
 from tritorch.ops.declare import method
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import isnan
@@ -26,6 +26,7 @@ from tritorch.ops.selection import (
     flat_nonzero,
     gather,
     index_add_,
+    index_select,
     scatter_zeros,
 )
 from tritorch.ops.views import expand, movedim, narrow, reshape, unsqueeze
@@ -223,15 +224,38 @@ def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
 
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
-    side: str | None = None,
+    side: str | None = None, sorter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Where each value would be inserted in a sorted row: in front of equal ones, behind if
-    `right`.
+    `right` (or `side="right"`).
+
+    Args:
+        sorter: the indices that sort the rows of a sequence that is not sorted.
     """
     from tritorch.ops.creation import as_tensor
 
     if side not in (None, "left", "right"):
-        raise RuntimeError(f"searchsorted: side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(
+            "torch.searchsorted(): side can only be 'left' or 'right' but got " + str(side)
+        )
+    if side == "left" and right:
+        raise RuntimeError(
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left "
+            "while right was True"
+        )
+    if sorter is not None:
+        if sorter._layout.shape != sorted_sequence._layout.shape:
+            raise RuntimeError(
+                "torch.searchsorted(): boundary and sorter must have the same size, but got "
+                f"boundary tensor {list(sorted_sequence._layout.shape)} and got sorter tensor "
+                f"{list(sorter._layout.shape)}"
+            )
+        if sorter._layout.dtype is not dtypes.int64:
+            raise RuntimeError(
+                "torch.searchsorted(): sorter must be a tensor of long dtype but got dtype "
+                f"{sorter._layout.dtype}. Use argsort."
+            )
+        sorted_sequence = gather(sorted_sequence, -1, sorter)
     values = input
     if not isinstance(input, Tensor):
         values = as_tensor(input, sorted_sequence._layout.dtype)
@@ -297,14 +321,48 @@ def _chosen(found: _Unique, return_inverse: bool, return_counts: bool) -> Any:
     return (found.values, found.counts) if return_counts else found.values
 
 
+def _unlike_before(rows: Tensor) -> Tensor:
+    """Whether each row (of a 2-d tensor) is the first or differs from the one before."""
+    first = full((1,), True, device=rows._layout.device)
+    if not rows._layout.shape[1]:
+        rest = full((rows._layout.shape[0] - 1,), False, device=rows._layout.device)
+        return cat([first, rest])
+    return cat([first, (rows[1:] != rows[:-1]).any(1)])
+
+
+def _unique_slices(input: Tensor, dim: int, consecutive: bool) -> _Unique:
+    """Distinct slices along a dimension, in lexicographic order unless only neighbours count."""
+    input = input.detach()
+    dim = normalize_dim("unique", dim, input._layout.ndim)
+    size, device = input._layout.shape[dim], input._layout.device
+    if not size:
+        none = zeros(0, dtype=dtypes.int64, device=device)
+        return _Unique(input, none, none)
+    rows = reshape(contiguous(movedim(input, dim, 0)), size, input._layout.numel // size)
+    order = arange(size, device=device)
+    if not consecutive:
+        # Stable sorts from the last column to the first.
+        for column in range(rows._layout.shape[1] - 1, -1, -1):
+            order = order[argsort(select_(rows, 1, column)[order])]
+    changes = _unlike_before(rows[order])
+    starts = flat_nonzero(changes)
+    ends = cat([starts[1:], full((1,), size, device=device)])
+    inverse = zeros(size, dtype=dtypes.int64, device=device)
+    inverse[order] = cumsum(changes, 0) - 1
+    return _Unique(index_select(input, dim, order[starts]), inverse, ends - starts)
+
+
 @method("unique")
 def unique(
     input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
     dim: int | None = None,
 ) -> Any:  # fmt: skip
-    """The distinct elements in order, where each element went, how often each occurs."""
+    """The distinct elements in order, where each element went, how often each occurs.
+
+    With `dim` the same of the slices along it, in lexicographic order.
+    """
     if dim is not None:
-        raise NotImplementedError("unique: dim is not there. Use unique of flattened rows.")
+        return _chosen(_unique_slices(input, dim, False), return_inverse, return_counts)
     ordered, order = sort(reshape(input.detach(), -1), 0)
     found = _runs(ordered)
     inverse = empty(Layout.contiguous(dtypes.int64, order._layout.shape, order._layout.device))
@@ -318,9 +376,11 @@ def unique(
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The first of each run of equal elements, the run of every element, the runs' lengths."""
+    """The first of each run of equal elements (or slices along `dim`), the run of every element,
+    the runs' lengths.
+    """
     if dim is not None and input._layout.ndim != 1:
-        raise NotImplementedError("unique_consecutive: dim is not there.")
+        return _chosen(_unique_slices(input, dim, True), return_inverse, return_counts)
     found = _runs(reshape(input.detach(), -1))
     inverse = reshape(found.inverse, *input._layout.shape)
     return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
