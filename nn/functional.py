@@ -95,6 +95,7 @@ from tritorch.ops.power_pooling import local_response_norm, lp_pool1d, lp_pool2d
 from tritorch.ops.random import dropout
 from tritorch.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tritorch.ops.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
+from tritorch.ops.windows import fold, unfold
 from tritorch.tensor import Tensor
 
 __all__ = [
@@ -127,6 +128,7 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "fold",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -195,6 +197,7 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
 ]
 
 

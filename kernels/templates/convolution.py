@@ -84,7 +84,7 @@ def _check(name: str, *operands: Layout) -> None:
         )
 
 
-class _Steps:
+class Steps:
     """Launches in the making; workspaces are numbered by negative arguments."""
 
     def __init__(self, outputs: Sequence[Layout]) -> None:
@@ -147,7 +147,7 @@ def plan(x: Layout, w: Layout, bias: Layout | None, geometry: Geometry) -> Plan:
     out = Layout.contiguous(x.dtype, (x.shape[0], w.shape[0], *geometry.output), x.device)
     if not out.numel:
         return Plan((out,), nothing)
-    steps = _Steps((out,))
+    steps = Steps((out,))
     source = _weights(
         steps, w, geometry, geometry.kernel, (0,) * len(geometry.kernel),
         (1,) * len(geometry.kernel), transposed=False,
@@ -174,14 +174,14 @@ def plan_input(g: Layout, w: Layout, bias: Layout | None, geometry: Geometry) ->
     out = Layout.contiguous(g.dtype, (g.shape[0], channels, *geometry.input), g.device)
     if not out.numel:
         return Plan((out,), nothing)
-    steps = _Steps((out,))
-    classes = [
-        _classes(*dim)
+    steps = Steps((out,))
+    found = [
+        classes(*dim)
         for dim in zip(
             geometry.kernel, geometry.stride, geometry.padding, geometry.dilation, geometry.input
         )
     ]
-    for chosen in product(*classes):
+    for chosen in product(*found):
         axes = [
             Axis.strided(o, c.positions, c.taps, 1, c.tap, c.first, gs, s * xs)
             for o, c, s, gs, xs in zip(
@@ -200,7 +200,7 @@ def plan_input(g: Layout, w: Layout, bias: Layout | None, geometry: Geometry) ->
 
 
 @dataclass(frozen=True)
-class _Class:
+class Class:
     """Inputs of one remainder by the stride: how many there are, the taps that meet them (from
     `weight` on in steps of `weight_step`), and where in the output (`first`, moving by `tap`).
     """
@@ -214,7 +214,7 @@ class _Class:
     tap: int
 
 
-def _classes(kernel: int, stride: int, padding: int, dilation: int, size: int) -> list[_Class]:
+def classes(kernel: int, stride: int, padding: int, dilation: int, size: int) -> list[Class]:
     """Input i meets tap t at output (i + padding - t * dilation) / stride, if that is whole."""
     common = gcd(stride, dilation)
     period = stride // common
@@ -225,14 +225,12 @@ def _classes(kernel: int, stride: int, padding: int, dilation: int, size: int) -
             t for t in range(period) if (remainder + padding - t * dilation) % stride == 0
         ]  # fmt: skip
         if not starts or starts[0] >= kernel:
-            found.append(_Class(remainder, positions, 0, 0, 1, 0, 0))
+            found.append(Class(remainder, positions, 0, 0, 1, 0, 0))
             continue
         (start,) = starts
         first = (remainder + padding - start * dilation) // stride
         taps = len(range(start, kernel, period))
-        found.append(
-            _Class(remainder, positions, taps, start, period, first, -(dilation // common))
-        )
+        found.append(Class(remainder, positions, taps, start, period, first, -(dilation // common)))
     return found
 
 
@@ -249,7 +247,7 @@ class _Weights:
 
 
 def _weights(
-    steps: _Steps,
+    steps: Steps,
     w: Layout,
     geometry: Geometry,
     taps: Sequence[int],
@@ -288,7 +286,7 @@ def _weights(
 
 
 def _correlate(
-    steps: _Steps,
+    steps: Steps,
     axes: Sequence[Axis],
     x: Layout,
     w: _Weights,
@@ -368,7 +366,7 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     out = Layout.contiguous(g.dtype, (g.shape[1], channels, *geometry.kernel), g.device)
     if not out.numel:
         return Plan((out,), nothing)
-    steps = _Steps((out,))
+    steps = Steps((out,))
     batch = g.shape[0]
     axes = [
         Axis.strided(i, o, k, s, d, -p, xs, gs)
@@ -442,7 +440,7 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     return steps.plan(2)
 
 
-def _spread(steps: _Steps, axes: Sequence[Axis], g: Layout) -> Operand:
+def _spread(steps: Steps, axes: Sequence[Axis], g: Layout) -> Operand:
     """The upstream gradient with zeros in the holes between its positions, and its positions side
     by side.
     """

@@ -381,3 +381,76 @@ def convolution_sum_parts(out_ptr, partial_ptr, n, parts, BLOCK: tl.constexpr):
     for part in range(1, parts):
         total += tl.load(partial_ptr + part * n + at, mask=at < n, other=0.0)
     tl.store(out_ptr + at, total.to(out_ptr.dtype.element_ty), mask=at < n)
+
+
+@kernel(
+    space={"BLOCK": [256, 512, 1024, 2048, 4096], "num_warps": [2, 4]},
+    default=_direct,
+    key=("k", "n_columns", "x.dtype"),
+)
+def convolution_unfold(
+    out_ptr, x_ptr, row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr,
+    k, n_columns, word_stride, x_batch_stride,
+    CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """out[n, k, p] = X[k, p]; one program: one row of one image."""
+    inner = tl.program_id(0) % k
+    x_ptr += (tl.program_id(0) // k) * x_batch_stride + tl.load(row_ptr + inner)
+    out_ptr += tl.program_id(0).to(tl.int64) * n_columns
+    if MASKED:
+        bits = tl.load(row_bits_ptr + inner)
+        if WORDS:
+            column_bits_ptr += tl.load(row_word_ptr + inner) * word_stride
+    for start in range(0, n_columns, BLOCK):
+        columns = start + tl.arange(0, BLOCK)
+        inside = columns < n_columns
+        mask = inside
+        if MASKED:
+            mask = (bits & tl.load(column_bits_ptr + columns)) != 0
+        if CONTIGUOUS:
+            places = columns
+        else:
+            places = tl.load(column_ptr + columns)
+        tl.store(out_ptr + columns, tl.load(x_ptr + places, mask=mask, other=0.0), mask=inside)
+
+
+@kernel(
+    space={"BLOCK": [256, 512, 1024, 2048, 4096], "num_warps": [2, 4]},
+    default=_direct,
+    key=("k", "n_columns", "x.dtype"),
+)
+def convolution_fold(
+    out_ptr, x_ptr, row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr,
+    out_column_ptr, k, n_columns, channels, out_base, word_stride, out_batch_stride,
+    out_channel_stride, x_batch_stride, x_channel_stride,
+    CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr,
+    OUT_CONTIGUOUS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """out[c, p] = sum over the k taps of X[c, tap, p]; one program: a channel of an image."""
+    channel = tl.program_id(0) % channels
+    batch = tl.program_id(0) // channels
+    x_ptr += batch * x_batch_stride + channel * x_channel_stride
+    out_ptr += batch * out_batch_stride + channel * out_channel_stride + out_base
+    ACCUMULATE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
+    for start in range(0, n_columns, BLOCK):
+        columns = start + tl.arange(0, BLOCK)
+        inside = columns < n_columns
+        if CONTIGUOUS:
+            places = columns
+        else:
+            places = tl.load(column_ptr + columns)
+        total = tl.zeros((BLOCK,), dtype=ACCUMULATE)
+        for inner in range(k):
+            mask = inside
+            if MASKED:
+                word_ptr = column_bits_ptr
+                if WORDS:
+                    word_ptr += tl.load(row_word_ptr + inner) * word_stride
+                mask = (tl.load(row_bits_ptr + inner) & tl.load(word_ptr + columns)) != 0
+            x = tl.load(x_ptr + tl.load(row_ptr + inner) + places, mask=mask, other=0.0)
+            total += to_compute(x)
+        if OUT_CONTIGUOUS:
+            positions = columns
+        else:
+            positions = tl.load(out_column_ptr + columns)
+        tl.store(out_ptr + positions, total.to(out_ptr.dtype.element_ty), mask=inside)

@@ -48,6 +48,7 @@ from tritorch.nn.modules.conv import (
 from tritorch.nn.modules.distance import CosineSimilarity, PairwiseDistance
 from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.embedding import Embedding
+from tritorch.nn.modules.fold import Fold, Unfold
 from tritorch.nn.modules.linear import Identity, Linear
 from tritorch.nn.modules.loss import (
     BCELoss,
@@ -144,6 +145,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "Fold",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardsigmoid",
@@ -210,6 +212,7 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

@@ -125,3 +125,24 @@ def test_a_small_network_learns() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_windows() -> None:
+    x = torch.tensor(X)
+    unfold, fold = nn.Unfold((3, 2), padding=1, stride=2), nn.Fold((7, 6), (3, 2), 1, 1, 2)
+    assert repr(unfold) == "Unfold(kernel_size=(3, 2), dilation=1, padding=1, stride=2)"
+    assert repr(fold) == (
+        "Fold(output_size=(7, 6), kernel_size=(3, 2), dilation=1, padding=1, stride=2)"
+    )
+    windows = unfold(x)
+    counts = fold(unfold(torch.ones_like(x)))
+    np.testing.assert_allclose(fold(windows).numpy(), X * counts.numpy())
+    layer = nn.Conv2d(4, 5, (3, 2), 2, 1, bias=False, dtype=torch.float64)
+    product = layer.weight.reshape(5, -1) @ windows
+    np.testing.assert_allclose(
+        product.detach().numpy(), layer(x).detach().numpy().reshape(2, 5, -1), atol=1e-12
+    )
+    with pytest.raises(RuntimeError, match=r"expected \(batch, channels \* 6, 16\)"):
+        fold(windows[:, :-1])
+    with pytest.raises(RuntimeError, match="Expected 3D or 4D"):
+        unfold(x[0, 0])

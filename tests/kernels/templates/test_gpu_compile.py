@@ -14,6 +14,7 @@ from tritorch.kernels.templates import (
     batch_norm,
     concat,
     convolution,
+    convolution_windows,
     cross_entropy,
     embedding,
     indexing,
@@ -200,6 +201,8 @@ def plan_convolution() -> None:
         convolution.plan(x, w, layout(channels, kind=kind), geometry)
         convolution.plan_input(g, w, None, geometry)
         convolution.plan_weight(g, x, geometry)
+    convolution_windows.plan_unfold(x, geometry)
+    convolution_windows.plan_fold(layout(2, 8 * 49, 29 * 29), geometry)
 
 
 def plan_batch_norm() -> None:
