@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from tritorch.records import record
 
 Number = bool | int | float
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Primitive:
     """One row of the scalar language.
 

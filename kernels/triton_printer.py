@@ -253,10 +253,12 @@ class Printer:
 @cache
 def _has_operator(spelling: str) -> bool:
     """Whether the spelling is an operator's (it needs parentheses inside others) or a call."""
-    flat, replaced = spelling, 1
-    while replaced:
-        flat, replaced = re.subn(r"\([^()]*\)", "", flat)
-    return " " in flat or flat[0] in "-~"
+    depth, outside = 0, ""
+    for character in spelling:
+        depth -= character == ")"
+        outside += character if depth == 0 else ""
+        depth += character == "("
+    return " " in outside or spelling[0] in "-~"
 
 
 def _promote(a: Dtype, b: Dtype) -> Dtype:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 from typing import Any, Final
 
-import ml_dtypes
 import numpy as np
 
 
@@ -20,8 +19,8 @@ class dtype:
     """
 
     __slots__ = (
-        "category", "compute", "is_complex", "is_floating_point", "is_signed", "itemsize",
-        "legacy_name", "name", "numpy", "triton",
+        "_numpy", "category", "compute", "is_complex", "is_floating_point", "is_signed",
+        "itemsize", "legacy_name", "name", "triton",
     )  # fmt: skip
 
     def __init__(
@@ -29,8 +28,9 @@ class dtype:
     ) -> None:
         self.name = name
         self.triton = triton
-        self.numpy: np.dtype[Any] = np.dtype(numpy)
-        self.itemsize = self.numpy.itemsize
+        #: None for those that ml_dtypes has, until it is imported
+        self._numpy: np.dtype[Any] | None = None if isinstance(numpy, int) else np.dtype(numpy)
+        self.itemsize = numpy if self._numpy is None else self._numpy.itemsize
         self.category = category
         self.is_floating_point = category == 2
         self.is_complex = False
@@ -38,6 +38,15 @@ class dtype:
         #: as in `tritorch.FloatTensor`, which PyTorch's messages and `Tensor.type()` use
         self.legacy_name = legacy
         self.compute: dtype = self
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The NumPy dtype; for what NumPy lacks this imports ml_dtypes (5 ms)."""
+        if self._numpy is None:
+            import ml_dtypes
+
+            self._numpy = np.dtype(getattr(ml_dtypes, self.name))
+        return self._numpy
 
     def __repr__(self) -> str:
         # As PyTorch prints it: programs say `import tritorch as torch`, and their output stays the
@@ -51,13 +60,10 @@ class dtype:
 float32: Final = dtype("float32", "fp32", np.float32, 2, True, "FloatTensor")
 float64: Final = dtype("float64", "fp64", np.float64, 2, True, "DoubleTensor")
 float16: Final = dtype("float16", "fp16", np.float16, 2, True, "HalfTensor")
-bfloat16: Final = dtype("bfloat16", "bf16", ml_dtypes.bfloat16, 2, True, "BFloat16Tensor")
-float8_e4m3fn: Final = dtype(
-    "float8_e4m3fn", "fp8e4nv", ml_dtypes.float8_e4m3fn, 2, True, "Float8_e4m3fnTensor"
-)
-float8_e5m2: Final = dtype(
-    "float8_e5m2", "fp8e5", ml_dtypes.float8_e5m2, 2, True, "Float8_e5m2Tensor"
-)
+#: NumPy lacks these: bytes of an element instead
+bfloat16: Final = dtype("bfloat16", "bf16", 2, 2, True, "BFloat16Tensor")
+float8_e4m3fn: Final = dtype("float8_e4m3fn", "fp8e4nv", 1, 2, True, "Float8_e4m3fnTensor")
+float8_e5m2: Final = dtype("float8_e5m2", "fp8e5", 1, 2, True, "Float8_e5m2Tensor")
 int8: Final = dtype("int8", "i8", np.int8, 1, True, "CharTensor")
 int16: Final = dtype("int16", "i16", np.int16, 1, True, "ShortTensor")
 int32: Final = dtype("int32", "i32", np.int32, 1, True, "IntTensor")
@@ -81,15 +87,16 @@ ALIASES: Final = {
     "float": float32, "double": float64, "half": float16,
     "char": int8, "short": int16, "int": int32, "long": int64,
 }  # fmt: skip
-_BY_NUMPY: Final = {entry.numpy: entry for entry in ALL}
+_BY_NUMPY: Final = {entry._numpy: entry for entry in ALL if entry._numpy is not None}
 
 _FLOAT_RANK = {float8_e4m3fn: 0, float8_e5m2: 0, float16: 1, bfloat16: 1, float32: 2, float64: 3}
 
 
 def from_numpy(kind: Any) -> dtype:
     """The dtype of a NumPy dtype; TypeError where there is none (complex, strings, objects)."""
-    found = _BY_NUMPY.get(np.dtype(kind).newbyteorder("="))
-    if found is None:
+    wanted = np.dtype(kind).newbyteorder("=")
+    found = _BY_NUMPY.get(wanted) or BY_NAME.get(wanted.name)
+    if found is None or found.numpy != wanted:
         raise TypeError(
             f"can't convert a NumPy array of dtype {np.dtype(kind)}. The supported ones are: "
             + ", ".join(BY_NAME)
@@ -164,6 +171,8 @@ class finfo:
         kind = kind or get_default_dtype()
         if not kind.is_floating_point:
             raise TypeError(f"finfo: needs a floating-point dtype, got {kind}. Use iinfo.")
+        import ml_dtypes
+
         limits = ml_dtypes.finfo(kind.numpy)
         self.dtype = kind.name
         self.bits = kind.itemsize * 8

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 
+from tritorch.records import record
 
-@dataclass(frozen=True)
+
+@record
 class KernelSource:
     """A module body of `@triton.jit` functions and the one to compile.
 

@@ -46,6 +46,7 @@ from tritorch.dtypes import (
 )
 from tritorch.printing import get_printoptions, printoptions, set_printoptions
 from tritorch.runtime import get_num_threads, set_num_threads
+from tritorch.runtime.cpu import launcher as _launcher, target as _target
 from tritorch.serialization import load, save
 from tritorch.tensor import Size, Tensor
 from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -102,6 +101,8 @@ def _dense_array(tensor: Tensor) -> np.ndarray[Any, Any]:
 
 def _write(path: Path, content: bytes) -> None:
     """All or nothing: a reader never sees half a file."""
+    import tempfile  # late: it brings a dozen modules
+
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -11,11 +11,9 @@ import gc
 import hashlib
 import linecache
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
+from tritorch.records import record
 
 #: Triton's frontend is entered by one thread at a time. A fork waits for it (`while_quiet`).
 _LOCK = threading.RLock()
@@ -55,11 +54,9 @@ def triton_version() -> str:
     found = find_spec("triton")
     if found is None or found.origin is None:
         raise CompileError("compile: Triton is not installed. Run pip install triton.")
-    match = re.search(
-        r"^__version__ = ['\"](.+)['\"]", Path(found.origin).read_text(), re.MULTILINE
-    )
-    if match:
-        return match[1]
+    for line in Path(found.origin).read_text().splitlines():
+        if line.startswith("__version__ = "):
+            return line.split("=")[1].strip().strip("'\"")
     import triton
 
     return str(triton.__version__)
@@ -208,7 +205,7 @@ def module_map() -> dict[str, Any]:
 # ---- Triton IR
 
 
-@dataclass(frozen=True)
+@record
 class TritonIR:
     """A kernel's optimised Triton IR: `text` in generic form, for our parser; `pretty` to show."""
 
@@ -406,7 +403,7 @@ def _quick_installation_key() -> str:
 # ---- CUDA
 
 
-@dataclass(frozen=True)
+@record
 class GPUCode:
     """`assembly`: stage name (ttir, ..., ptx, cubin) -> text or bytes; `metadata` is Triton's."""
 

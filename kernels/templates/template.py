@@ -82,7 +82,8 @@ class Template(Helper):
         key: Sequence[str],
     ) -> None:
         super().__init__(function)
-        self.parameters = tuple(inspect.signature(function).parameters)
+        code = function.__code__
+        self.parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         notes = function.__annotations__
         self.constants = tuple(n for n in self.parameters if notes.get(n) == "tl.constexpr")
         self.space = MappingProxyType(dict(space))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 
 import ml_dtypes
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from tritorch.config import config
 from tritorch.errors import CompileError, ConfigError
+from tritorch.records import replace
 from tritorch.triton_cpu import llvm, support, target
 from tritorch.triton_cpu.target import CPUTarget, host, level
 
@@ -300,7 +300,7 @@ def test_every_difference_changes_the_fingerprint() -> None:
         x86("avx2", triple="aarch64-unknown-linux-gnu"),
     ]
     assert len({variant.fingerprint for variant in variants}) == len(variants)
-    assert dataclasses.replace(base).fingerprint == base.fingerprint
+    assert replace(base).fingerprint == base.fingerprint
 
 
 def test_the_setting_restricts_the_host() -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from dataclasses import dataclass, field
+
+from tritorch.records import record
 
 _COUNTERS_IN_A_BLOCK = 1024
 
 
-@dataclass(frozen=True)
+@record
 class Snapshot:
     """The figures since the start of the process or the last `reset()`."""
 
@@ -21,7 +22,13 @@ class Snapshot:
     loaded: int  # kernels whose machine code came from the cache
     launches: int
     compile_seconds: float  # spent in compiling and loading
-    launches_by_kernel: dict[str, int] = field(repr=False)
+    launches_by_kernel: dict[str, int]
+
+    def __repr__(self) -> str:
+        return (
+            f"Snapshot(generated={self.generated}, loaded={self.loaded}, "
+            f"launches={self.launches}, compile_seconds={self.compile_seconds})"
+        )
 
     def __sub__(self, earlier: Snapshot) -> Snapshot:
         """What happened since `earlier`."""
