@@ -49,6 +49,7 @@ class TensorTable:
     """
 
     def __init__(self, counts: Sequence[int], columns: int, device: Device) -> None:
+        self._on_device: dict[str, int] = {}  # first: __del__ reads it whatever fails below
         self.counts = tuple(counts)
         self.width = columns + 1
         self.device = device
@@ -61,7 +62,6 @@ class TensorTable:
                 self._chunks.extend((tensor, start))
         self.n_chunks = len(self._chunks) // 2
         self.numel = sum(self.counts)
-        self._on_device: dict[str, int] = {}
         self._changed = True
 
     def set(self, column: int, addresses: Sequence[int]) -> None:
