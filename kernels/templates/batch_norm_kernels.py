@@ -6,9 +6,9 @@
     dx = (g - dbias / n - x^ * dweight / n) * rstd * weight, or with given statistics g * rstd *
     weight
 
-Statistics take one pass over memory: every tile has its own mean and its sum of squares about that
-mean (two walks over a tile that lies in the innermost cache), and tiles are merged by the formula
-of Chan, Golub and LeVeque: no cancellation, whatever the mean.
+Statistics take one pass over memory: a tile gives its sums of x - shift and of its square, where
+the shift is the mean so far (of the first tile, its own mean: only that one is walked twice), and
+tiles are merged by the formula of Chan, Golub and LeVeque: no cancellation, whatever the mean.
 
 A tensor is N x C x S (S: the spatial dimensions as one). Two forms:
 - planes: a channel's S elements are neighbours. A program owns a channel.
@@ -126,15 +126,20 @@ def moments(x_ptr, first, last, c0, n, c, s, s_tiles, x_n_stride, x_c_stride, x_
     mean = no_sums(PLANES, COLS, COMPUTE)
     squares = no_sums(PLANES, COLS, COMPUTE)
     count = tl.full((), 0.0, COMPUTE)
+    shift = no_sums(PLANES, COLS, COMPUTE)
     for tile in range(first, last):
         sample, channel, place, mask = tile_places(
             tile, c0, n, c, s, s_tiles, PLANES, ROWS, COLS
         )  # fmt: skip
         x = tile_load(x_ptr, sample, channel, place, mask, x_n_stride, x_c_stride, x_s_stride)
         size = tile_count(tile, n, s, s_tiles, PLANES, ROWS, COLS).to(COMPUTE)
-        own = per_channel(x, PLANES) / size
-        x = tl.where(mask, x - over_tile(own, PLANES), 0.0)
-        mean, squares, count = merged(mean, squares, count, own, per_channel(x * x, PLANES), size)
+        if tile == first:
+            shift = per_channel(x, PLANES) / size
+        x = tl.where(mask, x - over_tile(shift, PLANES), 0.0)
+        offset = per_channel(x, PLANES) / size
+        own = per_channel(x * x, PLANES) - offset * offset * size
+        mean, squares, count = merged(mean, squares, count, shift + offset, own, size)
+        shift = mean
     return mean, squares, count
 
 
