@@ -41,6 +41,25 @@ class PartNode(Node):
         return (place(grads[0], self.layout, self.view),)
 
 
+class PartsNode(Node):
+    """Backward of views that are all parts of their input along a dimension: they are joined."""
+
+    __slots__ = ("dim", "stacked")
+    dim: int
+    stacked: bool
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradients side by side, zeros where none arrived."""
+        from tritorch.ops.joining import cat, stack
+
+        absent = {layout for g, layout in zip(grads, self.output_layouts) if g is None}
+        missing = {layout: zeros(layout) for layout in absent}
+        parts = [
+            missing[layout] if g is None else g for g, layout in zip(grads, self.output_layouts)
+        ]
+        return (stack(parts, self.dim) if self.stacked else cat(parts, self.dim),)
+
+
 class PlaceBackward0(Node):
     """Backward of `place`: the view of the gradient."""
 
@@ -50,6 +69,13 @@ class PlaceBackward0(Node):
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """What the view shows of the gradient."""
         return (self.view(grads[0]),)
+
+
+def zeros(layout: Layout) -> Tensor:
+    """Dense zeros."""
+    made = empty(Layout.contiguous(layout.dtype, layout.shape, layout.device))
+    fill(made, 0)
+    return made
 
 
 def place(part: Tensor, layout: Layout, view: View, around: float = 0) -> Tensor:
@@ -117,3 +143,28 @@ def part_view(
         view._grad_fn = node
         view._requires_grad = True
     return as_view(view, source, creation)
+
+
+def parts_views(
+    source: Tensor,
+    parts: Sequence[tuple[Layout, int]],
+    node_type: type[PartsNode],
+    dim: int,
+    creation: int,
+) -> tuple[Tensor, ...]:
+    """Views (layout, offset in bytes) that together are `source`, with one node for all.
+
+    `creation` says what the error of an in-place operation on one of them tells.
+    """
+    node = None
+    if source._requires_grad and mode.enabled:
+        node = node_type((edge(source),), tuple(layout for layout, _ in parts))
+        node.dim = dim
+        node.stacked = bool(parts) and parts[0][0].ndim < source._layout.ndim
+    views = []
+    for number, (layout, offset) in enumerate(parts):
+        view = wrap(source._storage, layout, source._address + offset)
+        if node is not None:
+            view._grad_fn, view._requires_grad, view._output_nr = node, True, number
+        views.append(as_view(view, source, creation))
+    return tuple(views)

@@ -17,9 +17,11 @@ from tritorch.ops.memory import contiguous
 from tritorch.ops.view_nodes import (
     InverseNode,
     PartNode,
+    PartsNode,
     inverse_view,
     node_class,
     part_view,
+    parts_views,
 )
 from tritorch.tensor import Tensor, wrap
 
@@ -33,8 +35,8 @@ _Alias = node_class(InverseNode, "AliasBackward0")
 _Expand = node_class(InverseNode, "ExpandBackward0")
 _Select = node_class(PartNode, "SelectBackward0")
 _Slice = node_class(PartNode, "SliceBackward0")
-_Split = node_class(PartNode, "SplitBackward0")
-_Unbind = node_class(PartNode, "UnbindBackward0")
+_Split = node_class(PartsNode, "SplitBackward0")
+_Unbind = node_class(PartsNode, "UnbindBackward0")
 _Diagonal = node_class(PartNode, "DiagonalBackward0")
 
 
@@ -481,11 +483,13 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
                 f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's "
                 f"size at dimension {dim}), but got split_sizes={sizes}"
             )
-    start, parts = 0, []
+    layout = tensor._layout
+    step, start, parts = layout.strides[dim] * layout.dtype.itemsize, 0, []
     for length in sizes:
-        parts.append(slice_dim(tensor, dim, start, length, 1, _Split, MULTI_OUTPUT))
+        part = (*shape[:dim], length, *shape[dim + 1 :])
+        parts.append((Layout.of(layout.dtype, part, layout.strides, layout.device), start * step))
         start += length
-    return tuple(parts)
+    return parts_views(tensor, parts, _Split, dim, MULTI_OUTPUT)
 
 
 method("split_with_sizes")(split)
@@ -527,10 +531,8 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     dim = normalize_dim("unbind", dim, layout.ndim)
     new = _permuted(layout, [d for d in range(layout.ndim) if d != dim])
     step = layout.strides[dim] * layout.dtype.itemsize
-    return tuple(
-        part_view(input, new, i * step, _Unbind, partial(select, dim=dim, index=i), MULTI_OUTPUT)
-        for i in range(layout.shape[dim])
-    )
+    parts = [(new, i * step) for i in range(layout.shape[dim])]
+    return parts_views(input, parts, _Unbind, dim, MULTI_OUTPUT)
 
 
 @operation("view")
