@@ -144,6 +144,19 @@ def _float_intrinsic(g: Generator, op: Operation, args: list[str], lanes: int, e
     )
 
 
+def _product(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
+    """Where the upper halves were asked for, the lower ones are there: vpmulld takes two turns."""
+    found = g.products.get(tuple(args)) if element == "i32" and lanes > 1 else None
+    if found is None:
+        return _integer_binary(g, op, args, lanes, element)
+    builder, half = g.builder, lanes // 2
+    kind = builder.type("i64", half)
+    even = builder.define(f"and {kind} {found[0]}, {builder.splat(str(2**32 - 1), 'i64', half)}")
+    odd = builder.define(f"shl {kind} {found[1]}, {builder.splat('32', 'i64', half)}")
+    both = builder.define(f"or {kind} {even}, {odd}")
+    return builder.define(f"bitcast {kind} {both} to {builder.type(element, lanes)}")
+
+
 def _integer_binary(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
     kind = g.builder.type(element, lanes)
     return g.builder.define(f"{_INTEGER_BINARY[op.name]} {kind} {args[0]}, {args[1]}")
@@ -290,6 +303,8 @@ def _high_product(g: Generator, op: Operation, args: list[str], lanes: int, elem
     narrow = builder.type(element, lanes)
     if bits == 64:
         return _high_product_64(g, args, lanes)
+    if bits == 32 and lanes > 1 and g.target.is_x86:
+        return _high_product_by_parity(g, args, lanes)
     wide_element = f"i{2 * bits}"
     wide = builder.type(wide_element, lanes)
     a = builder.define(f"zext {narrow} {args[0]} to {wide}")
@@ -298,6 +313,25 @@ def _high_product(g: Generator, op: Operation, args: list[str], lanes: int, elem
     shift = builder.splat(str(bits), wide_element, lanes)
     high = builder.define(f"lshr {wide} {product}, {shift}")
     return builder.define(f"trunc {wide} {high} to {narrow}")
+
+
+def _high_product_by_parity(g: Generator, args: list[str], lanes: int) -> str:
+    """The 32-bit lanes in pairs: x86 multiplies the even ones of a register, and no lane moves."""
+    builder, half = g.builder, lanes // 2
+    narrow, kind = builder.type("i32", lanes), builder.type("i64", half)
+    bits = builder.splat("32", "i64", half)
+    low_mask = builder.splat(str(2**32 - 1), "i64", half)
+    high_mask = builder.splat(str(-(2**32)), "i64", half)
+
+    def op(name: str, a: str, b: str) -> str:
+        return builder.define(f"{name} {kind} {a}, {b}")
+
+    pairs = [builder.define(f"bitcast {narrow} {register} to {kind}") for register in args]
+    even = op("mul", *[op("and", pair, low_mask) for pair in pairs])
+    odd = op("mul", *[op("lshr", pair, bits) for pair in pairs])
+    g.products[tuple(args)] = even, odd
+    both = op("or", op("lshr", even, bits), op("and", odd, high_mask))
+    return builder.define(f"bitcast {kind} {both} to {narrow}")
 
 
 def _high_product_64(g: Generator, args: list[str], lanes: int) -> str:
@@ -379,6 +413,7 @@ _EMITTERS: dict[str, Emitter] = {
     **dict.fromkeys(_FLOAT_BINARY, _float_binary),
     **dict.fromkeys(_FLOAT_INTRINSICS, _float_intrinsic),
     **dict.fromkeys(_INTEGER_BINARY, _integer_binary),
+    "arith.muli": _product,
     **dict.fromkeys(_INTEGER_INTRINSICS, _integer_intrinsic),
     **dict.fromkeys(_DIVISIONS, _division),
     **dict.fromkeys(_SHIFTS, _shift),

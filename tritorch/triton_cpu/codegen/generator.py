@@ -68,6 +68,8 @@ class Generator:
         self.reshaped: dict[tuple[tuple[int, ...], tuple[int, ...], Index], Index] = {}
         #: (quotients, remainders) that were emitted in the current strip
         self.divided: dict[tuple[Value, Value, Index], tuple[str, str]] = {}
+        #: products of the even and of the odd 32-bit lanes, emitted in the current strip
+        self.products: dict[tuple[str, ...], tuple[str, str]] = {}
         #: address tensors -> whether they come from index arithmetic with divisions
         self.computed_indices: dict[Value, bool] = {}
         #: loads met so far, block by block, whose elements may still be wanted
@@ -232,6 +234,7 @@ class Generator:
         """Forget what was emitted where the code to come may not see it."""
         self.reshaped.clear()
         self.divided.clear()
+        self.products.clear()
 
     # ---- stored values
     def materialise(self, value: Value) -> Buffer:
