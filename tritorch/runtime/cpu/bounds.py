@@ -145,7 +145,7 @@ def _watch_storages(known: KnownMemory) -> None:
         known.remove(address, nbytes)
         free(address, nbytes)
 
-    Storage.__init__ = begin  # type: ignore[method-assign]
+    Storage.__init__ = begin  # type: ignore[method-assign, assignment]
     Storage.__del__ = end  # type: ignore[method-assign]
     Storage.borrow = classmethod(lent)  # type: ignore[assignment]
     target.allocate, target.free = taken, returned
