@@ -31,6 +31,7 @@ def _load() -> None:
     finally:
         _loading = False
     globals().update({k: v for k, v in vars(namespace).items() if not k.startswith("_")})
+    globals()["_int_mm"] = namespace._int_mm  # PyTorch's name for it
 
 
 def __getattr__(name: str) -> Any:

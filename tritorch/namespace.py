@@ -292,6 +292,7 @@ from tritorch.ops.matrix import (
 )
 from tritorch.ops.matrix import _cross_method as cross
 from tritorch.ops.linalg import (
+    _int_mm,
     addmm,
     addmv,
     addr,

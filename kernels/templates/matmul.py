@@ -7,9 +7,10 @@ epilogue.
 bfloat16 are multiplied exactly and summed in float32; float64 in float64; integers wrap in at least
 32 bits and are cut to the output's width, as PyTorch's.
 
-Four kernels: `matmul_tile` (tl.dot), `matmul_integer` (rank-1 updates: tl.dot takes no wide
-integers), and for a single column `matrix_vector_rows` / `matrix_vector_columns`, which stream the
-matrix along its contiguous dimension. A single row is a single column of the transposed product.
+Four kernels: `matmul_tile` (tl.dot; on CPUs also of int8), `matmul_integer` (rank-1 updates: tl.dot
+takes no wide integers), and for a single column `matrix_vector_rows` / `matrix_vector_columns`,
+which stream the matrix along its contiguous dimension. A single row is a single column of the
+transposed product.
 
 Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008 (blocks); the
     group order of programs is Triton's matrix multiplication tutorial's.
@@ -60,9 +61,11 @@ def _cpu_tile(m: int, n: int, k: int, batch: int, itemsize: int, threads: int) -
 
     BLOCK_K depends on k alone: so do the order of additions and with it every bit of the result.
     """
-    block_k = min(max(next_power_of_2(k), 16), 256)
+    # Four int8 are one element of the microkernel.
+    multiply = _MULTIPLY if itemsize > 1 else _MULTIPLY / 4
+    block_k = min(max(next_power_of_2(k), 16), 256 if itemsize > 1 else 512)
     turns = ceil_divide(k, block_k)
-    if batch * m * n * k * _MULTIPLY < _SHARED:
+    if batch * m * n * k * multiply < _SHARED:
         threads = 1
     pack_b = _PACK_B if n * k * itemsize <= _PACKED_BYTES else _PACK_FAR_B
 
@@ -70,7 +73,7 @@ def _cpu_tile(m: int, n: int, k: int, batch: int, itemsize: int, threads: int) -
         height, width = block
         down, across = ceil_divide(m, height), ceil_divide(n, width)
         rows, columns = min(height, ceil_divide(m, 8) * 8), min(width, ceil_divide(n, 16) * 16)
-        one = _PROGRAM + rows * columns * (k * _MULTIPLY * _UNEVEN[width] + turns * _ACCUMULATE)
+        one = _PROGRAM + rows * columns * (k * multiply * _UNEVEN[width] + turns * _ACCUMULATE)
         one += k * (rows * _PACK_A + columns * pack_b)
         if m % height or n % width:
             edges = 1 - (m // height) * (n // width) / (down * across)
@@ -81,7 +84,7 @@ def _cpu_tile(m: int, n: int, k: int, batch: int, itemsize: int, threads: int) -
         (height, width)
         for height in _HEIGHTS
         for width in _WIDTHS
-        if width * block_k * max(itemsize, 4) <= _PACKED_BYTES
+        if width * block_k * (itemsize if itemsize in (1, 8) else 4) <= _PACKED_BYTES
         and (height < 2 * m or height == _HEIGHTS[0])
         and (width < 2 * n or width == _WIDTHS[0])
     ]
@@ -189,7 +192,12 @@ def matmul_tile(
     tile_n = within // height
     rows = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
     columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
-    ACCUMULATE: tl.constexpr = tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
+    if a_ptr.dtype.element_ty == tl.int8:
+        ACCUMULATE: tl.constexpr = tl.int32
+    else:
+        ACCUMULATE: tl.constexpr = (
+            tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
+        )
     if EARLY:
         places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
         mask = (rows < m)[:, None] & (columns < n)[None, :]
@@ -199,12 +207,12 @@ def matmul_tile(
         a = tl.load(
             a_ptr + rows[:, None] * a_row_stride + inner[None, :] * a_column_stride,
             mask=(rows < m)[:, None] & (inner < k)[None, :],
-            other=0.0,
+            other=0,
         )
         b = tl.load(
             b_ptr + inner[:, None] * b_row_stride + columns[None, :] * b_column_stride,
             mask=(inner < k)[:, None] & (columns < n)[None, :],
-            other=0.0,
+            other=0,
         )
         total = tl.dot(a, b, total, input_precision="ieee", out_dtype=ACCUMULATE)
     if not EARLY:
@@ -452,7 +460,7 @@ class _Product:
         rows = self._batches()
         target = self.a.device.type
         m, n, k = self.m, self.n, self.k
-        if not floating:
+        if not floating and not (target == "cpu" and self.a.dtype.name == "int8" and n > 1):
             template = matmul_integer
             choice = template.default(target, m=m, n=n)
         elif n > 1:

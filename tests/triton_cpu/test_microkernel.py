@@ -157,6 +157,20 @@ def test_int8_sums_beyond_float32_are_exact() -> None:
     np.testing.assert_array_equal(c, a.astype(np.int32) @ b.astype(np.int32))
 
 
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    "sizes", [(16, 64, 64), (4, 4, 4), (32, 16, 8), (1, 32, 2048), (64, 8, 32)]
+)
+def test_int8_in_quads(sizes: tuple[int, int, int], transposed: tuple[bool, bool]) -> None:
+    target = target_named("native")
+    if not target.vnni:
+        pytest.skip("this CPU has no AVX-512 VNNI")
+    operands = [operand_in_memory(Builder(), "i8", "%x", 1, 1) for _ in range(2)]
+    assert plan_dot(target, sizes, *operands, "i32").quads
+    c, expected = product(target, sizes, "i8", "i32", transposed)
+    check(c, expected, sizes[2], "i32")
+
+
 @pytest.mark.parametrize("level", TARGETS)
 @pytest.mark.parametrize(("element", "size"), [("f32", 16), ("f32", 4), ("f64", 8), ("i32", 8)])
 def test_transpose_helper(level: str, element: str, size: int) -> None:

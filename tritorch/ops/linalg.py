@@ -10,6 +10,7 @@ import numpy as np
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import matmul as kernels
 from tritorch.layout import Layout
@@ -190,6 +191,29 @@ def mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     _exactly("mm", input, 2)
     _exactly("mm", mat2, 2)
     return matmul(input, mat2, out=out)
+
+
+def _int_mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The product of two int8 matrices, in int32."""
+    _exactly("_int_mm", input, 2)
+    _exactly("_int_mm", mat2, 2)
+    for x in (input, mat2):
+        if x._layout.dtype is not int8:
+            raise DtypeError(
+                f"_int_mm: expected int8 matrices, got {x._layout.dtype}. Use matmul, or cast."
+            )
+    launch, layout = _int8_products[input._layout, mat2._layout]
+    result = empty(layout)
+    launch(result._address, input._address, mat2._address)
+    return result if out is None else out.copy_(result)
+
+
+def _int8_plan(key: tuple[Any, ...]) -> tuple[Any, Layout]:
+    plan = kernels.plan(*key, out=int32)
+    return plan.launch, plan.outputs[0]
+
+
+_int8_products = Plans(_int8_plan)
 
 
 @method("bmm")

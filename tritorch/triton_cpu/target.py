@@ -82,6 +82,11 @@ class CPUTarget:
         return self.has("avx512fp16")
 
     @property
+    def vnni(self) -> bool:
+        """Whether four products of bytes are added to an int32 in one instruction."""
+        return self.has("avx512vnni") and self.has("avx512vl")
+
+    @property
     def amx(self) -> bool:
         return self.has("amx-tile") and self.has("amx-bf16")
 

@@ -13,7 +13,7 @@ job finds another generation there and claims nothing of a newer one. This order
 `busy` is a try-lock: a master that finds it taken runs its job alone, so nothing can deadlock.
 Waking a sleeping worker costs microseconds of system calls, so a job shorter than `WAKE_NS` is
 shared with workers that still spin after the last one, and runs alone where all sleep (and on an
-OpenMP runtime's threads, whose barrier costs as much).
+OpenMP runtime's threads, whose barrier costs as much), until `PATIENCE_NS` of such work went by.
 
 When an OpenMP runtime lives in the process (it came with PyTorch, say), its threads spin after each
 of their own jobs and two pools would fight for the cores. Then `openmp` holds its `GOMP_parallel`
@@ -31,6 +31,9 @@ MAX_PROGRAMS = (1 << 40) - 1
 CHUNKS_PER_THREAD = 8
 #: A job of at least so many nanoseconds (on one thread) is worth waking workers for.
 WAKE_NS = 40_000
+#: So much shorter work, one launch after the other without help, is worth it too: what follows will
+#: find the workers spinning.
+PATIENCE_NS = 200_000
 
 
 class PoolState(ctypes.Structure):
@@ -96,6 +99,7 @@ _TEXT = r"""
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
 PAUSE_DECLARATION
+@alone_ns = internal global i64 0, align 8
 
 define internal void @futex_wait(ptr %word, i32 %value) {
   %r = call i64 (i64, ...) @syscall(
@@ -270,8 +274,17 @@ attend:
   %asleep = load atomic i32, ptr @sleepers monotonic, align 4
   %workers = sub i32 %threads, 1
   %someone_awake = icmp ult i32 %asleep, %workers
-  %long = icmp uge i64 %work, WAKE_NS
+  %one_is_long = icmp uge i64 %work, WAKE_NS
   %own_threads = xor i1 %borrowed, true
+  %all_asleep = xor i1 %someone_awake, true
+  %lonely = and i1 %all_asleep, %own_threads
+  %more_alone = select i1 %lonely, i64 %work, i64 0
+  %alone_before = load i64, ptr @alone_ns, align 8
+  %alone_now = add i64 %alone_before, %more_alone
+  %many_are_long = icmp uge i64 %alone_now, PATIENCE_NS
+  %alone_kept = select i1 %many_are_long, i64 0, i64 %alone_now
+  store i64 %alone_kept, ptr @alone_ns, align 8
+  %long = or i1 %one_is_long, %many_are_long
   %own_awake = and i1 %someone_awake, %own_threads
   %worthwhile = or i1 %long, %own_awake
   br i1 %worthwhile, label %lock, label %alone
@@ -378,6 +391,7 @@ def pool_text(architecture: str) -> str:
         _TEXT.replace("PAUSE_DECLARATION", declaration)
         .replace("CHUNKS_PER_THREAD", str(CHUNKS_PER_THREAD))
         .replace("WAKE_NS", str(WAKE_NS))
+        .replace("PATIENCE_NS", str(PATIENCE_NS))
         .replace("FUTEX", str(futex))
         .replace("PAUSE", pause)
     )

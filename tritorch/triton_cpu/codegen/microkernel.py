@@ -33,6 +33,7 @@ from tritorch.triton_cpu.codegen.operand import (
     Position,
     counted_loop,
 )
+from tritorch.triton_cpu.codegen.quads import SIZE, as_quads, column_sums, multiply_add
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
 
 #: rows, columns, inner elements
@@ -49,6 +50,8 @@ class ProductTarget(Protocol):
     @property
     def fma(self) -> bool: ...
     @property
+    def vnni(self) -> bool: ...
+    @property
     def vector_bytes(self) -> int: ...
 
 
@@ -62,6 +65,7 @@ class Product:
         loop: emits the packing loops (a code generator may have to know of them).
         extent: rows, columns and inner elements that are not known to be zeros; numbers or i64
             registers. The rest is left out, and C's rows and columns there may stay as they are.
+        quads: elements are four bytes along K, see `quads`; k counts them.
     """
 
     target: ProductTarget
@@ -74,6 +78,7 @@ class Product:
     compute: str = "f32"
     loop: EmitLoop = counted_loop
     extent: Extent | None = None
+    quads: bool = False
 
     # ---- shapes of the kernel
     @property
@@ -101,7 +106,17 @@ class Product:
 
     @property
     def limits(self) -> Extent:
-        return self.extent or (self.m, self.n, self.k)
+        return self.extent or (self.m, self.n, self.k * (SIZE if self.quads else 1))
+
+    def _inner(self, builder: Builder) -> Position:
+        """Inner elements that count."""
+        inner = self.limits[2]
+        if not self.quads:
+            return inner
+        if isinstance(inner, int):
+            return -(-inner // SIZE)
+        inner = builder.integer("add", inner, SIZE - 1)
+        return builder.define(f"lshr i64 {inner}, 2")
 
     @property
     def strip(self) -> int:
@@ -135,7 +150,8 @@ class Product:
     def b_stride(self) -> int:
         """Elements between neighbouring columns of vectors in packed B."""
         # A line more than needed, lest a row of B goes to one set of the L1 cache.
-        return (self.k + (self.k >= 32)) * self.lanes
+        # With quads it holds the sums over the column.
+        return (self.k + (self.k >= 32 or self.quads)) * self.lanes
 
     @property
     def b_bytes(self) -> int:
@@ -205,6 +221,8 @@ class Product:
             self.loop(builder, self._steps(builder), 1, column)
             return
 
+        inner = self._inner(builder)
+
         def strip(i: Position, k: Position) -> None:
             to = integer("add", integer("mul", i, self.a_strides[0]), k)
             self._copy(builder, a, (integer("add", row, i), k), self.strip, pointer, to)
@@ -213,12 +231,12 @@ class Product:
             builder,
             height,
             1,
-            lambda i: self.loop(builder, self.limits[2], self.strip, lambda k: strip(i, k)),
+            lambda i: self.loop(builder, inner, self.strip, lambda k: strip(i, k)),
         )
 
     def _steps(self, builder: Builder) -> Position:
         """Inner elements, rounded up to what the register kernel takes at once."""
-        inner = self.limits[2]
+        inner = self._inner(builder)
         if isinstance(inner, int):
             return self.k
         inner = builder.integer("add", inner, self.unroll - 1)
@@ -226,6 +244,21 @@ class Product:
 
     def pack_b(self, builder: Builder, b: Operand, pointer: str) -> None:
         """Copy B to scratch of `b_bytes`."""
+        if not self.quads:
+            self._pack_b(builder, b, pointer)
+            return
+        self._pack_b(builder, as_quads(builder, b, 0, offset=False), pointer)
+        sums, steps = column_sums(builder, self.lanes), self._steps(builder)
+
+        def column(j: Position) -> None:
+            start = builder.integer("mul", j, self.b_stride // self.lanes)
+            place = builder.define(f"getelementptr i32, ptr {pointer}, i64 {start}")
+            to = builder.define(f"getelementptr i32, ptr {place}, i64 {self.k * self.lanes}")
+            builder.emit(f"call void @{sums}(ptr {place}, i64 {steps}, ptr {to})")
+
+        self.loop(builder, self.limits[1], self.lanes, column)
+
+    def _pack_b(self, builder: Builder, b: Operand, pointer: str) -> None:
         columns, steps = self.limits[1], self._steps(builder)
         if b.vector_dimension != self.b_dimension:
             raise ValueError(
@@ -315,6 +348,8 @@ class Product:
         integer = builder.integer
         element, accumulator = LLVM_TYPE[self.compute], LLVM_TYPE[self.accumulator]
 
+        if self.quads:
+            a = as_quads(builder, a, 1, offset=True)
         steps = self._steps(builder)
         ahead = a.memory if self.m * self.k * self.bytes > NEAR_BYTES else None
 
@@ -434,7 +469,8 @@ class Product:
     def _suffix(self) -> str:
         layout = f"{'rc'[self.a_dimension == 0]}{self.a_strides[self.a_dimension == 0]}"
         far = f"{'b' * self._far(self.k * self.n)}{'c' * self._far(self.m * self.n)}"
-        return f"{self.compute}_{self.accumulator}_{layout}_{self.k}_{self.lanes}{far}"
+        kind = "quads" if self.quads else self.compute
+        return f"{kind}_{self.accumulator}_{layout}_{self.k}_{self.lanes}{far}"
 
     def _kernel_helper(
         self, builder: Builder, vectors: int, fetched: int = 0, may_replace: bool = False
@@ -456,6 +492,13 @@ class Product:
 
         if self._far(self.m * self.n):
             self._prefetch_c(inner, vectors)
+        begin = dict.fromkeys(range(vectors), zero)
+        if self.quads:
+            for v in range(vectors):
+                at_sums = v * self.b_stride + self.k * self.lanes
+                place = inner.define(f"getelementptr i32, ptr %b, i64 {at_sums}")
+                found = inner.define(f"load {kind}, ptr {place}, align {align}")
+                begin[v] = inner.define(f"sub {kind} zeroinitializer, {found}")
         start, done = inner.label("loop"), inner.label("done")
         inner.emit(f"br label %{start}")
         inner.start(start)
@@ -501,7 +544,7 @@ class Product:
             (a, "ptr", "%a", next_a),
             (b, "ptr", "%b", next_b),
             (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
-            *((sums[place], kind, zero, partial[place]) for place in tile),
+            *((sums[place], kind, begin[place[1]], partial[place]) for place in tile),
         ]
         for register, what, initial, updated in loop:
             inner.lines[phis[register]] = (
@@ -537,6 +580,8 @@ class Product:
 
     def _multiply_add(self, builder: Builder, a: str, b: str, c: str) -> str:
         kind = builder.type(self.compute, self.lanes)
+        if self.quads:
+            return multiply_add(builder, a, b, c, self.lanes)
         if self.compute[0] == "i":
             product = builder.define(f"mul {kind} {a}, {b}")
             return builder.define(f"add {kind} {c}, {product}")
@@ -680,5 +725,11 @@ def plan_dot(
     """The product that `emit_dot` emits: its scratch sizes, and its parts."""
     m, n, k = sizes
     compute = compute_element(a.element, b.element, accumulator, k)
+    quads = (
+        a.element == b.element == "i8" and accumulator == "i32" and target.vnni
+        and n >= SIZE and k >= SIZE
+    )  # fmt: skip
+    if quads:
+        compute, k = "i32", k // SIZE
     plan = Product(target, m, n, k, accumulator, a.vector_dimension, b.vector_dimension, compute)
-    return replace(plan, loop=loop, extent=extent)
+    return replace(plan, loop=loop, extent=extent, quads=quads)
