@@ -92,6 +92,22 @@ def integer_power(x, y, SIGNED: tl.constexpr):
         result = tl.where(y < 0, kept, result)
     return result
 """,
+    # Euclid's algorithm, until no remainder is left anywhere.
+    "common_divisor": """
+@triton.jit
+def common_divisor(x, y, SIGNED: tl.constexpr):
+    zero = tl.full((), 0, x.dtype)
+    a = x + y * zero
+    b = y + x * zero
+    if SIGNED:
+        a = tl.where(a < 0, zero - a, a)
+        b = tl.where(b < 0, zero - b, b)
+    while (tl.max((b != 0).to(tl.int32)) if b.type.is_block() else (b != 0).to(tl.int32)) > 0:
+        rest = tl.where(b == 0, zero, a % safe_divisor(b, SIGNED))
+        a = tl.where(b == 0, a, b)
+        b = rest
+    return a
+""",
     "wide_shift_left": """
 @triton.jit
 def wide_shift_left(x, y, BITS: tl.constexpr):
@@ -195,6 +211,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "truncate_remainder": ("safe_divisor",),
     "floor_remainder": ("safe_divisor",),
     "floor_divide": ("safe_divisor",),
+    "common_divisor": ("safe_divisor",),
     "philox_word": ("philox",),
     "philox_second_word": ("philox",),
     "philox_uniform": ("philox",),

@@ -198,6 +198,22 @@ bitwise_not = primitive("bitwise_not", 1, integer="~{0}", boolean="~{0}", numpy=
 shift_left = primitive("shift_left", 2, integer="wide_shift_left({0}, {1}, {bits})", numpy="np.left_shift({0}, {1})")  # fmt: skip
 shift_right = primitive("shift_right", 2, integer="wide_shift_right({0}, {1}, {bits}, {signed})", numpy="np.right_shift({0}, {1})")  # fmt: skip
 
+gcd = primitive("gcd", 2, integer="common_divisor({0}, {1}, {signed})", numpy="np.gcd({0}, {1})")
+
+# ---- parts of numbers
+
+#: the whole part of log2 |x|, as an int32; only for finite numbers other than 0
+ilogb = _unary("ilogb", "libdevice.ilogb({0})", None, "(np.frexp({0})[1] - 1)", kind="int32")
+#: x 2^n, n a whole number
+ldexp: Scalar = primitive(
+    "ldexp", 2, kind="float", floating="libdevice.ldexp({0}, ({1}).to(tl.int32))", numpy="np.ldexp({0}, np.int32({1}))",
+    partials=(lambda y, x, n: ldexp(1.0, n), None),
+)  # fmt: skip
+#: the neighbour of x towards y
+nextafter = primitive(
+    "nextafter", 2, kind="float", floating="libdevice.nextafter({0}, {1})", numpy="np.nextafter({0}, {1})"
+)  # fmt: skip
+
 # ---- rounding and sign: flat almost everywhere
 
 floor = _unary("floor", "tl.floor({0})", None, "np.floor({0})", kind="same", integer="{0}")
@@ -330,8 +346,8 @@ def digamma(x: Operand) -> Expr:
         series = series * z + coefficient
     assert total is not None
     value = total + log(shifted) - 0.5 / shifted - z * series
-    # pi / tan(pi x), on the part of x that is left of the whole number
-    turn = pi * (x - floor(x))
+    # pi / tan(pi x), on what x is beside the nearest whole number
+    turn = pi * (x - round(x))
     value = where(x < 0, value - pi / tan(turn), value)
     pole = where((x < 0) & (x == floor(x)), nan, value)
     return where(x == 0, -copysign(inf, x), pole)
@@ -379,13 +395,16 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "gcd",
     "ge",
     "gt",
+    "ilogb",
     "index",
     "inf",
     "isfinite",
     "isinf",
     "isnan",
+    "ldexp",
     "le",
     "lgamma",
     "log",
@@ -403,6 +422,7 @@ __all__ = [
     "nan",
     "ne",
     "neg",
+    "nextafter",
     "pi",
     "pow",
     "primitive",

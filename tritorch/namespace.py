@@ -272,17 +272,16 @@ from tritorch.ops.decomposition import (
     cholesky_inverse,
     cholesky_solve,
     det,
-    geqrf,
     inverse,
     logdet,
-    orgqr,
     slogdet,
     triangular_solve,
 )
 from tritorch.ops.decomposition import _cholesky as cholesky
 from tritorch.ops.decomposition import _lu_solve as lu_solve
-from tritorch.ops.decomposition import _qr_method as qr
-from tritorch.ops.decomposition import _svd_method as svd
+from tritorch.ops.orthogonal import _qr_method as qr
+from tritorch.ops.orthogonal import _svd_method as svd
+from tritorch.ops.orthogonal import geqrf, orgqr
 from tritorch.ops.matrix import (
     chain_matmul,
     matrix_exp,
@@ -344,6 +343,47 @@ from tritorch.ops.reduction import (
     sum,
     var,
     var_mean,
+)
+from tritorch.ops.number_parts import (
+    fill,
+    float_power,
+    frexp,
+    gcd,
+    isreal,
+    lcm,
+    ldexp,
+    logaddexp2,
+    nextafter,
+)
+from tritorch.ops.rearrangement import (
+    adjoint,
+    alias_copy,
+    as_strided_copy,
+    as_strided_scatter,
+    combinations,
+    diagflat,
+    diagonal_copy,
+    diagonal_scatter,
+    dsplit,
+    expand_copy,
+    hsplit,
+    kron,
+    narrow_copy,
+    permute_copy,
+    put,
+    select_copy,
+    select_scatter,
+    slice_scatter,
+    split_copy,
+    squeeze_copy,
+    t_copy,
+    transpose_copy,
+    unbind_copy,
+    unravel_index,
+    unsqueeze_copy,
+    vander,
+    view_copy,
+    vsplit,
 )
 from tritorch.ops.scan import cummax, cummin, cumprod, cumsum, logcumsumexp
 from tritorch.ops.selection import (

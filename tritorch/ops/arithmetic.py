@@ -392,17 +392,25 @@ def _addcdiv(input, tensor1, tensor2, value):
     return input + value * (tensor1 / tensor2)
 
 
+def _whole(value: Any, *operands: Any) -> Any:
+    """The factor of integers is an integer, as in PyTorch."""
+    floating = any(isinstance(x, Tensor) and x._layout.dtype.is_floating_point for x in operands)
+    return value if floating or value.__class__ is not float else int(value)
+
+
 @method("addcmul")
 def addcmul(
     input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, out: Tensor | None = None
 ) -> Tensor:
     """input + value * tensor1 * tensor2."""
+    value = _whole(value, input, tensor1, tensor2)
     return _addcmul(input, tensor1, tensor2, value, out=out)
 
 
 @method("addcmul_")
 def addcmul_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """In-place version of `addcmul`."""
+    value = _whole(value, input, tensor1, tensor2)
     return _addcmul.operation.inplace(input, tensor1, tensor2, value)
 
 
@@ -456,7 +464,7 @@ def copysign(input, other):
 
 
 @pointwise(
-    promote="float", low=0.1, samples=(0.0,),
+    promote="float", low=0.1, samples=(0.0,), inplace=True,
     numpy=lambda x, y: np.where(x == 0, np.where(np.isnan(y), np.nan, 0.0), x * np.log(y)),
 )  # fmt: skip
 def xlogy(input, other):

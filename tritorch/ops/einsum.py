@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -157,9 +159,35 @@ def _cases() -> list[Any]:
     ]
 
 
+def _from_lists(*given: Any) -> tuple[str, tuple[Any, ...]]:
+    """The equation, with letters for numbers, and the operands."""
+
+    def letters(labels: Sequence[Any]) -> str:
+        text = ""
+        for label in labels:
+            if label is not ... and not 0 <= label < 52:
+                raise RuntimeError(
+                    f"einsum(): subscripts must be within the valid range [0, 52), got {label}."
+                )
+            # Capitals first, as they are sorted.
+            text += "..." if label is ... else ascii_letters[(label + 26) % 52]
+        return text
+
+    equation = ",".join(letters(labels) for labels in given[1::2])
+    if len(given) % 2:
+        equation += "->" + letters(given[-1])
+    return equation, given[: len(given) - len(given) % 2 : 2]
+
+
 @operation("product", method=False, numpy=np.einsum, cases=_cases())
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products by the labels of dimensions, such as "bij,bjk->bik"; "..." broadcasts."""
+    """Sums of products by the labels of dimensions, such as "bij,bjk->bik"; "..." broadcasts.
+
+    Also `einsum(operand, [0, 1], operand, [1, 2], [0, 2])`: lists of numbers (and Ellipsis) behind
+    the operands, and one for the result.
+    """
+    if isinstance(equation, Tensor):
+        equation, operands = _from_lists(equation, *operands)
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
     labels, output = _parsed(equation, operands)

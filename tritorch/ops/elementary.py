@@ -245,12 +245,32 @@ def _logit(input):
     return s.log(input / (1.0 - input))
 
 
+@pointwise(
+    promote="float", method=False, low=0.05, high=0.95, node="LogitBackward0",
+    numpy=lambda p, eps: np.log(np.clip(p, eps, 1 - eps) / (1 - np.clip(p, eps, 1 - eps))),
+    calls=({"eps": 0.1},),
+    grad=lambda g, input, eps: (
+        s.where((input < eps) | (input > 1.0 - eps), 0.0, g / (input * (1.0 - input)))
+    ),
+)  # fmt: skip
+def _logit_within(input, eps: float):
+    """log(p / (1 - p)) of the input limited to [eps, 1 - eps]."""
+    p = s.where(input < eps, eps, s.where(input > 1.0 - eps, 1.0 - eps, input))
+    return s.log(p / (1.0 - p))
+
+
 @method("logit")
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(p / (1 - p)) of p = input, limited to [eps, 1 - eps] where that is given."""
-    if eps is not None:
-        input = input.clamp(eps, 1 - eps)
-    return _logit(input)
+    return _logit(input) if eps is None or eps < 0 else _logit_within(input, eps)
+
+
+@method("logit_")
+def logit_(input: Tensor, eps: float | None = None) -> Tensor:
+    """In-place version of `logit`."""
+    if eps is None or eps < 0:
+        return _logit.operation.inplace(input)
+    return _logit_within.operation.inplace(input, eps)
 
 
 # ---- rounding and sign; their gradients are zero
@@ -326,7 +346,7 @@ def signbit(input):
     return s.copysign(1.0, input) < 0
 
 
-@pointwise(numpy=lambda x, v: np.where(x == 0, v, x > 0), differentiable=False)
+@pointwise(numpy=lambda x, v: np.where(x == 0, v, x > 0), differentiable=False, inplace=True)
 def heaviside(input, values):
     """0 below 0 and for nan, 1 above, `values` at 0."""
     return s.where(input == 0, values, s.where(input > 0, 1, 0))
@@ -377,21 +397,39 @@ def _nan_to_num(input, nan: float, posinf: float, neginf: float):
     return s.where(s.isnan(input), nan, finite)
 
 
-@method("nan_to_num")
-def nan_to_num(
-    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """nan, inf and -inf replaced; the infinities by the dtype's limits unless given."""
-    kind = input._layout.dtype
-    if not kind.is_floating_point:
-        return input.clone()
-    limits = _limits(kind)
-    return _nan_to_num(
-        input,
-        float(nan),
+def _replacements(input: Tensor, nan, posinf, neginf):
+    limits = _limits(input._layout.dtype)
+    return (
+        float(0.0 if nan is None else nan),
         float(limits[1] if posinf is None else posinf),
         float(limits[0] if neginf is None else neginf),
     )
+
+
+@method("nan_to_num")
+def nan_to_num(
+    input: Tensor,
+    nan: float | None = None,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:
+    """nan (by 0), inf and -inf replaced; the infinities by the dtype's limits unless given."""
+    if not input._layout.dtype.is_floating_point:
+        return input.clone()
+    return _nan_to_num(input, *_replacements(input, nan, posinf, neginf))
+
+
+@method("nan_to_num_")
+def nan_to_num_(
+    input: Tensor,
+    nan: float | None = None,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:
+    """In-place version of `nan_to_num`."""
+    if not input._layout.dtype.is_floating_point:
+        return input
+    return _nan_to_num.operation.inplace(input, *_replacements(input, nan, posinf, neginf))
 
 
 def _limits(kind):

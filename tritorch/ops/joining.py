@@ -432,8 +432,20 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 @method("fill_diagonal_")
 def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
-    """Write a number on the main diagonal."""
-    _diagonal(input).fill_(fill_value)
+    """Write a number on the main diagonal; with `wrap`, on further ones below a tall matrix's."""
+    if input._layout.ndim != 2:
+        if input._layout.ndim < 2 or len(set(input._layout.shape)) > 1:
+            raise RuntimeError(
+                "fill_diagonal_: all dimensions of input must be of equal length, and at least two;"
+                f" got {list(input._layout.shape)}."
+            )
+        steps = sum(input._layout.strides)
+        size = input._layout.shape[:1]
+        input.as_strided(size, (steps,), input.storage_offset()).fill_(fill_value)
+        return input
+    rows, columns = input._layout.shape
+    for start in range(0, rows if wrap else 1, columns + 1):
+        _diagonal(narrow(input, 0, start, rows - start)).fill_(fill_value)
     return input
 
 

@@ -121,6 +121,11 @@ def _select(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], l
     return [dtypes.bool] + [common] * len(rest), [common]
 
 
+def _exponent(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    """Whole numbers of int32 from floating-point ones."""
+    return _float(operation, kinds)[0], [dtypes.int32] * len(operation.outputs)
+
+
 def _first(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
     """The first operand's dtype, whatever the others' are, as masked_fill."""
     common = common_dtype(kinds[:1])
@@ -152,6 +157,7 @@ RULES: dict[str, Rule] = {
     "logical": _logical,
     "select": _select,
     "first": _first,
+    "exponent": _exponent,
     "gradient": _gradient,
 }
 
@@ -164,7 +170,7 @@ class ConstantNode(Node):
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """Zeros for what was overwritten."""
         zeros = operations.zeros(self.output_layouts[0])
-        return (zeros,) + (None,) * (len(self.next_functions) - 1)
+        return tuple(zeros if self.needs(i) else None for i in range(len(self.next_functions)))
 
 
 class PointwiseNode(Node):

@@ -47,9 +47,13 @@ class aminmax(NamedTuple):
         return f"torch.return_types.aminmax(\nmin={self.min!r},\nmax={self.max!r})"
 
 
+#: what is not of `linalg`
+_PLAIN = ("frexp", "geqrf", "histogram", "triangular_solve")
+
+
 def _shown(self: Any) -> str:
     name = type(self).__name__.removesuffix("_old")
-    kind = name if name in ("triangular_solve", "geqrf") else f"linalg_{name}"
+    kind = name if name in _PLAIN else f"linalg_{name}"
     kind = "svd" if type(self).__name__ == "svd_old" else kind
     lines = ",\n".join(f"{field}={getattr(self, field)!r}" for field in self._fields)
     return f"torch.return_types.{kind}(\n{lines})"
@@ -60,6 +64,24 @@ class cholesky_ex(NamedTuple):
 
     L: Tensor
     info: Tensor
+
+    __repr__ = _shown
+
+
+class frexp(NamedTuple):
+    """What `frexp` returns."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+    __repr__ = _shown
+
+
+class histogram(NamedTuple):
+    """What `histogram` returns."""
+
+    hist: Tensor
+    bin_edges: Tensor
 
     __repr__ = _shown
 

@@ -110,6 +110,38 @@ def _overlapping(g: Tensor, flat: Layout, shape: Shape, strides: Shape, offset: 
     return index_add(total, 0, reshape(seen, -1), reshape(g, -1))
 
 
+class UnfoldBackward0(Node):
+    """Windows add up where they overlap."""
+
+    __slots__ = ("dim", "layout", "size", "step")
+    layout: Layout
+    dim: int
+    size: int
+    step: int
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient in the shape of the input."""
+        layout = self.layout
+        if self.step >= self.size:
+            return (place(grads[0], layout, lambda x: unfold(x, self.dim, self.size, self.step)),)
+        return (_folded(grads[0], layout, self.dim, self.size, self.step),)
+
+
+def _folded(g: Tensor, layout: Layout, dim: int, size: int, step: int) -> Tensor:
+    from tritorch.ops.creation import arange, zeros
+    from tritorch.ops.selection import index_add
+    from tritorch.ops.views import expand, flatten, movedim, reshape, unsqueeze
+
+    count = (layout.shape[dim] - size) // step + 1
+    g = expand(g, *layout.shape[:dim], count, *layout.shape[dim + 1 :], size)
+    starts = arange(0, count * step, step, device=layout.device)
+    places = unsqueeze(starts, 1) + arange(size, device=layout.device)
+    total = zeros(*layout.shape, dtype=g._layout.dtype, device=layout.device)
+    return index_add(
+        total, dim, reshape(places, -1), flatten(movedim(g, -1, dim + 1), dim, dim + 1)
+    )
+
+
 @operation("view", register=False)
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """All windows of `size` elements of a dimension, `step` apart, as a new last dimension."""
@@ -121,8 +153,7 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if size > layout.shape[dim] or step <= 0 or size < 0:
         raise RuntimeError(
             f"unfold: maximum size for tensor at dimension {dim} is {layout.shape[dim]} but size "
-            "is "
-            f"{size}, step is {step}."
+            f"is {size}, step is {step}."
         )
     count = (layout.shape[dim] - size) // step + 1
     shape = (*layout.shape[:dim], count, *layout.shape[dim + 1 :], size)
@@ -130,7 +161,13 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         *layout.strides[:dim], layout.strides[dim] * step, *layout.strides[dim + 1 :],
         layout.strides[dim],
     )  # fmt: skip
-    return as_strided(input, shape, strides)
+    new = Layout.of(layout.dtype, shape, strides, layout.device)
+    view = wrap(input._storage, new, input._address)
+    if input._requires_grad and mode.enabled:
+        node = UnfoldBackward0((edge(input),), (new,))
+        node.layout, node.dim, node.size, node.step = layout, dim, size, step
+        view._grad_fn, view._requires_grad = node, True
+    return as_view(view, input)
 
 
 for _name in ("as_strided",):
