@@ -7,22 +7,16 @@ from tritorch.ops.decomposition import (
     cholesky,
     cholesky_ex,
     det,
-    eigh,
-    eigvalsh,
-    householder_product,
     inv,
     inv_ex,
     lu,
     lu_factor,
     lu_factor_ex,
     lu_solve,
-    qr,
     slogdet,
     solve,
     solve_ex,
     solve_triangular,
-    svd,
-    svdvals,
 )
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.linalg import matmul
@@ -42,6 +36,7 @@ from tritorch.ops.matrix import (
     vander,
     vecdot,
 )
+from tritorch.ops.orthogonal import eigh, eigvalsh, householder_product, qr, svd, svdvals
 from tritorch.ops.views import diagonal as _diagonal
 from tritorch.tensor import Tensor
 

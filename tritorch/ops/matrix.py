@@ -17,19 +17,16 @@ from tritorch.ops.creation import eye, zeros
 from tritorch.ops.declare import method
 from tritorch.ops.decomposition import (
     check_matrix,
-    eigh,
     inv,
-    qr,
     record,
     solve,
     solve_triangular,
-    svd,
-    svdvals,
 )
 from tritorch.ops.extrema import amax, amin, vector_norm
 from tritorch.ops.joining import stack, triu_indices
 from tritorch.ops.linalg import matmul
 from tritorch.ops.memory import to_dtype
+from tritorch.ops.orthogonal import eigh, qr, svd, svdvals
 from tritorch.ops.views import movedim, reshape, unsqueeze
 from tritorch.tensor import Tensor
 
