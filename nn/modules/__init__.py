@@ -94,6 +94,8 @@ from tritorch.nn.modules.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from tritorch.nn.modules.rnn import GRU, LSTM, RNN, RNNBase
+from tritorch.nn.modules.rnn_cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from tritorch.nn.modules.shape import Flatten, Unflatten
 from tritorch.nn.modules.transformer import (
     Transformer,
@@ -116,6 +118,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -146,6 +151,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardsigmoid",
@@ -162,6 +168,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -191,6 +198,9 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "ReLU",
     "ReLU6",
     "Sequential",

@@ -1,0 +1,175 @@
+"""Recurrent layers over whole sequences: O(1) launches for all inputs, a few for each step.
+
+The projection of all steps' inputs is one product. A step is one product with the state (to which
+the projection is added within the kernel) and one kernel with all gates, see
+`tritorch.ops.recurrent`.
+
+A sequence is its steps' inputs in one tensor, (rows, features), and how many rows each step has:
+always the batch, or ever fewer in a `PackedSequence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import tritorch
+from tritorch.nn import functional
+from tritorch.ops.recurrent import gru_gates, lstm_gates
+from tritorch.records import record
+from tritorch.tensor import Tensor
+
+#: what a layer carries from step to step: (h,), or (h, c) for an LSTM
+State = tuple[Tensor, ...]
+
+
+@record
+class Weights:
+    """The weights of one direction of one layer, in PyTorch's layout."""
+
+    input: Tensor
+    hidden: Tensor
+    input_bias: Tensor | None = None
+    hidden_bias: Tensor | None = None
+    projection: Tensor | None = None
+
+
+def lstm_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
+    """The state after a step; `turned` is the hidden weight transposed."""
+    gates = tritorch.addmm(projected, state[0], turned)
+    hidden, cell = lstm_gates(*gates.chunk(4, 1), state[1])
+    if weights.projection is not None:
+        hidden = functional.linear(hidden, weights.projection)
+    return hidden, cell
+
+
+def gru_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
+    """The state after a step; the hidden bias is inside the reset gate's product."""
+    (hidden,) = state
+    gates = functional.linear(hidden, weights.hidden, weights.hidden_bias)
+    return (gru_gates(*projected.chunk(3, 1), *gates.chunk(3, 1), hidden),)
+
+
+def tanh_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
+    """The state after a step."""
+    return (tritorch.tanh(tritorch.addmm(projected, state[0], turned)),)
+
+
+def relu_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
+    """The state after a step."""
+    return (functional.relu(tritorch.addmm(projected, state[0], turned)),)
+
+
+Step = Callable[[Tensor, State, Weights, Tensor], State]
+STEPS: dict[str, Step] = {
+    "LSTM": lstm_step,
+    "GRU": gru_step,
+    "RNN_TANH": tanh_step,
+    "RNN_RELU": relu_step,
+}
+
+
+def input_projection(mode: str, input: Tensor, weights: Weights) -> Tensor:
+    """The products of all inputs with the input weights, and every bias that is only added."""
+    bias = weights.input_bias
+    if bias is not None and weights.hidden_bias is not None and mode != "GRU":
+        bias = bias + weights.hidden_bias
+    return functional.linear(input, weights.input, bias)
+
+
+def one_direction(
+    mode: str,
+    input: Tensor,
+    sizes: Sequence[int],
+    state: State,
+    weights: Weights,
+    reverse: bool = False,
+) -> tuple[list[Tensor], State]:
+    """The hidden state of each step, in the order of time, and the last state of each sequence.
+
+    Args:
+        mode: a key of `STEPS`.
+        input: (rows, features).
+        sizes: rows of each step, never growing.
+        state: before the first step, for all sequences.
+        reverse: from the last step to the first.
+    """
+    step = STEPS[mode]
+    turned = weights.hidden.t()
+    parts = input_projection(mode, input, weights).split(list(sizes))
+    if reverse:
+        return _backward_in_time(step, parts[::-1], list(sizes)[::-1], state, weights, turned)
+    outputs: list[Tensor] = []
+    finished: list[State] = []
+    for part, size, more in zip(parts, sizes, (*sizes[1:], 0)):
+        state = step(part, state, weights, turned)
+        outputs.append(state[0])
+        if more < size:
+            cuts = [s.split([more, size - more]) if more else (s, s) for s in state]
+            finished.append(tuple([cut[1] for cut in cuts]))
+            state = tuple([cut[0] for cut in cuts])
+    return outputs, _joined(finished[::-1])
+
+
+def _backward_in_time(
+    step: Step,
+    parts: Sequence[Tensor],
+    sizes: Sequence[int],
+    state: State,
+    weights: Weights,
+    turned: Tensor,
+) -> tuple[list[Tensor], State]:
+    """Shorter sequences join in at their last step."""
+    starts = [0, *sizes]
+    lengths = [b - a for a, b in pairwise(starts)]
+    waiting = (
+        [state]
+        if lengths[0] == sizes[-1]
+        else list(zip(*[s.split(lengths) for s in state], strict=True))
+    )
+    outputs: list[Tensor] = []
+    current: State = waiting[0]
+    for place, part in enumerate(parts):
+        if place and lengths[place]:
+            current = _joined([current, waiting[place]])
+        current = step(part, current, weights, turned)
+        outputs.append(current[0])
+    return outputs[::-1], current
+
+
+def _joined(states: Sequence[State]) -> State:
+    if len(states) == 1:
+        return states[0]
+    return tuple([tritorch.cat(list(parts)) for parts in zip(*states, strict=True)])
+
+
+def layers(
+    mode: str,
+    input: Tensor,
+    sizes: Sequence[int],
+    state: State,
+    weights: Sequence[Sequence[Weights]],
+    dropout: float = 0.0,
+) -> tuple[Tensor, State]:
+    """Layers on top of each other, with dropout between them.
+
+    Args:
+        input: (rows, features); sizes: rows of each step.
+        state: (layers x directions, batch, features) each.
+        weights: of each layer, of each of its directions.
+    Returns:
+        the hidden states of the last layer, (rows, directions x features); the last states.
+    """
+    starts = list(zip(*[s.unbind() for s in state], strict=True))
+    ends: list[State] = []
+    for number, directions in enumerate(weights):
+        if number and dropout:
+            input = functional.dropout(input, dropout, True)
+        found = []
+        for reverse, own in enumerate(directions):
+            start = starts[number * len(directions) + reverse]
+            outputs, end = one_direction(mode, input, sizes, start, own, bool(reverse))
+            found.append(tritorch.cat(outputs))
+            ends.append(end)
+        input = found[0] if len(found) == 1 else tritorch.cat(found, 1)
+    return input, tuple([tritorch.stack(list(parts)) for parts in zip(*ends, strict=True)])
