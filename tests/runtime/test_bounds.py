@@ -89,7 +89,7 @@ F.embedding(index % 9, table).square().sum().backward()
 print(torch.sort(x.detach().reshape(-1)).values[:2].tolist(), float(loss))
 a = torch.from_numpy(np.arange(12.0).reshape(3, 4)[:, ::2])
 print((a + 1)[a > 3].tolist(), torch.zeros(0).sum().item(), a.nonzero().shape)
-print(torch.zeros(5).index_add_(0, torch.tensor([1, 1, -1]), torch.ones(3)).tolist())
+print(torch.zeros(5).index_add_(0, torch.tensor([1, 1, 4]), torch.ones(3)).tolist())
 """
 
 
