@@ -33,6 +33,7 @@ from tritorch.ops.convolution import (
     conv_transpose3d,
 )
 from tritorch.ops.elementary import sigmoid, tanh
+from tritorch.ops.embedding_bag import embedding_bag
 from tritorch.ops.grid_sample import affine_grid, grid_sample
 from tritorch.ops.interpolate import interpolate
 from tritorch.ops.joining import one_hot
@@ -64,6 +65,16 @@ from tritorch.ops.margin_loss import (
     soft_margin_loss,
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
+)
+from tritorch.ops.matrix import pdist
+from tritorch.ops.noise import (
+    alpha_dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    gumbel_softmax,
+    rrelu,
 )
 from tritorch.ops.normalization import (
     embedding,
@@ -106,6 +117,7 @@ __all__ = [
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
     "affine_grid",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -126,14 +138,20 @@ __all__ = [
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
     "fold",
     "gaussian_nll_loss",
     "gelu",
     "glu",
     "grid_sample",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -174,6 +192,7 @@ __all__ = [
     "one_hot",
     "pad",
     "pairwise_distance",
+    "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
     "poisson_nll_loss",
@@ -181,6 +200,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "rrelu",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",

@@ -309,6 +309,12 @@ from tritorch.ops.linalg import (
 )
 from tritorch.ops.loss import cosine_similarity
 from tritorch.ops.memory import clone
+from tritorch.ops.noise import (
+    alpha_dropout,
+    feature_alpha_dropout,
+    feature_dropout,
+    rrelu,
+)
 from tritorch.ops.normalization import layer_norm, log_softmax, rms_norm, softmax
 from tritorch.ops.random import (
     Generator,
@@ -409,11 +415,14 @@ from tritorch.ops.sorting import (
     bincount,
     bucketize,
     histc,
+    histogram,
     isin,
     kthvalue,
     median,
     mode_ as mode,
     msort,
+    nanmedian,
+    nanquantile,
     quantile,
     searchsorted,
     sort,

@@ -209,13 +209,15 @@ def softshrink(input, lambd: float = 0.5):
     return s.where(input > lambd, input - lambd, s.where(input < -lambd, input + lambd, 0.0))
 
 
-@pointwise(numpy=lambda x: x - np.tanh(x), method=False, integers=False)
+@pointwise(promote="float", numpy=lambda x: x - np.tanh(x), method=False, integers=False)
 def tanhshrink(input):
     """input - tanh(input)."""
     return input - s.tanh(input)
 
 
-@pointwise(numpy=lambda x: x / (1 + np.abs(x)), method=False, integers=False, low=0.1)
+@pointwise(
+    promote="float", numpy=lambda x: x / (1 + np.abs(x)), method=False, integers=False, low=0.1
+)
 def softsign(input):
     """input / (1 + |input|)."""
     return input / (1.0 + s.abs(input))

@@ -346,7 +346,7 @@ def signbit(input):
     return s.copysign(1.0, input) < 0
 
 
-@pointwise(numpy=lambda x, v: np.where(x == 0, v, x > 0), differentiable=False, inplace=True)
+@pointwise(numpy=lambda x, v: np.where(x == 0, v, x > 0), inplace=True)
 def heaviside(input, values):
     """0 below 0 and for nan, 1 above, `values` at 0."""
     return s.where(input == 0, values, s.where(input > 0, 1, 0))

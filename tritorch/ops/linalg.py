@@ -313,13 +313,15 @@ _Baddbmm = node_class(AddmmBackward0, "BaddbmmBackward0")
 def _add_product(
     name: str, input: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float, node_type: Any
 ) -> Tensor:
+    if not a._layout.dtype.is_floating_point:
+        alpha, beta = int(alpha), int(beta)
     scaled = alpha != 1 or beta != 1
-    if beta == 0:  # what is multiplied by 0 may be nan
-        input = expand(_nothing(input), *input._layout.shape)
-    launch, layout = _sums[name, a._layout, b._layout, input._layout, scaled]
+    # What is multiplied by 0 may be nan.
+    addend = input if beta else expand(_nothing(input), *input._layout.shape)
+    launch, layout = _sums[name, a._layout, b._layout, addend._layout, scaled]
     result = empty(layout)
     numbers = (alpha, beta) if scaled else ()
-    launch(result._address, a._address, b._address, input._address, *numbers)
+    launch(result._address, a._address, b._address, addend._address, *numbers)
     if (input._requires_grad or a._requires_grad or b._requires_grad) and mode.enabled:
         node = node_type((edge(input), edge(a), edge(b)), (layout,))
         node.alpha, node.beta = alpha, beta

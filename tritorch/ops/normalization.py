@@ -212,6 +212,7 @@ def _normalise(
             )
     if n_dims > 1:
         input = contiguous(input)
+        weight, bias = (p if p is None else contiguous(p) for p in (weight, bias))
     layouts = [None if p is None else p._layout for p in (weight, bias)]
     plan = _norms[input._layout, n_dims, *layouts, float(eps), node_type.rms]
     results = [empty(layout) for layout in plan.outputs]
@@ -345,13 +346,22 @@ def embedding(
 ) -> Tensor:  # fmt: skip
     """The rows of `weight` at the indices; `padding_idx` gets no gradient.
 
+    Args:
+        max_norm: rows that are looked up and longer are shortened first, in place.
+        scale_grad_by_freq: a row's gradient is divided by how often its index occurs.
+
     Raises:
         IndexError: an index is no row.
     """
-    if max_norm is not None or scale_grad_by_freq or sparse:
-        raise NotImplementedError(
-            "embedding: max_norm, scale_grad_by_freq and sparse are not there. Leave them out."
-        )
+    if sparse:
+        raise NotImplementedError("embedding: there are no sparse gradients. Leave out sparse.")
+    if max_norm is not None or scale_grad_by_freq:
+        from tritorch.ops.embedding_bag import by_frequency, limit_norms
+
+        if max_norm is not None:
+            limit_norms(weight, input, max_norm, norm_type)
+        rows = embedding(input, weight, padding_idx)
+        return by_frequency(rows, input, weight._layout.shape[0]) if scale_grad_by_freq else rows
     rows = weight._layout.shape[0]
     padding = -1
     if padding_idx is not None:

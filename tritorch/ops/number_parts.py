@@ -15,9 +15,12 @@ from tritorch.errors import DtypeError
 from tritorch.kernels import scalar as s
 from tritorch.ops import return_types
 from tritorch.ops.arithmetic import mul, pow, pow_
+from tritorch.ops.comparison import where
 from tritorch.ops.creation import full_like
 from tritorch.ops.declare import method, pointwise
-from tritorch.ops.memory import to_dtype
+from tritorch.ops.memory import contiguous, to_dtype
+from tritorch.ops.promotion import common_dtype, float_dtype
+from tritorch.ops.views import broadcast_tensors
 from tritorch.tensor import Tensor
 
 # ---- common divisors
@@ -76,7 +79,8 @@ def frexp(input: Tensor) -> return_types.frexp:
 @method("ldexp")
 def ldexp(input: Tensor, other: Any) -> Tensor:
     """input times 2^other."""
-    return mul(input, pow(2.0, other))
+    kinds = [x._layout if isinstance(x, Tensor) else x.__class__ for x in (input, other)]
+    return to_dtype(mul(input, pow(2.0, other)), float_dtype(common_dtype(kinds)))
 
 
 @method("ldexp_")
@@ -89,11 +93,42 @@ def ldexp_(input: Tensor, other: Any) -> Tensor:
 
 
 @pointwise(
-    inplace=True, integers=False, differentiable=False, numpy=None, low=-2.0, high=2.0,
+    method=False, integers=False, low=-2.0, high=2.0,
+    numpy=lambda x, y: np.nextafter(x, y), grad=lambda g, input, other: (g, 0.0),
 )  # fmt: skip
-def nextafter(input, other):
+def _nextafter(input, other):
     """The next number of the dtype after `input` towards `other`."""
     return s.nextafter(input, other)
+
+
+@pointwise(method=False, numpy=None, grad=lambda g, input, other, bits: (g, 0.0, 0.0))
+def _chosen_neighbour(input, other, bits):
+    """The neighbour that was found, nan where an operand is."""
+    return s.where(s.isnan(input) | s.isnan(other), s.nan, bits)
+
+
+@method("nextafter")
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
+    """The next number of the dtype after `input` towards `other`."""
+    kind = common_dtype([input._layout, other._layout])
+    if kind.itemsize != 2:
+        return _nextafter(input, other)
+    # Kernels compute with float32, so the steps are those of the bits.
+    input, other = broadcast_tensors(to_dtype(input, kind), to_dtype(other, kind))
+    x, y = contiguous(input.detach()), contiguous(other.detach())
+    bits = x.view(dtypes.int16)
+    moved = where(((x < y) ^ (x < 0)), bits + 1, bits - 1)
+    least = where(y < 0, -0x7FFF, 1).to(dtypes.int16)
+    moved = where(x == y, y.view(dtypes.int16), where(x == 0, least, moved))
+    return _chosen_neighbour(input, other, moved.view(kind))
+
+
+@method("nextafter_")
+def nextafter_(input: Tensor, other: Tensor) -> Tensor:
+    """In-place version of `nextafter`."""
+    if input._layout.dtype.itemsize == 2:
+        return input.copy_(nextafter(input, other))
+    return _nextafter.operation.inplace(input, other)
 
 
 # ---- powers and logarithms

@@ -169,7 +169,7 @@ def _copying(shown: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _view_any(input: Tensor, size: Any) -> Tensor:
-    return view(input, size) if isinstance(size, Dtype) else view(input, *size)
+    return view(input, size) if isinstance(size, Dtype) else reshape(input, *size)
 
 
 alias_copy = _copying(alias, "alias_copy")

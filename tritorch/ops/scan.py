@@ -186,12 +186,15 @@ class LogcumsumexpBackward0(ScanNode):
 
     def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
         """Positive and negative gradients apart, as logarithms, so that nothing overflows."""
+        from tritorch.ops.comparison import where
+
         x, y = self.unpack()
         (g,) = grads
-        parts = []
-        for signed in (g, -g):
-            logs = signed.clamp(min=0).log() - y
-            parts.append((_logcumsumexp(logs, self.dim, not self.reverse) + x).exp())
+        logs, parts = where(g != 0, g, 1).abs().log(), []
+        least = dtypes.finfo(g._layout.dtype).min  # with -inf a second derivative would be nan
+        for chosen in (g > 0, g < 0):
+            part = where(chosen, logs, least) - y
+            parts.append((_logcumsumexp(part, self.dim, not self.reverse) + x).exp())
         return (parts[0] - parts[1],)
 
 

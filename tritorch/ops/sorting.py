@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,10 @@ from tritorch.kernels.templates import topk as topk_kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
-from tritorch.ops.creation import arange, full, zeros
+from tritorch.ops.creation import arange, full, linspace, tensor, zeros
 from tritorch.ops.declare import method
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.elementary import isnan
+from tritorch.ops.elementary import ceil, floor, isnan, round
 from tritorch.ops.joining import cat
 from tritorch.ops.memory import contiguous, fill, to_dtype
 from tritorch.ops.return_types import ValuesIndices
@@ -145,7 +146,9 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
             return flat.max()
         return kthvalue(flat, (flat._layout.numel + 1) // 2, 0).values
     dim = normalize_dim("median", dim, input._layout.ndim)
-    size = input._layout.shape[dim] if input._layout.ndim else 1
+    if not input._layout.ndim:
+        return return_types.median(*sort(input))
+    size = input._layout.shape[dim]
     found = sort(input, dim)
     middle = (size + 1) // 2 - 1
     last = select_(found.values, dim, size - 1)
@@ -158,45 +161,101 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     return return_types.median(values, indices)
 
 
+@method("nanmedian")
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle of the elements that are numbers; nan where there are none."""
+    if dim is None:
+        return nanmedian(reshape(input, -1), 0).values
+    dim = normalize_dim("nanmedian", dim, input._layout.ndim)
+    if not input._layout.ndim:
+        return return_types.nanmedian(*sort(input))
+    found = sort(input, dim)  # nan is last
+    numbers = (~isnan(input.detach())).sum(dim, keepdim=True)
+    at = ((numbers - 1) // 2).clamp(min=0)
+    values, indices = (gather(x, dim, at) for x in found)
+    if not keepdim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
+    return return_types.nanmedian(values, indices)
+
+
+def _quantile(
+    name: str, input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str, skip: bool
+) -> Tensor:
+    kind = input._layout.dtype
+    if kind not in (dtypes.float32, dtypes.float64):
+        raise RuntimeError(
+            f"{name}() input tensor must be either float or double dtype, got {kind}."
+        )
+    if interpolation not in _INTERPOLATIONS:
+        raise RuntimeError(
+            f"{name}() interpolation must be one of {', '.join(_INTERPOLATIONS)}, but got "
+            f"{interpolation}"
+        )
+    if isinstance(q, Tensor) and (q._layout.dtype is not kind or q._layout.ndim > 1):
+        raise RuntimeError(
+            f"{name}() q must be a scalar or 1D tensor of the same dtype as the input tensor."
+        )
+    shares = q.tolist() if isinstance(q, Tensor) else q
+    listed = isinstance(shares, list)
+    for share in shares if listed else [shares]:
+        if not 0 <= share <= 1:
+            raise RuntimeError(f"{name}() q values must be in the range [0, 1], got {share}.")
+    ndim = input._layout.ndim
+    if dim is None or not ndim:
+        input, kept = reshape(input, -1), [1] * ndim
+    else:
+        dim = normalize_dim(name, dim, ndim)
+        kept = [1 if d == dim else size for d, size in enumerate(input._layout.shape)]
+        input = movedim(input, dim, -1)
+    size = input._layout.shape[-1]
+    if not size:
+        raise RuntimeError(f"{name}() input tensor must be non-empty.")
+    ordered = sort(input, -1).values
+    ranks = tensor(shares if listed else [shares], dtype=kind, device=input._layout.device)
+    if skip:  # nan is last
+        numbers = (~isnan(ordered.detach())).sum(-1, keepdim=True) - 1
+        ranks = ranks * numbers.clamp(min=0).to(kind)
+    else:
+        bad = isnan(ordered.detach()[..., -1:])
+        ranks = where(bad, float(size - 1), ranks * float(size - 1))
+    if interpolation in _ROUNDINGS:
+        ranks = _ROUNDINGS[interpolation](ranks)
+    low = ranks.long()
+    values = gather(ordered, -1, low)
+    if interpolation in ("linear", "midpoint"):
+        above = gather(ordered, -1, ranks.ceil().long())
+        values = values.lerp(above, 0.5 if interpolation == "midpoint" else ranks - low)
+    values = movedim(values, -1, 0)
+    if keepdim:
+        values = reshape(values, values._layout.shape[0], *kept)
+    return values if listed else select_(values, 0, 0)
+
+
+_ROUNDINGS = {"lower": floor, "higher": ceil, "nearest": round}
+_INTERPOLATIONS = ("linear", "midpoint", *_ROUNDINGS)
+
+
 @method("quantile")
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",
 ) -> Tensor:  # fmt: skip
-    """The values below which the shares q of the elements are; between two, by interpolation."""
-    if dim is None:
-        shape = input._layout.shape
-        input, dim = reshape(input, -1), 0
-        kept = [1] * len(shape)
-    else:
-        dim = normalize_dim("quantile", dim, input._layout.ndim)
-        kept = list(input._layout.shape)
-        kept[dim] = 1
-    size = input._layout.shape[dim]
-    ordered = movedim(sort(input, dim).values, dim, -1)
-    shares = q.tolist() if isinstance(q, Tensor) else q
-    parts = []
-    for share in shares if isinstance(shares, list) else [shares]:
-        if not 0 <= share <= 1:
-            raise RuntimeError(f"quantile() q values must be in the range [0, 1], got {share}.")
-        place = share * (size - 1)
-        low = int(place)
-        high = min(low + 1, size - 1)
-        below, above = select_(ordered, -1, low), select_(ordered, -1, high)
-        weights = {
-            "linear": place - low, "lower": 0.0, "higher": 1.0 if place > low else 0.0,
-            "midpoint": 0.5 if place > low else 0.0, "nearest": float(round(place) - low),
-        }  # fmt: skip
-        if interpolation not in weights:
-            raise RuntimeError(
-                f"quantile() interpolation must be one of {', '.join(weights)}, got {interpolation}"
-            )
-        made = below + (above - below) * weights[interpolation]
-        made = where(isnan(select_(ordered, -1, size - 1)), float("nan"), made)
-        parts.append(reshape(made, *kept) if keepdim else made)
-    from tritorch.ops.joining import stack
+    """The values below which the shares q of the elements are; nan where one is nan.
 
-    return stack(parts) if isinstance(shares, list) else parts[0]
+    Args:
+        interpolation: between two elements: "linear", "midpoint", or the "lower", "higher" or
+            "nearest" of them.
+    """
+    return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
+
+
+@method("nanquantile")
+def nanquantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
+    interpolation: str = "linear",
+) -> Tensor:  # fmt: skip
+    """`quantile` of the elements that are numbers."""
+    return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
 
 
 @method("mode")
@@ -401,6 +460,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         size = max(size, int(input.max()) + 1)
     if weights is None:
         weights = full((input._layout.numel,), 1, device=input._layout.device)
+    elif weights._layout.dtype is not dtypes.float32:
+        weights = to_dtype(weights, dtypes.float64)
+    weights = weights.detach()
     total = zeros(size, dtype=weights._layout.dtype, device=input._layout.device)
     return index_add_(total, 0, input, weights)
 
@@ -417,3 +479,55 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     flat = flat[flat_nonzero((flat >= low) & (flat <= high))]
     places = ((flat - low) * (bins / (high - low))).long().clamp(max=bins - 1)
     return bincount(places, minlength=bins).to(input._layout.dtype)
+
+
+def histogram(
+    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
+    density: bool = False,
+) -> return_types.histogram:  # fmt: skip
+    """How many elements (or what weight) are between neighbouring edges, and the edges.
+
+    Args:
+        bins: how many equal parts of the range, or the edges themselves.
+        range: (least, greatest); those of the elements unless given.
+        density: divided by the total and the bins' widths.
+    """
+    kind = input._layout.dtype
+    if not kind.is_floating_point:
+        raise RuntimeError(f'"histogram" not implemented for {kind}. Use a floating-point dtype.')
+    if isinstance(bins, Tensor):
+        edges = bins.detach()
+    else:
+        edges = linspace(*_span(input, range), int(bins) + 1, dtype=kind)
+    values = reshape(input.detach(), -1)
+    count = edges._layout.numel - 1
+    # Behind equal edges, but what is on the last edge is in the last part.
+    places = searchsorted(edges, values, right=True) - 1
+    places = where(values == edges[-1], count - 1, places)
+    inside = flat_nonzero((values >= edges[0]) & (values <= edges[-1]))
+    if weight is None:
+        weights = full((values._layout.numel,), 1.0, dtype=kind, device=values._layout.device)
+    else:
+        weights = reshape(weight.detach(), -1)
+    total = zeros(count, dtype=kind, device=values._layout.device)
+    total = index_add_(total, 0, places[inside], weights[inside])
+    if density:
+        total = total / (total.sum() * (edges[1:] - edges[:-1]))
+    return return_types.histogram(total, edges)
+
+
+def _span(input: Tensor, limits: Any) -> tuple[float, float]:
+    if limits is not None:
+        low, high = map(float, limits)
+    elif input._layout.numel:
+        low, high = float(input.min()), float(input.max())
+    else:
+        low, high = 0.0, 1.0
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise RuntimeError(f"histogram: range of [{low}, {high}] is not finite. Pass range=.")
+    if low > high:
+        raise RuntimeError(f"histogram: min ({low}) should not exceed max ({high}).")
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
+
+
+method("histogram")(histogram)

@@ -17,9 +17,9 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.joining import cat
 from tritorch.ops.linalg import matmul
-from tritorch.ops.reduction import mean, sum
+from tritorch.ops.reduction import sum
 from tritorch.ops.scan import cumsum
-from tritorch.ops.views import expand, narrow, transpose, unsqueeze
+from tritorch.ops.views import expand, narrow, reshape, squeeze, transpose, unsqueeze
 from tritorch.tensor import Tensor, empty
 
 # ---- distances
@@ -162,14 +162,53 @@ def cov(
     input: Tensor, *, correction: int = 1, fweights: Tensor | None = None,
     aweights: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The covariance matrix of variables in rows, observations in columns."""
-    if fweights is not None or aweights is not None:
-        raise NotImplementedError("cov: weights are not there. Leave them out.")
-    rows = unsqueeze(input, 0) if input._layout.ndim < 2 else input
-    centred = rows - mean(rows, 1, True)
-    count = rows._layout.shape[1] - correction
-    result: Tensor = matmul(centred, transpose(centred, 0, 1)) / count
-    return result if input._layout.ndim == 2 else result.reshape(())
+    """The covariance matrix of variables in rows, observations in columns.
+
+    Args:
+        correction: what is taken from the number of observations.
+        fweights: how often each observation counts (whole numbers). aweights: how much.
+    """
+    if input._layout.ndim > 2:
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions, got {input._layout.ndim}."
+        )
+    rows = reshape(input, 1, -1) if input._layout.ndim < 2 else input
+    observations = rows._layout.shape[1]
+    weights = _observation_weights(observations, fweights, aweights)
+    total: Any = observations if weights is None else sum(weights, 0)
+    weighted = rows if weights is None else rows * weights
+    centred = rows - (sum(weighted, 1) / total).unsqueeze(1)
+    count = total - correction
+    if aweights is not None and correction:
+        count = total - correction * sum(weights * aweights, 0) / total
+    count = count.clamp(min=0) if isinstance(count, Tensor) else max(count, 0)
+    other = centred if weights is None else centred * weights
+    result = matmul(centred, transpose(other, 0, 1)) / count
+    return squeeze(result)
+
+
+def _observation_weights(count: int, fweights: Any, aweights: Any) -> Any:
+    """The product of both, or None. Raises where they do not fit."""
+    product = None
+    for name, weights, floating in (
+        ("fweights", fweights, False), ("aweights", aweights, True),
+    ):  # fmt: skip
+        if weights is None:
+            continue
+        if weights._layout.shape != (count,):
+            raise RuntimeError(
+                f"cov(): expected {name} to have one dimension of {count} observations, got shape "
+                f"{list(weights._layout.shape)}."
+            )
+        if weights._layout.dtype.is_floating_point is not floating:
+            raise RuntimeError(
+                f"cov(): expected {name} to have {'floating point' if floating else 'integral'} "
+                f"dtype but got {weights._layout.dtype}."
+            )
+        if weights._layout.numel and bool((weights < 0).any()):
+            raise RuntimeError(f"cov(): {name} cannot be negative.")
+        product = weights if product is None else product * weights
+    return product
 
 
 @method("corrcoef")
