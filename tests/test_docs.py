@@ -29,11 +29,13 @@ def backend() -> None:
         activate()
 
 
-@pytest.mark.parametrize("module", sorted(MODULES - {"tritorch.triton_cpu.math.fit"}))
+#: they make the coefficients and tables of `math`, need mpmath, and are no part of a program
+FITTING = {"tritorch.triton_cpu.math.fit", "tritorch.triton_cpu.math.fit_tables"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES - FITTING))
 def test_docstring_examples(module: str) -> None:
     """`>>>` examples of public docstrings, with `torch` standing for tritorch.
-
-    `math.fit`, which makes the polynomials' coefficients, needs mpmath and is no part of a program.
     """
     found = doctest.DocTestFinder(exclude_empty=True).find(
         importlib.import_module(module), module, extraglobs={"torch": torch}
