@@ -3,7 +3,12 @@
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
 from tritorch.optim import lr_scheduler
 from tritorch.optim.adam import Adam, AdamW
+from tritorch.optim.adam_family import Adamax, NAdam, RAdam
+from tritorch.optim.adaptive import ASGD, Adadelta, Adagrad, RMSprop, Rprop
 from tritorch.optim.optimizer import Optimizer
 from tritorch.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = [
+    "ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer",
+    "RAdam", "RMSprop", "Rprop", "lr_scheduler",
+]  # fmt: skip

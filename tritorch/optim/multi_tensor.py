@@ -57,8 +57,10 @@ class MultiTensor:
                 tensor._storage.version += 1
 
 
-def by_kind(parameters: Iterable[Tensor], steps: Iterable[int]) -> list[tuple[int, list[Tensor]]]:
-    """Parameters that one launch can take together: the same step count, dtype and device."""
+def by_kind(parameters: Iterable[Tensor], steps: Iterable[Any]) -> list[tuple[Any, list[Tensor]]]:
+    """Parameters that one launch can take together: the same step (a count, or whatever tells steps
+    apart), dtype and device.
+    """
     groups: dict[tuple[Any, ...], list[Tensor]] = {}
     for parameter, step in zip(parameters, steps):
         layout = parameter._layout

@@ -23,6 +23,9 @@ class Optimizer:
         defaults: options of groups that do not set them.
     """
 
+    #: numbers of the state, which PyTorch keeps and saves as tensors without dimensions
+    _kept_numbers: tuple[str, ...] = ("step",)
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
@@ -112,7 +115,10 @@ class Optimizer:
             packed = {name: value for name, value in group.items() if name != "params"}
             packed["params"] = [numbers[id(p)] for p in group["params"]]
             groups.append(packed)
-        state = {numbers[id(p)]: dict(entry) for p, entry in self.state.items()}
+        state = {
+            numbers[id(p)]: {name: self._saved(name, value) for name, value in entry.items()}
+            for p, entry in self.state.items()
+        }
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -144,10 +150,14 @@ class Optimizer:
                 name: self._adopted(name, value, parameter) for name, value in entry.items()
             }
 
-    @staticmethod
-    def _adopted(name: str, value: Any, parameter: Tensor) -> Any:
-        if name == "step":
-            return int(value)
+    def _saved(self, name: str, value: Any) -> Any:
+        if name in self._kept_numbers and not isinstance(value, Tensor):
+            return tritorch.tensor(float(value), dtype=tritorch.float32)
+        return value
+
+    def _adopted(self, name: str, value: Any, parameter: Tensor) -> Any:
+        if name in self._kept_numbers:
+            return int(value) if name == "step" else float(value)
         if isinstance(value, Tensor):
             kind = parameter.dtype if parameter.is_floating_point() else value.dtype
             return value.detach().clone().to(device=parameter.device, dtype=kind)
