@@ -201,12 +201,15 @@ def hardshrink(input, lambd: float = 0.5):
 
 
 @pointwise(
-    numpy=lambda x, lambd: np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, 0)),
+    numpy=lambda x, lambd: np.where(
+        x > lambd, x - lambd, np.where(x < -lambd, x + lambd, np.where(np.isnan(x), x, 0))
+    ),
     method=False, calls=({}, {"lambd": 1.0}), integers=False,
 )  # fmt: skip
 def softshrink(input, lambd: float = 0.5):
     """input, moved towards 0 by lambd."""
-    return s.where(input > lambd, input - lambd, s.where(input < -lambd, input + lambd, 0.0))
+    inside = s.where(s.isnan(input), input, 0.0)
+    return s.where(input > lambd, input - lambd, s.where(input < -lambd, input + lambd, inside))
 
 
 @pointwise(promote="float", numpy=lambda x: x - np.tanh(x), method=False, integers=False)

@@ -32,6 +32,8 @@ def _rescaled(input, factor):
 
 def by_frequency(rows: Tensor, index: Tensor, count: int) -> Tensor:
     """Looked-up rows whose gradients are divided by how often their index occurs."""
+    if not rows._layout.dtype.is_floating_point:
+        return rows
     flat = reshape(index, -1)
     often = index_select(bincount(flat, minlength=count), 0, flat)
     factor = 1.0 / to_dtype(reshape(often, *index._layout.shape), rows._layout.dtype)
@@ -104,7 +106,8 @@ def _bags(input: Tensor, offsets: Any, last: bool) -> tuple[Tensor, int]:
 
 
 def _numpy_bags(index: Any, weight: Any, offsets: Any = None, **options: Any) -> Any:
-    reduced = {"sum": np.sum, "mean": np.mean, "max": np.max}[options.get("mode", "mean")]
+    reductions: dict[str, Any] = {"sum": np.sum, "mean": np.mean, "max": np.max}
+    reduced = reductions[options.get("mode", "mean")]
     rows = weight[index]
     if offsets is None:
         return reduced(rows, 1)

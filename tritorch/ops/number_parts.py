@@ -36,7 +36,7 @@ def gcd(input, other):
 def lcm(input, other):
     """The least common multiple; 0 where one is 0."""
     divisor = s.gcd(input, other)
-    return s.abs(s.where(divisor == 0, 0, s.trunc_div(input, divisor) * other))
+    return s.where(divisor == 0, 0, s.abs(s.trunc_div(input, divisor)) * s.abs(other))
 
 
 # ---- exponents
@@ -76,17 +76,43 @@ def frexp(input: Tensor) -> return_types.frexp:
     return return_types.frexp(_frexp_mantissa(input), _frexp_exponent(input.detach()))
 
 
+@pointwise(
+    promote="float", method=False, numpy=None, node="LdexpBackward0",
+    grad=lambda g, input, other: (g * s.ldexp(1.0, _limited(other)), 0.0),
+)  # fmt: skip
+def _ldexp(input, other):
+    """input times 2^other for whole `other`; rounded once, so what is in range is exact."""
+    return s.ldexp(input, _limited(other))
+
+
+def _limited(exponent: Any) -> Any:
+    """Beyond all exponents, but an int32."""
+    return s.clamp(exponent, -5000, 5000)
+
+
+def _scaling(input: Tensor, other: Any) -> tuple[Any, Any]:
+    """(the operation, its second operand)."""
+    whole = (
+        not other._layout.dtype.is_floating_point
+        if isinstance(other, Tensor)
+        else (other.__class__ is int)
+    )
+    return (_ldexp, other) if whole else (mul, pow(2.0, other))
+
+
 @method("ldexp")
 def ldexp(input: Tensor, other: Any) -> Tensor:
     """input times 2^other."""
+    chosen, operand = _scaling(input, other)
     kinds = [x._layout if isinstance(x, Tensor) else x.__class__ for x in (input, other)]
-    return to_dtype(mul(input, pow(2.0, other)), float_dtype(common_dtype(kinds)))
+    return to_dtype(chosen(input, operand), float_dtype(common_dtype(kinds)))
 
 
 @method("ldexp_")
 def ldexp_(input: Tensor, other: Any) -> Tensor:
     """In-place version of `ldexp`."""
-    return mul.operation.inplace(input, pow(2.0, other))
+    chosen, operand = _scaling(input, other)
+    return chosen.operation.inplace(input, operand)
 
 
 # ---- neighbours
@@ -94,14 +120,19 @@ def ldexp_(input: Tensor, other: Any) -> Tensor:
 
 @pointwise(
     method=False, integers=False, low=-2.0, high=2.0,
-    numpy=lambda x, y: np.nextafter(x, y), grad=lambda g, input, other: (g, 0.0),
+    numpy=lambda x, y: np.nextafter(x, y),
+    grad=lambda g, input, other: (s.where(input == other, 0.0, g), 0.0),
 )  # fmt: skip
 def _nextafter(input, other):
     """The next number of the dtype after `input` towards `other`."""
     return s.nextafter(input, other)
 
 
-@pointwise(method=False, numpy=None, grad=lambda g, input, other, bits: (g, 0.0, 0.0))
+@pointwise(
+    method=False,
+    numpy=None,
+    grad=lambda g, input, other, bits: (s.where(input == other, 0.0, g), 0.0, 0.0),
+)
 def _chosen_neighbour(input, other, bits):
     """The neighbour that was found, nan where an operand is."""
     return s.where(s.isnan(input) | s.isnan(other), s.nan, bits)

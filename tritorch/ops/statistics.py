@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ from tritorch.layout import Layout, broadcast_shapes, normalize_dim
 from tritorch.ops.comparison import eq, masked_fill
 from tritorch.ops.declare import method, operation
 from tritorch.ops.dispatch import Plans
+from tritorch.ops.elementary import isnan
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.joining import cat
 from tritorch.ops.linalg import matmul
 from tritorch.ops.reduction import sum
 from tritorch.ops.scan import cumsum
-from tritorch.ops.views import expand, narrow, reshape, squeeze, transpose, unsqueeze
+from tritorch.ops.views import expand, narrow, reshape, select, squeeze, transpose, unsqueeze
 from tritorch.tensor import Tensor, empty
 
 # ---- distances
@@ -88,7 +90,10 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = Non
         )
     rows, columns = unsqueeze(x1.detach(), -2), unsqueeze(x2.detach(), -3)
     if p != 2 or x1._layout.dtype is not x2._layout.dtype:
-        return vector_norm(unsqueeze(x1, -2) - unsqueeze(x2, -3), p, -1)
+        difference = unsqueeze(x1, -2) - unsqueeze(x2, -3)
+        if p == math.inf:  # infinities that cancel do not count, as in PyTorch
+            difference = masked_fill(difference, isnan(difference.detach()), 0)
+        return vector_norm(difference, p, -1)
     shape = broadcast_shapes("cdist", rows._layout.shape, columns._layout.shape)
     rows, columns = expand(rows, *shape), expand(columns, *shape)
     plan = _distances[rows._layout, columns._layout]
@@ -138,6 +143,10 @@ def _areas(y: Tensor, x: Any, dx: Any, dim: int) -> Tensor:
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral along `dim` by the trapezoidal rule, at points x or at distance dx."""
     dim = normalize_dim("trapezoid", dim, y._layout.ndim)
+    size = y._layout.shape[dim]
+    if x is None and size:
+        total: Tensor = sum(y, dim) - (select(y, dim, 0) + select(y, dim, size - 1)) * 0.5
+        return total if dx is None else total * dx
     result: Tensor = sum(_areas(y, x, dx, dim), dim)
     return result
 
