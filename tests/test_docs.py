@@ -35,8 +35,7 @@ FITTING = {"tritorch.triton_cpu.math.fit", "tritorch.triton_cpu.math.fit_tables"
 
 @pytest.mark.parametrize("module", sorted(MODULES - FITTING))
 def test_docstring_examples(module: str) -> None:
-    """`>>>` examples of public docstrings, with `torch` standing for tritorch.
-    """
+    """`>>>` examples of public docstrings, with `torch` standing for tritorch."""
     found = doctest.DocTestFinder(exclude_empty=True).find(
         importlib.import_module(module), module, extraglobs={"torch": torch}
     )

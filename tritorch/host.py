@@ -159,6 +159,8 @@ def memory_is_shared(first: Array, second: Array) -> bool:
     Only the addresses count, so the memory may be a device's.
     """
     try:
-        return bool(np.shares_memory(first, second, max_work=_MAX_WORK))
+        # NumPy annotates two special values only.
+        shares: Any = np.shares_memory
+        return bool(shares(first, second, max_work=_MAX_WORK))
     except np.exceptions.TooHardError:
         return True

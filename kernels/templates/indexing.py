@@ -251,9 +251,9 @@ class _Access:
         zero = plan_zero(parts)
         total = add_parts.default(self.x.device.type) | places.values("x")
         total |= {"n_places": places.count, "PARTS": n_parts}
-        grid = (ceil_divide(places.count, total["BLOCK"]),)
+        count = ceil_divide(places.count, total["BLOCK"])
         add, summed = add_parts.bind(
-            self.x.device, grid, {"x_ptr": self.x, "parts_ptr": kind}, total
+            self.x.device, (count,), {"x_ptr": self.x, "parts_ptr": kind}, total
         )
         return _Writes(
             [
@@ -481,7 +481,9 @@ class _Advanced:
 
         if len(self.indices) == 1 and len(main.launches) == 1:
             return Plan(outputs, main.launches[0][0], main.kernels)
-        steps, kernels, workspaces = [], [], [main.nbytes]
+        steps: list[Step] = []
+        kernels: list[Any] = []
+        workspaces = [main.nbytes]
         index = index_place
         if len(self.indices) > 1:
             steps, kernels = self.combine(index_place)

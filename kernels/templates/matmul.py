@@ -195,7 +195,7 @@ def matmul_tile(
     if a_ptr.dtype.element_ty == tl.int8:
         ACCUMULATE: tl.constexpr = tl.int32
     else:
-        ACCUMULATE: tl.constexpr = (
+        ACCUMULATE: tl.constexpr = (  # type: ignore[no-redef]
             tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
         )
     if EARLY:

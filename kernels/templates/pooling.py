@@ -172,7 +172,7 @@ def _sizes(window: Window, sizes: Triple) -> dict[str, Any]:
     return found
 
 
-def flat_values(five: Five, pixels: Triple, last: bool, target: str) -> tuple[int, dict]:  # type: ignore[type-arg]
+def flat_values(five: Five, pixels: Triple, last: bool, target: str) -> tuple[int, dict[str, Any]]:
     """(programs, values) of a flat kernel over these pixels."""
     if last:
         channels = min(next_power_of_2(five.c), 64)
@@ -337,6 +337,6 @@ def plan_take(x: Layout, pos: Layout, window: Window) -> Plan:
         **Five.of(y, window.spatial).stride_values("y"), **extra,
     }  # fmt: skip
     del values["MAX"]
-    operands = {"y_ptr": y, "x_ptr": x, "pos_ptr": window.pos_dtype}
+    operands: dict[str, Any] = {"y_ptr": y, "x_ptr": x, "pos_ptr": window.pos_dtype}
     launch, compiled = take_flat.bind(x.device, (grid,), operands, values)
     return Plan([y], launch, [compiled])

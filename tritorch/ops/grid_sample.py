@@ -65,7 +65,7 @@ def _taps(
     if mode == "bicubic":  # taps are brought inside, not the position
         first = floor(x.detach())
         distance = x - first
-        taps = []
+        taps: list[tuple[Tensor, Tensor | None]] = []
         for step in range(-1, 3):
             place = _placed(first + step, size, padding_mode, align_corners)
             taps.append((place, _cubic(distance - step, step in (0, 1))))
@@ -83,7 +83,7 @@ def _cubic(x: Tensor, near: bool, a: float = -0.75) -> Tensor:
     x = abs(x)
     if near:
         return ((a + 2) * x - (a + 3)) * x * x + 1
-    return ((x - 5) * x + 8) * x * a - 4 * a  # type: ignore[no-any-return]
+    return ((x - 5) * x + 8) * x * a - 4 * a
 
 
 # ---- references of the tests

@@ -257,7 +257,8 @@ def _matrix(kind: str, size: int, out: int, align: bool, scale: float | None) ->
     far = np.arange(-2, size + 2)
     weights = _cubic_weight(position - far, -0.75)
     result = np.zeros((out, size))
-    np.add.at(result, (slice(None), np.clip(far, 0, size - 1)), weights)
+    places: Any = (slice(None), np.clip(far, 0, size - 1))
+    np.add.at(result, places, weights)
     return result
 
 
@@ -334,7 +335,7 @@ def interpolate(
             "tensor as input"
         )
     if kind == "area":
-        return _AREAS[len(spatial)](input, out)  # type: ignore[no-any-return]
+        return _AREAS[len(spatial)](input, out)
     if min(*spatial, *out) <= 0 or not layout.shape[1]:
         raise RuntimeError(
             f"Input and output sizes should be greater than 0, but got input {list(spatial)} "

@@ -318,7 +318,7 @@ def _padded_targets(targets: Tensor, lengths: list[int]) -> Tensor:
 
 def _moved_right(alpha: Tensor, count: int) -> Tensor:
     """The values of `count` states before, minus infinity in front."""
-    kind = {"dtype": alpha._layout.dtype, "device": alpha._layout.device}
+    kind: dict[str, Any] = {"dtype": alpha._layout.dtype, "device": alpha._layout.device}
     rows, states = alpha._layout.shape
     count = min(count, states)
     return cat([full((rows, count), -math.inf, **kind), alpha[:, : states - count]], 1)

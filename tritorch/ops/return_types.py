@@ -65,7 +65,8 @@ class cholesky_ex(NamedTuple):
     L: Tensor
     info: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class frexp(NamedTuple):
@@ -74,7 +75,8 @@ class frexp(NamedTuple):
     mantissa: Tensor
     exponent: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class histogram(NamedTuple):
@@ -83,7 +85,8 @@ class histogram(NamedTuple):
     hist: Tensor
     bin_edges: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class triangular_solve(NamedTuple):
@@ -92,7 +95,8 @@ class triangular_solve(NamedTuple):
     solution: Tensor
     cloned_coefficient: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class lu_factor_ex(NamedTuple):
@@ -102,7 +106,8 @@ class lu_factor_ex(NamedTuple):
     pivots: Tensor
     info: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class lu_factor(NamedTuple):
@@ -111,7 +116,8 @@ class lu_factor(NamedTuple):
     LU: Tensor
     pivots: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class lu(NamedTuple):
@@ -121,7 +127,8 @@ class lu(NamedTuple):
     L: Tensor
     U: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class solve_ex(NamedTuple):
@@ -130,7 +137,8 @@ class solve_ex(NamedTuple):
     result: Tensor
     info: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class inv_ex(NamedTuple):
@@ -139,7 +147,8 @@ class inv_ex(NamedTuple):
     inverse: Tensor
     info: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class slogdet(NamedTuple):
@@ -148,7 +157,8 @@ class slogdet(NamedTuple):
     sign: Tensor
     logabsdet: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class qr(NamedTuple):
@@ -157,7 +167,8 @@ class qr(NamedTuple):
     Q: Tensor
     R: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class geqrf(NamedTuple):
@@ -166,7 +177,8 @@ class geqrf(NamedTuple):
     a: Tensor
     tau: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class eigh(NamedTuple):
@@ -175,7 +187,8 @@ class eigh(NamedTuple):
     eigenvalues: Tensor
     eigenvectors: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class svd(NamedTuple):
@@ -185,7 +198,8 @@ class svd(NamedTuple):
     S: Tensor
     Vh: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class svd_old(NamedTuple):
@@ -195,7 +209,8 @@ class svd_old(NamedTuple):
     S: Tensor
     V: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class lstsq(NamedTuple):
@@ -206,7 +221,8 @@ class lstsq(NamedTuple):
     rank: Tensor
     singular_values: Tensor
 
-    __repr__ = _shown
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 _classes: dict[str, type[ValuesIndices]] = {}

@@ -231,7 +231,7 @@ def _quantile(
     return values if listed else select_(values, 0, 0)
 
 
-_ROUNDINGS = {"lower": floor, "higher": ceil, "nearest": round}
+_ROUNDINGS: dict[str, Any] = {"lower": floor, "higher": ceil, "nearest": round}
 _INTERPOLATIONS = ("linear", "midpoint", *_ROUNDINGS)
 
 

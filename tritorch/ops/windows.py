@@ -95,14 +95,16 @@ def _unfold_geometry(key: tuple[Any, ...]) -> Geometry:
             "unfold: Expected 3D or 4D (batch mode) tensor, but got input of size: "
             f"{list(layout.shape)}. Reshape it to (batch, channels, height, width)."
         )
-    return _geometry("unfold", *arguments, layout.shape[-2:])
+    kernel, dilation, padding, stride = arguments
+    return _geometry("unfold", kernel, dilation, padding, stride, layout.shape[-2:])
 
 
 def _fold_geometry(key: tuple[Any, ...]) -> Geometry:
     layout, sizes, *arguments = key
     _check_dtype("fold", layout)
     sizes = _pair("fold", "output_size", sizes, 1)
-    geometry = _geometry("fold", *arguments, sizes)
+    kernel, dilation, padding, stride = arguments
+    geometry = _geometry("fold", kernel, dilation, padding, stride, sizes)
     taps = geometry.kernel[0] * geometry.kernel[1]
     count = geometry.output[0] * geometry.output[1]
     if layout.ndim not in (2, 3) or layout.shape[-2] % taps or layout.shape[-1] != count:

@@ -49,7 +49,7 @@ class _Expansion:
         if b_scale is not None:
             b = self._scaled(b, b_scale, transposed=True)
         result = product.results[0]
-        exact = {"inputPrecision": 2, "maxNumImpreciseAcc": 0}
+        exact: dict[str, object] = {"inputPrecision": 2, "maxNumImpreciseAcc": 0}
         replace_uses(result, insert(self.block, product, "tt.dot", [a, b, c], result.type, exact))
         self.block.operations.remove(product)
         for operand in product.operands:
