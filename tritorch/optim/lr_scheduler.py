@@ -10,58 +10,29 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tritorch.optim.lr_base import LRScheduler
+from tritorch.optim.lr_combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
+from tritorch.optim.lr_cyclic import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from tritorch.optim.optimizer import Optimizer
 
-
-class LRScheduler:
-    """Base class: `get_lr` gives the rates of the epoch `last_epoch`.
-
-    Args:
-        optimizer: whose groups' `lr` is set.
-        last_epoch: the last epoch done before, -1 for none.
-    """
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
-        self.optimizer = optimizer
-        for index, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
-                group["initial_lr"] = group["lr"]
-            elif "initial_lr" not in group:
-                raise KeyError(
-                    f"param 'initial_lr' is not specified in param_groups[{index}] when resuming "
-                    "scheduler with last_epoch >= 0. Load the optimizer's state first."
-                )
-        self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
-        self.step()
-
-    def get_lr(self) -> list[float]:
-        """The rate of each group in this epoch."""
-        raise NotImplementedError
-
-    def get_last_lr(self) -> list[float]:
-        """The rates that were set last."""
-        return self._last_lr
-
-    def step(self, epoch: int | None = None) -> None:
-        """Go on to the next epoch."""
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            group["lr"] = rate
-        self._last_lr: list[float] = [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer."""
-        return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        self.__dict__.update(state_dict)
-
-    def _scaled(self, factor: float) -> list[float]:
-        return [group["lr"] * factor for group in self.optimizer.param_groups]
+__all__ = [
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
+]
 
 
 class LambdaLR(LRScheduler):
@@ -104,6 +75,9 @@ class StepLR(LRScheduler):
         due = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
         return self._scaled(self.gamma if due else 1.0)
 
+    def _get_closed_form_lr(self) -> list[float]:
+        return self._from_base(self.gamma ** (self.last_epoch // self.step_size))
+
 
 class MultiStepLR(LRScheduler):
     """Times `gamma` at each of the milestones."""
@@ -123,6 +97,10 @@ class MultiStepLR(LRScheduler):
         """The rates found, times gamma for each milestone that this epoch is."""
         return self._scaled(self.gamma ** self.milestones[self.last_epoch])
 
+    def _get_closed_form_lr(self) -> list[float]:
+        passed = sum(n for epoch, n in self.milestones.items() if epoch <= self.last_epoch)
+        return self._from_base(self.gamma**passed)
+
 
 class ExponentialLR(LRScheduler):
     """Times `gamma` every epoch."""
@@ -134,6 +112,9 @@ class ExponentialLR(LRScheduler):
     def get_lr(self) -> list[float]:
         """The rates found, times gamma."""
         return self._scaled(self.gamma if self.last_epoch > 0 else 1.0)
+
+    def _get_closed_form_lr(self) -> list[float]:
+        return self._from_base(self.gamma**self.last_epoch)
 
 
 class LinearLR(LRScheduler):
@@ -171,6 +152,9 @@ class LinearLR(LRScheduler):
             return self._scaled(self.start_factor)
         return self._scaled(self._factor(self.last_epoch) / self._factor(self.last_epoch - 1))
 
+    def _get_closed_form_lr(self) -> list[float]:
+        return self._from_base(self._factor(self.last_epoch))
+
 
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine wave from the initial rate to `eta_min` in `T_max` epochs, and back.
@@ -198,3 +182,73 @@ class CosineAnnealingLR(LRScheduler):
         now = 1 + math.cos(math.pi * epoch / self.T_max)
         before = 1 + math.cos(math.pi * (epoch - 1) / self.T_max)
         return [now / before * (group["lr"] - lowest) + lowest for group in groups]
+
+    def _get_closed_form_lr(self) -> list[float]:
+        height = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
+        return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]
+
+
+class MultiplicativeLR(LambdaLR):
+    """Times `lr_lambda(epoch)` every epoch, one function or one per group."""
+
+    def get_lr(self) -> list[float]:
+        """The rates found, times the functions of the epoch."""
+        if self._is_initial:
+            return self._rates()
+        pairs = zip(self._rates(), self.lr_lambdas, strict=True)
+        return [rate * function(self.last_epoch) for rate, function in pairs]
+
+
+class ConstantLR(LRScheduler):
+    """`factor` times the initial rate for `total_iters` epochs, then the initial rate."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 1.0 / 3,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
+        if not 0 <= factor <= 1:
+            raise ValueError(
+                f"Constant multiplicative factor expected to be between 0 and 1, got {factor}."
+            )
+        self.factor = factor
+        self.total_iters = total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        """The rates found; scaled in the first epoch, and back after the last."""
+        if self.last_epoch == 0:
+            return self._scaled(self.factor)
+        return self._scaled(1.0 / self.factor if self.last_epoch == self.total_iters else 1.0)
+
+    def _get_closed_form_lr(self) -> list[float]:
+        return self._from_base(1.0 if self.last_epoch >= self.total_iters else self.factor)
+
+
+class PolynomialLR(LRScheduler):
+    """(1 - epoch / total_iters) ** power times the initial rate, down to 0."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_iters: int = 5,
+        power: float = 1.0,
+        last_epoch: int = -1,
+    ) -> None:
+        self.total_iters = total_iters
+        self.power = power
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        """The rates found, times what the polynomial fell by."""
+        if self._is_initial or self.last_epoch > self.total_iters:
+            return self._rates()
+        left = 1.0 - self.last_epoch / self.total_iters
+        before = 1.0 - (self.last_epoch - 1) / self.total_iters
+        return self._scaled((left / before) ** self.power)
+
+    def _get_closed_form_lr(self) -> list[float]:
+        left = 1.0 - min(self.total_iters, self.last_epoch) / self.total_iters
+        return self._from_base(left**self.power)
