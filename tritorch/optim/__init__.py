@@ -5,10 +5,12 @@ from tritorch.optim import lr_scheduler
 from tritorch.optim.adam import Adam, AdamW
 from tritorch.optim.adam_family import Adamax, NAdam, RAdam
 from tritorch.optim.adaptive import ASGD, Adadelta, Adagrad, RMSprop, Rprop
+from tritorch.optim.lbfgs import LBFGS
+from tritorch.optim.matrix import Adafactor, Muon
 from tritorch.optim.optimizer import Optimizer
 from tritorch.optim.sgd import SGD
 
 __all__ = [
-    "ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer",
-    "RAdam", "RMSprop", "Rprop", "lr_scheduler",
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax",
+    "Muon", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "lr_scheduler",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import tritorch
 from tritorch.kernels.templates import multi_tensor as kernels
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
-from tritorch.optim.optimizer import Optimizer, check_option
+from tritorch.optim.optimizer import Optimizer, check_option, refuse_differentiable
 from tritorch.tensor import Tensor
 
 
@@ -22,10 +22,10 @@ class Adam(Optimizer):
         weight_decay: L2 penalty, added to the gradient (AdamW: decay of the parameter itself).
         amsgrad: use the largest v so far.
         maximize: ascend.
+        decoupled_weight_decay: decay of the parameter itself, as AdamW.
+        foreach, capturable, fused: kept for PyTorch's sake; a step is one launch in any case.
     Source: Kingma and Ba, 2015; amsgrad: Reddi et al., 2018.
     """
-
-    _decoupled = False
 
     def __init__(
         self,
@@ -36,8 +36,14 @@ class Adam(Optimizer):
         weight_decay: float = 0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
+        refuse_differentiable(type(self).__name__, differentiable)
         check_option("learning rate", lr)
         check_option("epsilon value", eps)
         check_option("beta parameter at index 0", betas[0], below=1.0)
@@ -45,13 +51,16 @@ class Adam(Optimizer):
         check_option("weight_decay value", weight_decay)
         defaults = {
             "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
-            "amsgrad": amsgrad, "maximize": maximize,
+            "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach,
+            "capturable": capturable, "differentiable": differentiable, "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
         self._launch = MultiTensor()
         super().__init__(params, defaults)
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         decay, amsgrad = group["weight_decay"], group["amsgrad"]
+        decoupled = group["decoupled_weight_decay"]
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * amsgrad
         for p in parameters:
             state = self.state[p]
@@ -63,14 +72,14 @@ class Adam(Optimizer):
                     state[name] = tritorch.zeros_like(p)
             state["step"] += 1
         flags = {
-            "MAXIMIZE": group["maximize"], "DECAY": decay != 0, "DECOUPLED": self._decoupled,
+            "MAXIMIZE": group["maximize"], "DECAY": decay != 0, "DECOUPLED": decoupled,
         }  # fmt: skip
         for step, tensors in by_kind(parameters, [self.state[p]["step"] for p in parameters]):
             columns = [tensors, [aligned(p, p.grad) for p in tensors]]  # type: ignore[arg-type]
             columns += [[self.state[p][name] for p in tensors] for name in names]
             beta1, beta2 = group["betas"]
             scalars = kernels.adam_scalars(
-                group["lr"], beta1, beta2, group["eps"], decay, step, decoupled=self._decoupled
+                group["lr"], beta1, beta2, group["eps"], decay, step, decoupled=decoupled
             )
             update = kernels.adam_amsgrad if amsgrad else kernels.adam
             self._launch(update, columns, scalars, flags)
@@ -82,8 +91,6 @@ class AdamW(Adam):
     Source: Loshchilov and Hutter, 2019.
     """
 
-    _decoupled = True
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -93,6 +100,14 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize,
+            capturable=capturable, differentiable=differentiable, fused=fused,
+            decoupled_weight_decay=True,
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import tritorch
 from tritorch.kernels.templates.multi_tensor import Update
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
-from tritorch.optim.optimizer import Optimizer
+from tritorch.optim.optimizer import Optimizer, refuse_differentiable
 from tritorch.tensor import Tensor
 
 #: an update, its scalars, its flags
@@ -23,11 +23,7 @@ class FusedOptimizer(Optimizer):
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        if defaults.get("differentiable"):
-            raise NotImplementedError(
-                f"{type(self).__name__}: differentiable=True is not supported. Write the update "
-                "with tensor operations to differentiate through it."
-            )
+        refuse_differentiable(type(self).__name__, defaults.get("differentiable", False))
         self._launch = MultiTensor()
         super().__init__(params, defaults)
 

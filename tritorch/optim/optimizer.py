@@ -176,3 +176,12 @@ def check_option(name: str, value: float, low: float = 0.0, below: float | None 
     if not low <= value or (below is not None and not value < below):
         limits = f">= {low}" + ("" if below is None else f" and < {below}")
         raise ValueError(f"Invalid {name}: {value}. It must be {limits}.")
+
+
+def refuse_differentiable(name: str, differentiable: bool) -> None:
+    """NotImplementedError where an optimizer is asked for steps with history."""
+    if differentiable:
+        raise NotImplementedError(
+            f"{name}: differentiable=True is not supported. Write the update with tensor "
+            "operations to differentiate through it."
+        )

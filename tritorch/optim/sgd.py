@@ -8,7 +8,7 @@ from typing import Any
 import tritorch
 from tritorch.kernels.templates import multi_tensor as kernels
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
-from tritorch.optim.optimizer import Optimizer, check_option
+from tritorch.optim.optimizer import Optimizer, check_option, refuse_differentiable
 from tritorch.tensor import Tensor
 
 
@@ -22,6 +22,7 @@ class SGD(Optimizer):
         weight_decay: L2 penalty, added to the gradient.
         nesterov: look ahead; needs momentum and no dampening.
         maximize: ascend.
+        foreach, fused: kept for PyTorch's sake; a step is one launch in any case.
     Source: Sutskever et al., 2013, in PyTorch's form (the rate is outside the running sum).
     """
 
@@ -35,7 +36,11 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        refuse_differentiable("SGD", differentiable)
         check_option("learning rate", lr)
         check_option("momentum value", momentum)
         check_option("weight_decay value", weight_decay)
@@ -43,7 +48,8 @@ class SGD(Optimizer):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         defaults = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
-            "nesterov": nesterov, "maximize": maximize,
+            "nesterov": nesterov, "maximize": maximize, "foreach": foreach,
+            "differentiable": differentiable, "fused": fused,
         }  # fmt: skip
         self._launch = MultiTensor()
         super().__init__(params, defaults)
