@@ -106,7 +106,47 @@ def common_divisor(x, y, SIGNED: tl.constexpr):
         rest = tl.where(b == 0, zero, a % safe_divisor(b, SIGNED))
         a = tl.where(b == 0, a, b)
         b = rest
+    if SIGNED:  # the lowest number has no positive one
+        a = tl.where(a < 0, zero - a, a)
     return a
+""",
+    # The sum of x^n / (a (a + 1) ... (a + n)), until no term counts anywhere; for x < a + 1.
+    "gamma_series": """
+@triton.jit
+def gamma_series(a, x, BITS: tl.constexpr):
+    least: tl.constexpr = 1e-17 if BITS == 64 else 1e-8
+    n = a + x * 0.0
+    term = 1.0 / n
+    total = term
+    more = (term > total * least).to(tl.int32)
+    while (tl.max(more) if more.type.is_block() else more) > 0:
+        n = n + 1.0
+        term = term * (x / n)
+        total = total + term
+        more = (term > total * least).to(tl.int32)
+    return total
+""",
+    # 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - 2 (2 - a) / ...)) by Lentz' method; for x >= a + 1.
+    "gamma_fraction": """
+@triton.jit
+def gamma_fraction(a, x, BITS: tl.constexpr):
+    least: tl.constexpr = 2e-15 if BITS == 64 else 1e-6
+    i = a * 0.0 + x * 0.0
+    b = x + 1.0 - a
+    c = i + 1e30
+    d = 1.0 / b
+    h = d
+    more = (h == h).to(tl.int32)
+    while (tl.max(more) if more.type.is_block() else more) > 0:
+        i = i + 1.0
+        numerator = i * (a - i)
+        b = b + 2.0
+        d = 1.0 / (numerator * d + b)
+        c = b + numerator / c
+        change = c * d
+        h = tl.where(more > 0, h * change, h)  # what is done stays
+        more = ((more > 0) & (tl.abs(change - 1.0) > least) & (i < 5000.0)).to(tl.int32)
+    return h
 """,
     "wide_shift_left": """
 @triton.jit

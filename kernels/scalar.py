@@ -204,10 +204,9 @@ gcd = primitive("gcd", 2, integer="common_divisor({0}, {1}, {signed})", numpy="n
 
 #: the whole part of log2 |x|, as an int32; only for finite numbers other than 0
 ilogb = _unary("ilogb", "libdevice.ilogb({0})", None, "(np.frexp({0})[1] - 1)", kind="int32")
-#: x 2^n, n a whole number
+#: x 2^n, n a whole number; without a derivative of its own
 ldexp: Scalar = primitive(
     "ldexp", 2, kind="float", floating="libdevice.ldexp({0}, ({1}).to(tl.int32))", numpy="np.ldexp({0}, np.int32({1}))",
-    partials=(lambda y, x, n: ldexp(1.0, n), None),
 )  # fmt: skip
 #: the neighbour of x towards y
 nextafter = primitive(
@@ -285,6 +284,9 @@ lgamma = _unary(
     lambda y, x: digamma(x),
     "np.where(np.isinf({0}), np.inf, special.gammaln({0}))",
 )
+#: what a power and an exponential turn into the incomplete gamma functions, below and above x = a + 1
+gamma_series = primitive("gamma_series", 2, kind="float", floating="gamma_series({0}, {1}, {bits})", numpy="special.gammainc({0}, {1}) * np.exp({1} - {0} * np.log({1}) + special.gammaln({0}))")  # fmt: skip
+gamma_fraction = primitive("gamma_fraction", 2, kind="float", floating="gamma_fraction({0}, {1}, {bits})", numpy="special.gammaincc({0}, {1}) * np.exp({1} - {0} * np.log({1}) + special.gammaln({0}))")  # fmt: skip
 
 
 # ---- functions made of the rows above
@@ -395,6 +397,8 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "gamma_fraction",
+    "gamma_series",
     "gcd",
     "ge",
     "gt",

@@ -152,7 +152,19 @@ def test_output_layout_follows_the_operands(shape, operands, expected):
     )
 
 
-FLOAT_ROWS = [n for n, row in PRIMITIVES.items() if row.floating and not n.startswith("random")]
+# The neighbours of float32 and float64 differ: tests/ops/test_number_parts.py.
+FLOAT_ROWS = [
+    n
+    for n, row in PRIMITIVES.items()
+    if row.floating and not n.startswith("random") and n != "nextafter"
+]
+#: where a row is defined, if not everywhere
+DOMAINS = {
+    "ilogb": lambda x: np.isfinite(x) & (x != 0),
+    "ldexp": lambda x, n: np.abs(n) < 1000,
+    "gamma_series": lambda a, x: (a > 0.01) & (a < 100) & (x > 0.01) & (x < a + 1),
+    "gamma_fraction": lambda a, x: (a > 0.01) & (x >= a + 1) & (x < 100),
+}
 NEAR = {"lgamma": 3e-4, "erfinv": 1e-4, "tan": 1e-3, "pow": 1e-4}
 
 
@@ -167,6 +179,9 @@ def test_float_primitives(name, dtype):
     computes = [dtype] * row.arity
     if row.kind == "select":
         operands[0], computes[0] = operands[0] > 0, dtypes.bool
+    if name in DOMAINS:
+        inside = DOMAINS[name](*operands)
+        operands = [o[inside] for o in operands]
     trees = trace(lambda *xs: s.apply(name, *xs), names)
     kernel = PointwiseKernel(name, names, trees)
     result = dtypes.bool if row.kind == "bool" else dtype
