@@ -101,11 +101,13 @@ def one_direction(
         return _backward_in_time(step, parts[::-1], list(sizes)[::-1], state, weights, turned)
     outputs: list[Tensor] = []
     finished: list[State] = []
-    for part, size, more in zip(parts, sizes, (*sizes[1:], 0)):
+    for part, size, more in zip(parts, sizes, (*sizes[1:], None)):
         state = step(part, state, weights, turned)
         outputs.append(state[0])
-        if more < size:
-            cuts = [s.split([more, size - more]) if more else (s, s) for s in state]
+        if more is None:
+            finished.append(state)
+        elif more < size:
+            cuts = [s.split([more, size - more]) for s in state]
             finished.append(tuple([cut[1] for cut in cuts]))
             state = tuple([cut[0] for cut in cuts])
     return outputs, _joined(finished[::-1])

@@ -170,6 +170,8 @@ class RNNBase(Module):
             input = input.transpose(0, 1)
         self._check_input(input, 3)
         steps, batch, features = input.shape
+        if not steps:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         start = self._state(given, batch, input)
         rows = input.reshape(steps * batch, features)
         found, end = layers(self.mode, rows, [batch] * steps, start, self._weights(), dropout)

@@ -152,6 +152,15 @@ def test_cells_are_steps(kind: str) -> None:
     assert tuple((single[0] if kind == "LSTM" else single).shape) == (4,)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_empty_batch(kind: str, bidirectional: bool) -> None:
+    output, last = LAYERS[kind](3, 4, bidirectional=bidirectional)(torch.randn(5, 0, 3))
+    assert tuple(output.shape) == (5, 0, 8 if bidirectional else 4)
+    hidden = last[0] if kind == "LSTM" else last
+    assert tuple(hidden.shape) == (2 if bidirectional else 1, 0, 4)
+
+
 def test_names_and_reprs() -> None:
     layer = nn.GRU(3, 4, num_layers=2, bias=False, bidirectional=True)
     assert list(layer.state_dict()) == [
@@ -201,6 +210,8 @@ def test_errors() -> None:
         nn.LSTM(3, 5)(x, (torch.zeros(1, 2, 5), torch.zeros(1, 1, 5)))
     with pytest.raises(ValueError, match="does not match weight dtype"):
         nn.GRU(3, 5)(x.double())
+    with pytest.raises(RuntimeError, match="sequence length to be larger than 0"):
+        nn.GRU(3, 5)(x[:0])
     with pytest.raises(ValueError, match="proj_size has to be smaller"):
         nn.LSTM(3, 4, proj_size=4)
     with pytest.warns(UserWarning, match="dropout option adds dropout"):
