@@ -502,6 +502,7 @@ from tritorch.ops import graph as _graph
 from tritorch.ops import grid_sample as _grid_sample
 from tritorch.ops import interpolate as _interpolate
 from tritorch.ops import power_pooling as _power_pooling
+from tritorch.ops import recurrent as _recurrent
 from tritorch.ops import unpooling as _unpooling
 from tritorch.ops import return_types
 from tritorch.ops import random
