@@ -78,6 +78,9 @@ def test_scatters_into_views() -> None:
     wanted = X.copy()
     wanted[[0, 1, 2], [1, 2, 3]] = X[0, :3] + 10
     same(torch.diagonal_scatter(x, y[0, :3], 1), wanted)
+    wanted = X.copy()
+    wanted[:, -1] = X[:, 0] + 10
+    same(torch.select_scatter(x, y[:, 0], 1, -1), wanted)
     same(x, X)
     with pytest.raises(RuntimeError, match="slice size"):
         torch.select_scatter(x, y, 0, 1)

@@ -204,18 +204,7 @@ def _scattered(name: str, input: Tensor, src: Tensor, shown: Callable[[Tensor], 
     return result
 
 
-def _select_cases() -> list[Any]:
-    return [lambda make, dim=dim, at=at: ((make(3, 4), make((4, 3)[dim]), dim, at), {})
-            for dim, at in ((0, 1), (1, -1))]  # fmt: skip
-
-
-def _numpy_select_scatter(x: Any, src: Any, dim: int, index: int) -> Any:
-    result = x.copy()
-    result[(slice(None),) * dim + (index,)] = src
-    return result
-
-
-@operation("structural", operands=2, numpy=_numpy_select_scatter, cases=_select_cases())
+@method("select_scatter")
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy with `src` in place of one slice of a dimension."""
     return _scattered("select_scatter", input, src, lambda x: select(x, dim, index))
