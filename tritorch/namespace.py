@@ -283,11 +283,13 @@ from tritorch.ops.orthogonal import _qr_method as qr
 from tritorch.ops.orthogonal import _svd_method as svd
 from tritorch.ops.orthogonal import geqrf, orgqr
 from tritorch.ops.matrix import (
+    addbmm,
     chain_matmul,
     matrix_exp,
     matrix_power,
     pdist,
     pinverse,
+    renorm,
 )
 from tritorch.ops.matrix import _cross_method as cross
 from tritorch.ops.linalg import (

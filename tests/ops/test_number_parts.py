@@ -127,3 +127,14 @@ def test_gradients(function: object) -> None:
     )
     assert gradcheck(function, (x,))
     assert gradgradcheck(function, (x,))
+
+
+def test_renorm_and_addbmm() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    made = torch.renorm(torch.tensor(x), 2, 1, 1.0)
+    norms = np.sqrt((x * x).sum((0, 2), keepdims=True))
+    np.testing.assert_allclose(made.numpy(), x * np.minimum(1, 1 / norms), rtol=1e-6)
+    np.testing.assert_allclose(torch.tensor(x).renorm_(2, 1, 1.0).numpy(), made.numpy())
+    total = torch.ones(4, 4, dtype=torch.float64)
+    made = torch.addbmm(total, torch.tensor(x), torch.tensor(x).mT, beta=2, alpha=3)
+    np.testing.assert_allclose(made.numpy(), 2 + 3 * (x @ x.swapaxes(1, 2)).sum(0), rtol=1e-12)

@@ -13,6 +13,7 @@ from tritorch.autograd.node import Node
 from tritorch.errors import ShapeError
 from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
+from tritorch.ops.comparison import where
 from tritorch.ops.creation import eye, zeros
 from tritorch.ops.declare import method
 from tritorch.ops.decomposition import (
@@ -24,7 +25,7 @@ from tritorch.ops.decomposition import (
 )
 from tritorch.ops.extrema import amax, amin, vector_norm
 from tritorch.ops.joining import stack, triu_indices
-from tritorch.ops.linalg import matmul
+from tritorch.ops.linalg import bmm, matmul
 from tritorch.ops.memory import to_dtype
 from tritorch.ops.orthogonal import eigh, qr, svd, svdvals
 from tritorch.ops.views import movedim, reshape, unsqueeze
@@ -440,3 +441,35 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     n = input._layout.shape[0]
     first, second = triu_indices(n, n, 1, device=input._layout.device)
     return vector_norm(input[first] - input[second], p, -1)
+
+
+# ---- limits of norms, sums of products
+
+
+def _norm_factors(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    dim = normalize_dim("renorm", dim, input._layout.ndim)
+    others = tuple(d for d in range(input._layout.ndim) if d != dim)
+    norms = vector_norm(input, p, others, True)
+    return where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)
+
+
+@method("renorm")
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """The slices along `dim`, scaled where needed to a p-norm of at most `maxnorm`."""
+    return input * _norm_factors(input, p, dim, maxnorm)
+
+
+@method("renorm_")
+def renorm_(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """In-place version of `renorm`."""
+    return input.mul_(_norm_factors(input.clone(), p, dim, maxnorm))
+
+
+@method("addbmm")
+def addbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """beta * input + alpha * the sum of batch1[i] @ batch2[i]."""
+    total = bmm(batch1, batch2).sum(0)
+    total = total if alpha == 1 else total * alpha
+    return total if beta == 0 else (input if beta == 1 else input * beta) + total
