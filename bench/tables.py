@@ -82,10 +82,14 @@ def startup(report: dict[str, Any]) -> str:
     """Whole processes, cold and warm."""
     lines = ["| process | cold cache | warm cache |", "|---|---|---|"]
     lines += [
-        f"| {row['program']} | {row['cold_s']:.2f} s | {row['warm_s']:.2f} s |"
+        f"| {row['program']} | {_duration(row['cold_s'])} | {_duration(row['warm_s'])} |"
         for row in report["rows"]
     ]
     return "\n".join(lines) + f"\n\nPython alone starts in {report['python_alone_s']:.2f} s.\n"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.2 else f"{seconds * 1e3:.1f} ms"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@ tensors.
 """
 
 from tritorch.kernels import scalar
+from tritorch.kernels.ahead import compile_all, needed
 from tritorch.kernels.derivative import derivative, gradient
 from tritorch.kernels.expression import Expr, constant, index, substitute, trace, variable
 from tritorch.kernels.plan import Plan, Step
@@ -18,11 +19,13 @@ __all__ = [
     "ReductionKernel",
     "ScanKernel",
     "Step",
+    "compile_all",
     "constant",
     "derivative",
     "gradient",
     "index",
     "launched",
+    "needed",
     "reset_stats",
     "scalar",
     "source",
