@@ -59,7 +59,7 @@ class PackedTensor:
                 register = convert_float(g.builder, register, source, self.element, lanes, g.target)
             return register
 
-        return Operand(self.element, load, self.dimension, self._memory())
+        return Operand(self.element, load, self.dimension, self._memory(true_masks))
 
     def _load(self) -> tuple[Operation | None, tuple[int, ...]]:
         """The load behind the tensor, if it is one or a transposed one; and which of the load's
@@ -92,7 +92,7 @@ class PackedTensor:
                 result = minimum(g, result, g.builder.integer("sub", 0, constraint.base))
         return maximum(g, result, 0)
 
-    def _memory(self) -> Memory | None:
+    def _memory(self, true_masks: frozenset[Value] | None) -> Memory | None:
         """Where the tensor lies, if it is read and not computed."""
         g, rank = self.g, len(self.value.type.shape or ())
         load, turned = self._load()
@@ -110,7 +110,8 @@ class PackedTensor:
             index: Index = tuple((bases[turned.index(d)], None) for d in range(rank))
             return address(g, pointer, index, Loop(self.walk, index)).base
 
-        return Memory(place, (strides[0], strides[1]))
+        masked = len(load.operands) > 1 and load.operands[1] not in (true_masks or ())
+        return Memory(place, (strides[0], strides[1]), whole=not masked)
 
 
 def is_zero(value: Value) -> bool:

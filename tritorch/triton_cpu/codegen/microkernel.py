@@ -142,9 +142,40 @@ class Product:
 
     @property
     def a_bytes(self) -> int:
-        """Scratch for a packed panel of A."""
+        """Scratch for a packed panel of A; where the next one is copied meanwhile, for two."""
         columns = self.a_strides[0] if self.a_dimension == 1 else self.k
-        return self.panel_rows * columns * self.bytes
+        return self.panel_rows * columns * self.bytes * (1 + self._may_copy)
+
+    @property
+    def _may_copy(self) -> bool:
+        """Whether the register kernel could copy the next panel of A.
+
+        One row of A transposed is one vector of a panel. Asking for it in advance would not do: a
+        power of two apart, all of them go to a few sets of the caches.
+        """
+        return (
+            self.a_dimension == 0
+            and not self.quads
+            and self.panel_rows * self.bytes == self.target.vector_bytes
+            and self.m > self.panel_rows
+            and self.m * self.k * self.bytes > NEAR_BYTES
+            and self.chunks()[0][2] >= self._copying_tiles
+        )
+
+    @property
+    def _copying_tiles(self) -> int:
+        """Register tiles beside each other that copy: a vector at each step of their loop."""
+        return max(self.unroll * self.rows // self.panel_rows, 1)
+
+    def _copies(self, a: Operand) -> bool:
+        memory = a.memory
+        return (
+            self._may_copy
+            and a.element == self.compute
+            and memory is not None
+            and memory.whole
+            and memory.strides[0] == self.bytes
+        )
 
     @cached_property
     def b_stride(self) -> int:
@@ -204,8 +235,10 @@ class Product:
         vector = self._converted(builder, operand, operand.load(*at, lanes), lanes)
         self._store(builder, vector, lanes, pointer, to)
 
-    def pack_rows(self, builder: Builder, a: Operand, row: Position, pointer: str) -> None:
-        """Copy `panel_rows` rows of A to scratch of `a_bytes`."""
+    def pack_rows(
+        self, builder: Builder, a: Operand, row: Position, pointer: str, done: str | None = None
+    ) -> None:
+        """Copy `panel_rows` rows of A to scratch of `a_bytes`, unless `done` is true."""
         if a.vector_dimension != self.a_dimension:
             raise ValueError(
                 f"dot: A was planned with vectors along {self.a_dimension}, "
@@ -218,7 +251,10 @@ class Product:
                 to = integer("mul", k, height)
                 self._copy(builder, a, (row, k), height, pointer, to)
 
-            self.loop(builder, self._steps(builder), 1, column)
+            steps = self._steps(builder)
+            if done is not None:
+                steps = builder.define(f"select i1 {done}, i64 0, i64 {steps}")
+            self.loop(builder, steps, 1, column)
             return
 
         inner = self._inner(builder)
@@ -342,7 +378,8 @@ class Product:
         With `is_first`, an i1 register, C = A B where that is true.
 
         A panel of A's rows is packed to `panel` (of `a_bytes`), where it stays in the first-level
-        cache while all of B passes by.
+        cache while all of B passes by. Where the kernel copies the next panel (see `_may_copy`),
+        two halves of the scratch take turns.
         """
         stride = self.n if c_row_stride is None else c_row_stride
         integer = builder.integer
@@ -352,8 +389,19 @@ class Product:
             a = as_quads(builder, a, 1, offset=True)
         steps = self._steps(builder)
         ahead = a.memory if self.m * self.k * self.bytes > NEAR_BYTES else None
+        copies = self._copies(a)
+        if copies:
+            ahead = None
 
-        def tile(width: int, row: Position, inside: int, block: Position, upcoming: Place) -> None:
+        def tile(
+            width: int,
+            row: Position,
+            inside: int,
+            block: Position,
+            upcoming: Place,
+            panel: str,
+            copied: str = "",
+        ) -> None:
             column = integer("mul", block, self.lanes)
             c_at = integer("add", integer("mul", integer("add", row, inside), stride), column)
             places = [
@@ -372,10 +420,15 @@ class Product:
             if ahead is not None:
                 fetched = self._fetched(width)
                 arguments += self._ahead(builder, ahead, upcoming, inside, block)
-            kernel = self._kernel_helper(builder, width, fetched, is_first is not None)
-            builder.emit(f"call void @{kernel}({arguments})")
+            kernel = self._kernel_helper(
+                builder, width, fetched, is_first is not None, bool(copied)
+            )
+            builder.emit(f"call void @{kernel}({arguments}{copied})")
 
         def rows(row: Position) -> None:
+            if copies:
+                copying_rows(row)
+                return
             self.pack_rows(builder, a, row, panel)
             upcoming = self._upcoming(builder, row)
             for inside in range(0, self.panel_rows, self.rows):
@@ -384,9 +437,66 @@ class Product:
                     def columns(
                         j: Position, width: int = width, first: int = first, at: int = inside
                     ) -> None:
-                        tile(width, row, at, integer("add", j, first), upcoming)
+                        tile(width, row, at, integer("add", j, first), upcoming, panel)
 
                     self.loop(builder, ends[first], width, columns)
+
+        def copying_rows(row: Position) -> None:
+            copying = self._copying_tiles
+            _, wide, _ = self.chunks()[0]
+            size = self.panel_rows * self.k
+            odd = builder.define(f"and i64 {row}, {self.panel_rows}")
+            here, there = (
+                builder.define(f"getelementptr {element}, ptr {panel}, i64 {at}")
+                for at in (
+                    integer("mul", odd, self.k),
+                    integer("sub", size, integer("mul", odd, self.k)),
+                )
+            )
+            done = builder.define(f"icmp sgt i64 {row}, 0")
+            if not isinstance(ends[0], int):
+                enough = builder.define(f"icmp sge i64 {ends[0]}, {copying * wide}")
+                done = builder.define(f"and i1 {done}, {enough}")
+            self.pack_rows(builder, a, row, here, done)
+            following = builder.define(f"add nuw nsw i64 {row}, {self.panel_rows}")
+            last = builder.define(f"icmp uge i64 {following}, {self.m}")
+            following = builder.define(f"select i1 {last}, i64 {row}, i64 {following}")
+            share = _scaled(builder, steps, 1, self.unroll)
+            assert a.memory is not None
+            for inside in range(0, self.panel_rows, self.rows):
+                for turn in range(copying):
+                    column = integer("mul", share, inside // self.rows * copying + turn)
+                    at_to = integer("mul", column, self.panel_rows)
+                    to = builder.define(f"getelementptr {element}, ptr {there}, i64 {at_to}")
+                    place = a.memory.address(following, column)
+                    copied = f", ptr {place}, i64 {a.memory.strides[1]}, ptr {to}"
+                    once: Position = 1
+                    if not isinstance(ends[0], int):
+                        more = builder.define(f"icmp sgt i64 {ends[0]}, {turn * wide}")
+                        once = builder.define(f"zext i1 {more} to i64")
+
+                    def one(
+                        _: Position,
+                        at: int = inside,
+                        block: int = turn * wide,
+                        copied: str = copied,
+                    ) -> None:
+                        tile(wide, row, at, block, (0, 0), here, copied)
+
+                    self.loop(builder, once, 1, one)
+                for first, width, count in self.chunks():
+                    begin = 0 if first else copying * wide
+
+                    def others(
+                        j: Position,
+                        width: int = width,
+                        at: int = inside,
+                        first: int = first + begin,
+                    ) -> None:
+                        tile(width, row, at, integer("add", j, first), (0, 0), here)
+
+                    if width * count > begin:
+                        self.loop(builder, integer("sub", ends[first], begin), width, others)
 
         limits = self.limits
         ends = {
@@ -473,14 +583,21 @@ class Product:
         return f"{kind}_{self.accumulator}_{layout}_{self.k}_{self.lanes}{far}"
 
     def _kernel_helper(
-        self, builder: Builder, vectors: int, fetched: int = 0, may_replace: bool = False
+        self,
+        builder: Builder,
+        vectors: int,
+        fetched: int = 0,
+        may_replace: bool = False,
+        copies: bool = False,
     ) -> str:
         """The register kernel: `rows` x `vectors` accumulators over the whole of K.
 
         `fetched` lines, a row apart, are prefetched at each step of the loop. If it `may_replace`,
-        an argument says whether C is to be replaced.
+        an argument says whether C is to be replaced. If it `copies`, a vector is copied at each
+        step.
         """
-        name = f"dot_kernel_{self._suffix}_{self.rows}x{vectors}_{fetched}{'r' * may_replace}"
+        flags = "r" * may_replace + "m" * copies
+        name = f"dot_kernel_{self._suffix}_{self.rows}x{vectors}_{fetched}{flags}"
         if name in builder.helpers:
             return name
         inner = builder.child()
@@ -500,11 +617,15 @@ class Product:
                 found = inner.define(f"load {kind}, ptr {place}, align {align}")
                 begin[v] = inner.define(f"sub {kind} zeroinitializer, {found}")
         start, done = inner.label("loop"), inner.label("done")
+        distance = inner.define(f"mul i64 %from_step, {AHEAD}") if copies else ""
         inner.emit(f"br label %{start}")
         inner.start(start)
         counter, a, b, ahead = (inner.register() for _ in range(4))
+        source, to = inner.register(), inner.register()
         sums = {place: inner.register() for place in tile}
-        phis = {name: inner.reserve() for name in (counter, a, b, ahead, *sums.values())}
+        phis = {
+            name: inner.reserve() for name in (counter, a, b, ahead, source, to, *sums.values())
+        }
 
         def at(pointer: str, offset: int, scalar: str = element) -> str:
             if offset == 0:
@@ -512,6 +633,14 @@ class Product:
             return inner.define(f"getelementptr {scalar}, ptr {pointer}, i64 {offset}")
 
         partial = dict(sums)
+        next_source = next_to = "null"
+        if copies:
+            moved = inner.define(f"load {kind}, ptr {source}, align {align}")
+            inner.emit(f"store {kind} {moved}, ptr {to}, align {align}")
+            later = inner.define(f"getelementptr i8, ptr {source}, i64 {distance}")
+            _prefetch(inner, later, write=False)
+            next_source = inner.define(f"getelementptr i8, ptr {source}, i64 %from_step")
+            next_to = inner.define(f"getelementptr {kind}, ptr {to}, i64 1")
         place = ahead
         for line in range(fetched):
             if line:
@@ -544,6 +673,8 @@ class Product:
             (a, "ptr", "%a", next_a),
             (b, "ptr", "%b", next_b),
             (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
+            (source, "ptr", "%from" if copies else "null", next_source),
+            (to, "ptr", "%to" if copies else "null", next_to),
             *((sums[place], kind, begin[place[1]], partial[place]) for place in tile),
         ]
         for register, what, initial, updated in loop:
@@ -562,6 +693,7 @@ class Product:
         inner.emit("ret void")
         parameters = [*KERNEL_PARAMETERS, *([("i1", "%is_first")] if may_replace else [])]
         parameters = [*parameters, *(AHEAD_PARAMETERS if fetched else [])]
+        parameters = [*parameters, *(COPY_PARAMETERS if copies else [])]
         builder.helpers[name] = inner.function(name, "void", parameters)
         return name
 
@@ -663,6 +795,7 @@ KERNEL_PARAMETERS = [
     ("i64", "%stride"),
     ("i64", "%steps"),
 ]
+COPY_PARAMETERS = [("ptr noalias readonly", "%from"), ("i64", "%from_step"), ("ptr noalias", "%to")]
 AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_row")]
 
 #: (avx512f, fma) -> rows of the register tile -> vectors in its rows. 32 registers with AVX-512,

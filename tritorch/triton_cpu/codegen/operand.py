@@ -24,10 +24,12 @@ class Memory:
     Args:
         address: emits the pointer to (row, column).
         strides: bytes between rows, and between columns.
+        whole: whether all elements are what lies there, none of them masked.
     """
 
     address: Callable[[Position, Position], str]
     strides: tuple[Position, Position]
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,22 @@ def operand_in_memory(
         builder.integer("mul", row_stride, size),
         builder.integer("mul", column_stride, size),
     )
-    return Operand(element, load, vector_dimension, Memory(address, in_bytes))
+    return Operand(element, load, vector_dimension, Memory(address, in_bytes, whole=True))
 
 
 def counted_loop(
     builder: Builder, count: Position, step: int, body: Callable[[Position], None]
 ) -> None:
     """`for i in range(0, count, step): body(i)`; one turn is emitted without a loop."""
-    if not isinstance(count, int):
-        raise NotImplementedError("counted_loop: the count must be a number here.")
-    if count <= step:
+    if isinstance(count, int) and count <= step:
         body(0)
         return
     before, start, done = builder.block, builder.label("loop"), builder.label("end")
-    builder.emit(f"br label %{start}")
+    if isinstance(count, int):
+        builder.emit(f"br label %{start}")
+    else:
+        any_turn = builder.define(f"icmp sgt i64 {count}, 0")
+        builder.emit(f"br i1 {any_turn}, label %{start}, label %{done}")
     builder.start(start)
     counter = builder.register()
     place = builder.reserve()
