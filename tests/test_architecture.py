@@ -17,6 +17,7 @@ FLOORS = {
     "tritorch.dtypes": 0,
     "tritorch.errors": 0,
     "tritorch.kernel_source": 0,
+    "tritorch.once": 0,
     "tritorch.records": 0,
     "tritorch.layout": 0,
     "tritorch.triton_api": 0,

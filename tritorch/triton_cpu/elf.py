@@ -15,8 +15,9 @@ import mmap
 import os
 import struct
 from collections.abc import Callable
-from functools import cache
 from typing import Any
+
+from tritorch.once import once
 
 _HEADER = struct.Struct("<4sBB10xHH20xQ12xH")
 _SECTION = struct.Struct("<4xIQ8xQQIIQ8x")
@@ -209,7 +210,7 @@ def _whole_pages(nbytes: int) -> int:
     return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-@cache
+@once
 def _mprotect() -> Any:
     function = ctypes.CDLL(None, use_errno=True).mprotect
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

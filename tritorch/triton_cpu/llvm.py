@@ -7,11 +7,11 @@ import itertools
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from tritorch import triton_api
 from tritorch.errors import CompileError
+from tritorch.once import once
 from tritorch.triton_cpu import elf, support
 from tritorch.triton_cpu.target import CPUTarget
 
@@ -24,7 +24,7 @@ PIPELINES: dict[str, tuple[str, ...]] = {
 }
 
 
-@cache
+@once
 def binding() -> Any:
     """llvmlite.binding, initialised for this machine (the import takes 40 ms, so it is late)."""
     import llvmlite.binding as llvm
@@ -138,12 +138,12 @@ def _address(name: str, symbols: Mapping[str, int], kernel: str) -> int:
     return address
 
 
-@cache
+@once
 def _process() -> ctypes.CDLL:
     return ctypes.CDLL(None)
 
 
-@cache
+@once
 def _jit() -> Any:
     from tritorch.triton_cpu.target import host
 

@@ -7,7 +7,8 @@ has them, but nothing guarantees that the process does).
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+
+from tritorch.once import once
 
 _TEXT = """
 @message = internal global ptr null
@@ -137,7 +138,7 @@ NAMES = (
 )
 
 
-@cache
+@once
 def support_symbols() -> dict[str, int]:
     """Addresses of the functions, compiled on first use."""
     from tritorch.triton_cpu.compile import compile_text

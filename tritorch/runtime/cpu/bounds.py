@@ -15,13 +15,13 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tritorch.config import config
 from tritorch.errors import BoundsError
+from tritorch.once import once
 from tritorch.runtime.storage import Storage
 from tritorch.triton_cpu.codegen import access_checks as checks
 
@@ -80,7 +80,7 @@ def range_of(address: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]
     return _EVERYTHING
 
 
-@cache
+@once
 def known_memory() -> KnownMemory:
     """What is known; the first call lets storages and workspaces tell of themselves."""
     known = KnownMemory()

@@ -13,10 +13,10 @@ import operator
 import struct
 import sys
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 from tritorch.errors import DeviceAssertError
+from tritorch.once import once
 from tritorch.runtime.cpu import launcher_ir
 from tritorch.runtime.cpu.launcher_ir import CHUNK_NS, PARALLEL_NS, SAMPLES, Header, Parameter
 from tritorch.runtime.cpu.native import symbols
@@ -76,7 +76,7 @@ class _Launcher:
         return self._new(ctypes.addressof(self._method), header, kernel)
 
 
-@cache
+@once
 def _launcher() -> _Launcher:
     return _Launcher()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from functools import cache
 
+from tritorch.once import once
 from tritorch.runtime.cpu import launcher_ir, pool_ir, scratch_ir
 from tritorch.triton_cpu import llvm
 from tritorch.triton_cpu.compile import compile_text
@@ -36,7 +36,7 @@ def compile_runtime(target: CPUTarget) -> bytes:
     return compile_text(runtime_text(target.architecture), target, "runtime")
 
 
-@cache
+@once
 def symbols() -> Mapping[str, int]:
     """Addresses of the module's functions and data, by name."""
     python = {

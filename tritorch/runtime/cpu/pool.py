@@ -12,10 +12,10 @@ import ctypes
 import os
 import threading
 import time
-from functools import cache
 from pathlib import Path
 
 from tritorch.config import config, watch
+from tritorch.once import once
 from tritorch.runtime.cpu.native import symbols
 from tritorch.runtime.cpu.pool_ir import PoolState
 
@@ -182,7 +182,7 @@ def _openmp() -> int | None:
     return None
 
 
-@cache
+@once
 def pool() -> ThreadPool:
     """The process's pool (its threads start with the first parallel launch)."""
     return ThreadPool()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from tritorch.once import once
 from tritorch.triton_api import wrap_argument_specializer
 
 _TRITON_NAMES = {
@@ -99,7 +99,7 @@ def _slow_address(value: Any) -> Any:
     return value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value
 
 
-@cache
+@once
 def array_address() -> Callable[[Any], Any]:
     """A function from an array to its address, and from anything else to itself."""
     from tritorch.triton_cpu import llvm
