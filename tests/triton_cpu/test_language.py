@@ -142,6 +142,10 @@ def uses_aggregates(x_ptr, o_ptr, n, BLOCK: tl.constexpr):
     tl.store(o_ptr + i, pair.total())
 
 
+@pytest.mark.skipif(
+    tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7),
+    reason="Triton 3.6's own frontend refuses to make an aggregate inside a kernel",
+)
 def test_aggregates() -> None:
     x, o = np.arange(8, dtype=np.int32), np.zeros(8, np.int32)
     run_kernel(uses_aggregates, HOST, (1,), x_ptr=x, o_ptr=o, n=4, constants=dict(BLOCK=8))
