@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MODULES = (
     "accelerator", "backends", "cuda", "examples", "linalg", "nn", "optim", "special", "utils",
 )  # fmt: skip
+#: modules that the rooms below import from here (`from tritorch import dtypes`) before it has names
+_GROUND = frozenset({"determinism", "devices", "dtypes", "errors", "runtime", "triton_api"})
 _loading = False
 
 
@@ -37,6 +39,10 @@ def _load() -> None:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
+    if (
+        name in _GROUND
+    ):  # a room below is being imported on its own: it must not wait for all others
+        return import_module(f"tritorch.{name}")
     if not _loading and "Tensor" not in globals():
         _load()
         if name in globals():
