@@ -182,6 +182,16 @@ def measured_peaks(threads: set[int]) -> dict[str, dict[str, float]]:
     return found
 
 
+def command() -> str:
+    """What was typed, without the paths of this machine."""
+    words, skipped = ["python -m bench.report"], False
+    for word in sys.argv[1:]:
+        if not skipped and word not in ("--peer-python", "--save"):
+            words.append(word)
+        skipped = word in ("--peer-python", "--save")
+    return " ".join(words)
+
+
 def main() -> None:
     """Parse the command line, run, print, save."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
@@ -212,7 +222,7 @@ def main() -> None:
         text=True,
     )
     report: dict[str, Any] = machine() | {
-        "command": " ".join(["python -m bench.report", *options.patterns]),
+        "command": command(),
         "torch": probe.stdout.strip() or None,
         "peaks": measured_peaks({threads for _, threads in cases}),
         "rows": [],
