@@ -9,17 +9,15 @@ dtypes: the printer gives every node one from the dtypes of the inputs (Python n
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-from tritorch.records import record
 
 Number = bool | int | float
 
 
-@record
+@dataclass(frozen=True)
 class Primitive:
     """One row of the scalar language.
 
@@ -409,8 +407,3 @@ _RULES: dict[str, Callable[..., Expr | None]] = {
     "pow": _pow,
     "logical_not": _logical_not,
 }
-
-
-def is_finite_number(x: Expr) -> bool:
-    """Whether the node is a constant that is neither inf nor nan."""
-    return x.op == "constant" and math.isfinite(x.value)

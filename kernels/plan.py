@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 from tritorch.layout import Layout
-from tritorch.records import record
 
 Launch = Callable[..., None]
 
 
-@record
+@dataclass(frozen=True)
 class Step:
     """One launch of several: `arguments` index the plan's arguments; -1 - i is workspace i."""
 

@@ -11,19 +11,19 @@ always the batch, or ever fewer in a `PackedSequence`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import tritorch
 from tritorch.nn import functional
 from tritorch.ops.recurrent import gru_gates, lstm_gates
-from tritorch.records import record
 from tritorch.tensor import Tensor
 
 #: what a layer carries from step to step: (h,), or (h, c) for an LSTM
 State = tuple[Tensor, ...]
 
 
-@record
+@dataclass(frozen=True)
 class Weights:
     """The weights of one direction of one layer, in PyTorch's layout."""
 

@@ -18,7 +18,6 @@ FLOORS = {
     "tritorch.errors": 0,
     "tritorch.kernel_source": 0,
     "tritorch.once": 0,
-    "tritorch.records": 0,
     "tritorch.layout": 0,
     "tritorch.triton_api": 0,
     "tritorch.triton_cpu": 1,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 
-from tritorch.records import record
 
-
-@record
+@dataclass(frozen=True)
 class KernelSource:
     """A module body of `@triton.jit` functions and the one to compile.
 

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import Any
 
 from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
-from tritorch.records import record
 
 #: Triton's frontend is entered by one thread at a time. A fork waits for it (`while_quiet`).
 _LOCK = threading.RLock()
@@ -125,10 +125,6 @@ def source_digest(source: KernelSource | Any) -> str:
     return str(jit_function(source).cache_key)
 
 
-def source_name(source: KernelSource | Any) -> str:
-    return source.name if isinstance(source, KernelSource) else str(source.__name__)
-
-
 def source_text(source: KernelSource | Any) -> str:
     return source.text if isinstance(source, KernelSource) else str(source.src)
 
@@ -205,7 +201,7 @@ def module_map() -> dict[str, Any]:
 # ---- Triton IR
 
 
-@record
+@dataclass(frozen=True)
 class TritonIR:
     """A kernel's optimised Triton IR: `text` in generic form, for our parser; `pretty` to show."""
 
@@ -403,7 +399,7 @@ def _quick_installation_key() -> str:
 # ---- CUDA
 
 
-@record
+@dataclass(frozen=True)
 class GPUCode:
     """`assembly`: stage name (ttir, ..., ptx, cubin) -> text or bytes; `metadata` is Triton's."""
 

@@ -12,6 +12,7 @@ from tritorch.kernels.templates.factorization_kernels import (
     cholesky_block,
     jacobi,
     lu_panel,
+    pivot_order,
     qr_panel,
     triangular_block,
 )
@@ -68,6 +69,16 @@ def plan_lu(a: Layout) -> Plan:
     }  # fmt: skip
     launch, compiled = lu_panel.bind(a.device, (batch,), operands, values)
     return Plan((a, pivots, order, info), launch, (compiled,))
+
+
+def plan_order(pivots: Layout, m: int) -> Plan:
+    """(order, pivots): which row each of m rows is after the exchanges."""
+    batch, steps = pivots.shape
+    order = Layout.contiguous(dtypes.int64, (batch, m), pivots.device)
+    values = {"m": m, "steps": steps, "ROWS": max(_power(m), 2)}
+    operands = {"order_ptr": order, "pivots_ptr": pivots}
+    launch, compiled = pivot_order.bind(pivots.device, (batch,), operands, values)
+    return Plan((order,), launch, (compiled,))
 
 
 def plan_qr(a: Layout) -> Plan:

@@ -125,6 +125,20 @@ def lu_panel(
 
 
 @kernel()
+def pivot_order(order_ptr, pivots_ptr, m, steps, ROWS: tl.constexpr):
+    """The order of rows that exchanges (from 1) lead to."""
+    batch = tl.program_id(0).to(tl.int64)
+    line = tl.arange(0, ROWS)
+    order = line
+    for j in range(steps):
+        p = tl.load(pivots_ptr + batch * steps + j) - 1
+        there = tl.sum(tl.where(line == p, order, 0), 0)
+        here = tl.sum(tl.where(line == j, order, 0), 0)
+        order = tl.where(line == j, there, tl.where(line == p, here, order))
+    tl.store(order_ptr + batch * m + line, order.to(tl.int64), mask=line < m)
+
+
+@kernel()
 def qr_panel(a_out_ptr, tau_ptr, a_ptr, m, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Householder's reflections for few columns, packed as LAPACK's geqrf packs them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 
 from tritorch.config import config
 from tritorch.errors import CompileError, ConfigError
-from tritorch.records import replace
 from tritorch.triton_cpu import llvm, support, target
 from tritorch.triton_cpu.target import CPUTarget, host, level
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tritorch import devices, dtypes
-from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.host import array_from_data
 from tritorch.kernels import copy as kernels
@@ -383,8 +382,3 @@ def eye(
 def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of no dimensions."""
     return full((), value, dtype=dtype or dtypes.get_default_dtype(), device=device)
-
-
-def as_device(device: Any) -> Device:
-    """A device from text or device."""
-    return Device(device)

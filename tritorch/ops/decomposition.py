@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tritorch import dtypes
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
@@ -20,7 +18,7 @@ from tritorch.errors import DtypeError, LinAlgError, ShapeError
 from tritorch.layout import broadcast_shapes
 from tritorch.ops import factorization as blocks
 from tritorch.ops import return_types
-from tritorch.ops.creation import arange, eye, from_numpy
+from tritorch.ops.creation import arange, eye
 from tritorch.ops.declare import method
 from tritorch.ops.extrema import amax
 from tritorch.ops.joining import cat, tril, triu
@@ -342,18 +340,6 @@ def lu(A: Tensor, *, pivot: bool = True) -> return_types.lu:
     return return_types.lu(permutation, lower, upper)
 
 
-def _order_of(pivots: Tensor, m: int) -> Tensor:
-    """The order of rows that exchanges lead to: host metadata, small and sequential."""
-    steps = pivots.numpy()
-    order = np.broadcast_to(np.arange(m), (*steps.shape[:-1], m)).copy()
-    for j in range(steps.shape[-1]):
-        other = steps[..., j : j + 1].astype(np.int64) - 1
-        here = order[..., j : j + 1].copy()
-        order[..., j : j + 1] = np.take_along_axis(order, other, -1)
-        np.put_along_axis(order, other, here, -1)
-    return from_numpy(order).to(pivots._layout.device)
-
-
 def lu_solve(
     LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor:
@@ -361,7 +347,9 @@ def lu_solve(
     check_matrix("lu_solve", LU, square=True)
     if not left:
         return lu_solve(LU, pivots, B.mT, adjoint=not adjoint).mT
-    order = _order_of(pivots, LU._layout.shape[-1])
+    n = LU._layout.shape[-1]
+    with no_grad():
+        order = blocks.order_of(pivots.reshape(-1, n), n).reshape(*pivots._layout.shape)
     return _solved(LU, order, B, adjoint)
 
 

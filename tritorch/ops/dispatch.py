@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FunctionType
 from typing import Any
@@ -18,7 +19,6 @@ from typing import Any
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.ops.promotion import NUMBERS
-from tritorch.records import record
 from tritorch.runtime.storage import Storage
 from tritorch.tensor import Tensor
 
@@ -45,7 +45,7 @@ class Plans(dict[Any, Any]):
         return found
 
 
-@record
+@dataclass(frozen=True)
 class Parameter:
     """A parameter that is always a Python number; `default` is its text, empty for none."""
 

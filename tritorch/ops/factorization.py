@@ -24,6 +24,7 @@ from tritorch.tensor import Tensor, empty
 _choleskys = Plans(kernels.plan_cholesky)
 _triangulars = Plans(lambda key: kernels.plan_triangular(*key))
 _lus = Plans(kernels.plan_lu)
+_orders = Plans(lambda key: kernels.plan_order(*key))
 _qrs = Plans(kernels.plan_qr)
 _jacobis = Plans(lambda key: kernels.plan_jacobi(*key))
 
@@ -114,6 +115,15 @@ def lu(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     whole = cat([cat([left[:, :h], upper], 2), cat([below, packed], 2)], 1)
     info = where(eq(info, 0), where(eq(info2, 0), info2, info2 + h), info)
     return whole, cat([pivots, pivots2 + h], 1), order, info
+
+
+def order_of(pivots: Tensor, m: int) -> Tensor:
+    """The order of m rows (batch, m) that exchanges (batch, steps), counted from 1, lead to."""
+    pivots = contiguous(pivots)
+    plan = _orders[pivots._layout, m]
+    order = empty(plan.outputs[0])
+    plan.launch(order._address, pivots._address)
+    return order
 
 
 def swaps_of(pivots: Tensor) -> Tensor:

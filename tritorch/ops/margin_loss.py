@@ -307,13 +307,12 @@ def _padded_targets(targets: Tensor, lengths: list[int]) -> Tensor:
     """Targets as (N, S), from that or from all of them in one row."""
     if targets._layout.ndim == 2:
         return targets
-    flat = targets.numpy()
-    padded = np.zeros((len(lengths), max(lengths, default=0)), flat.dtype)
-    start = 0
-    for row, length in enumerate(lengths):
-        padded[row, :length] = flat[start : start + length]
-        start += length
-    return from_numpy(padded).to(targets._layout.device)
+    # Where each label stands in the row; behind a short target stands any label, unread.
+    starts = np.cumsum([0, *lengths[:-1]])
+    places = np.arange(max(lengths, default=0))
+    index = np.where(places < np.array(lengths)[:, None], starts[:, None] + places, 0)
+    places_of = from_numpy(index.reshape(-1)).to(targets._layout.device)
+    return gather(targets, 0, places_of).reshape(len(lengths), -1)
 
 
 def _moved_right(alpha: Tensor, count: int) -> Tensor:

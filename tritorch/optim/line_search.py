@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import sqrt
 
-from tritorch.records import record
 from tritorch.tensor import Tensor
 
 
-@record
+@dataclass(frozen=True)
 class Point:
     """What is known at a step size: loss, gradient, slope along the direction."""
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-
-from tritorch.records import record
+from dataclasses import dataclass
 
 _COUNTERS_IN_A_BLOCK = 1024
 
 
-@record
+@dataclass(frozen=True)
 class Snapshot:
     """The figures since the start of the process or the last `reset()`."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tritorch.triton_api as triton_api
 from tritorch.errors import UnsupportedOperation
 from tritorch.kernel_source import KernelSource
-from tritorch.records import record
 from tritorch.triton_cpu import cache, llvm
 from tritorch.triton_cpu.target import CPUTarget, host
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tritorch.triton_cpu.ir import Type
 
 
-@record
+@dataclass(frozen=True)
 class CompiledKernel:
     """Machine code of one kernel: `object_code` defines `void NAME(ptr args, i64 begin, i64 end)`.
 

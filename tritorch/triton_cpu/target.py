@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from tritorch.config import config
 from tritorch.errors import ConfigError
-from tritorch.records import record
 from tritorch.triton_cpu.cache import remembered
 
 #: TRITORCH_CPU_FEATURES -> LLVM's name of that feature level, and the features the host must have
@@ -23,7 +23,7 @@ LEVELS = {
 _VECTOR_BYTES = {"x86-64": 16, "avx2": 32, "avx512": 64}
 
 
-@record
+@dataclass(frozen=True)
 class CPUTarget:
     """A CPU to generate code for.
 
@@ -85,10 +85,6 @@ class CPUTarget:
     def vnni(self) -> bool:
         """Whether four products of bytes are added to an int32 in one instruction."""
         return self.has("avx512vnni") and self.has("avx512vl")
-
-    @property
-    def amx(self) -> bool:
-        return self.has("amx-tile") and self.has("amx-bf16")
 
     @cached_property
     def fingerprint(self) -> str:

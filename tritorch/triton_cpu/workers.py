@@ -14,13 +14,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import IO, Any
 
 from tritorch.config import config
 from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
-from tritorch.records import record
 from tritorch.triton_cpu import cache
 from tritorch.triton_cpu.compile import compile_kernel
 from tritorch.triton_cpu.target import host
@@ -39,7 +38,7 @@ serve()
 """
 
 
-@record
+@dataclass(frozen=True)
 class Request:
     """What `compile_kernel` takes, of a kernel that is text."""
 

@@ -17,6 +17,7 @@ from tritorch.kernels.templates import (
     convolution_windows,
     cross_entropy,
     embedding,
+    factorization,
     indexing,
     layer_norm,
     matmul,
@@ -25,6 +26,7 @@ from tritorch.kernels.templates import (
     resample,
     softmax,
     sort,
+    topk,
 )
 from tritorch.layout import Layout
 
@@ -243,7 +245,26 @@ def plan_resample() -> None:
         resample.plan(x, 2, (1, 20, 5), (1, 2, 2))
 
 
+def plan_factorization() -> None:
+    for kind in ("float32", "float64"):
+        a, tall = layout(3, 30, 30, kind=kind), layout(3, 100, 12, kind=kind)
+        factorization.plan_cholesky(a)
+        for upper in (False, True):
+            factorization.plan_triangular(a, layout(3, 30, 100, kind=kind), upper, upper)
+        factorization.plan_lu(tall)
+        factorization.plan_qr(tall)
+    factorization.plan_order(layout(3, 12, kind="int32"), 100)
+    factorization.plan_jacobi(layout(3, 12, 20, kind="float64"), True)
+
+
+def plan_topk() -> None:
+    for largest in (False, True):
+        topk.plan_topk(layout(4, 3000), 1, 16, largest=largest)
+
+
 FAMILIES = [
+    plan_factorization,
+    plan_topk,
     plan_resample,
     plan_batch_norm,
     plan_pooling,

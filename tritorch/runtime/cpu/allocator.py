@@ -17,10 +17,10 @@ import math
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from tritorch.config import config
 from tritorch.errors import OutOfMemoryError
-from tritorch.records import record
 from tritorch.runtime.cpu.system_memory import PAGE, map_pages, round_up, unmap_pages
 from tritorch.runtime.storage import FreeList
 
@@ -41,7 +41,7 @@ def size_class(nbytes: int) -> int:
     return round_up(nbytes, step if nbytes < LARGE else max(step, PAGE))
 
 
-@record
+@dataclass(frozen=True)
 class MemoryStatistics:
     """Bytes, counted in whole blocks: `allocated + cached == reserved`."""
 

@@ -77,10 +77,6 @@ class CPUTarget:
         """Bytes allocated, cached and reserved for tensors."""
         return self._allocator.statistics()
 
-    def reset_peak_memory(self) -> None:
-        """Let the peak start again from what is reserved now."""
-        self._allocator.reset_peak()
-
     def get_num_threads(self) -> int:
         """How many threads run one kernel."""
         return int(config.num_threads)

@@ -23,13 +23,6 @@ def is_tensor(value: Value) -> bool:
     return value.type.shape is not None
 
 
-def blocks_around(block: Block | None) -> Iterator[Block]:
-    """The block and those that hold it, innermost first."""
-    while block is not None:
-        yield block
-        block = block.parent.block
-
-
 def walk_operations(blocks: list[Block]) -> Iterator[Operation]:
     """Every operation under these blocks in program order, parents before their regions."""
     for block in blocks:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tritorch.triton_cpu.analysis.shapes import row_major
 from tritorch.triton_cpu.codegen.builder import Vec
 from tritorch.triton_cpu.ir import Value
 
@@ -167,10 +166,6 @@ def linear_lanes(strides: tuple[int, ...], index: Index) -> tuple[int, ...] | No
     if total is None or not any(total):
         return None
     return tuple(total)
-
-
-def dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return row_major(shape)
 
 
 def lanes_up(count: int) -> int:

@@ -137,10 +137,6 @@ class Number:
     def below_unsigned(self, other: Operand) -> Number:
         return self._compare("olt", "ult", other)
 
-    def not_above(self, other: Operand) -> Number:
-        """True also if one of them is nan."""
-        return self._compare("ule", "sle", other)
-
     def not_at_least(self, other: Operand) -> Number:
         """True also if one of them is nan."""
         return self._compare("ult", "slt", other)
