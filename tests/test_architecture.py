@@ -41,6 +41,8 @@ FLOORS = {
     "tritorch.optim": 5,
     "tritorch.utils": 5,
     "tritorch.examples": 6,
+    "tritorch.cli": 6,
+    "tritorch.__main__": 7,
     "tritorch": 6,
 }
 
