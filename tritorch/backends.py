@@ -1,6 +1,7 @@
 """Switches of PyTorch's back ends that programs set at their start.
 
-What they ask for holds here anyway or does not exist; setting them has no effect.
+But for `opt_einsum`, what they ask for holds here anyway or does not exist, and setting them has no
+effect.
 """
 
 from __future__ import annotations
@@ -32,3 +33,16 @@ mps = _Backend()
 mkldnn = _Backend(enabled=False)
 mkl = _Backend()
 openmp = _Backend()
+
+
+class _OptEinsum(_Backend):
+    """How `einsum` orders the products of three operands or more."""
+
+    def is_available(self) -> bool:
+        """Whether opt_einsum can be imported: always, it is a dependency."""
+        return True
+
+
+#: `enabled`: order products for the fewest operations, not from left to right; `strategy`: a word
+#: of opt_einsum's `optimize=` ("auto", "greedy", "optimal", ...), None for "auto"
+opt_einsum = _OptEinsum(enabled=True, strategy="auto")

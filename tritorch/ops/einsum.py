@@ -1,8 +1,12 @@
-"""Einstein summation: operands are joined from left to right, each pair by one batched product."""
+"""Einstein summation: operands are joined pair by pair, each by one batched product.
+
+The order of the pairs, where there are three operands or more, is opt_einsum's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from string import ascii_letters
 from typing import Any
 
@@ -33,6 +37,12 @@ class _Labelled:
             while labels.count(label) > 1:
                 first = labels.index(label)
                 second = labels.index(label, first + 1)
+                sizes = tensor._layout.shape[first], tensor._layout.shape[second]
+                if sizes[0] != sizes[1]:
+                    raise RuntimeError(
+                        f"einsum(): subscript {label} is repeated for one operand but the sizes "
+                        f"don't match, {sizes[1]} != {sizes[0]}."
+                    )
                 tensor = diagonal(tensor, 0, first, second)
                 labels = labels[:first] + labels[first + 1 : second] + labels[second + 1 :] + label
         return _Labelled(tensor, labels)
@@ -65,7 +75,7 @@ def _pair(a: _Labelled, b: _Labelled, keep: set[str]) -> _Labelled:
     sizes = a.sizes
     # A size of 1 (from an ellipsis) broadcasts against the other operand's.
     for label, size in b.sizes.items():
-        sizes[label] = max(size, sizes.get(label, 1))
+        sizes[label] = size if sizes.get(label, 1) == 1 else sizes[label]
 
     def count(labels: list[str]) -> int:
         total = 1
@@ -84,47 +94,104 @@ def _pair(a: _Labelled, b: _Labelled, keep: set[str]) -> _Labelled:
     return _Labelled(product, "".join(batch + left + right))
 
 
-def _parsed(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]:
-    """A label string per operand and one for the result, ellipses replaced by upper-case labels."""
+_GREEK = "".join(chr(code) for code in range(0x391, 0x3D0) if chr(code).isalpha())
+
+
+def _term(text: str, name: str) -> tuple[str, bool]:
+    """The letters of one operand or of the result, with an asterisk for an ellipsis."""
+    short = text.replace("...", "*")
+    if short.count("*") > 1 or "*" in text:
+        raise RuntimeError(
+            f"einsum(): found {text!r} for {name}, where one ellipsis '...' is allowed at most."
+        )
+    for letter in short:
+        if letter != "*" and letter not in ascii_letters:
+            raise RuntimeError(
+                f"einsum(): invalid subscript {letter!r} given for {name} in {text!r}. Subscripts "
+                "must be in [a-zA-Z]."
+            )
+    return short, "*" in short
+
+
+@lru_cache(maxsize=1024)
+def _parsed(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
+    """A label string per operand and one for the result; Greek letters stand for ellipses."""
     equation = equation.replace(" ", "")
     inputs, arrow, output = equation.partition("->")
-    terms = inputs.split(",")
-    if len(terms) != len(operands):
+    texts = inputs.split(",")
+    if len(texts) != len(ndims):
+        fewer = "fewer" if len(ndims) < len(texts) else "more"
         raise RuntimeError(
-            f"einsum(): {len(operands)} operands were given, but the equation {equation!r} names "
-            f"{len(terms)}."
+            f"einsum(): {fewer} operands were provided than specified in the equation: "
+            f"{len(ndims)} for {equation!r}, which names {len(texts)}."
         )
-    spare = [chr(code) for code in range(0x391, 0x3D0)]  # Greek letters stand for ellipses
+    terms = [_term(text, f"operand {position}") for position, text in enumerate(texts)]
     widest = 0
-    for term, operand in zip(terms, operands):
-        if "..." in term:
-            widest = max(widest, operand._layout.ndim - len(term.replace("...", "")))
-    dots = "".join(spare[:widest])
-    result = []
-    for term, operand in zip(terms, operands):
-        extra = operand._layout.ndim - len(term.replace("...", ""))
-        labels = term.replace("...", dots[widest - extra :] if "..." in term and extra > 0 else "")
-        if len(labels) != operand._layout.ndim:
+    for (letters, dotted), ndim in zip(terms, ndims):
+        if dotted:
+            widest = max(widest, ndim - len(letters) + 1)
+    dots = _GREEK[:widest]
+    labels = []
+    for position, ((letters, dotted), ndim) in enumerate(zip(terms, ndims)):
+        extra = ndim - len(letters) + dotted
+        if extra < 0 or (extra and not dotted):
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({len(labels)}) does not "
-                "match "
-                f"the number of dimensions ({operand._layout.ndim}) for operand {term!r}."
+                f"einsum(): the number of subscripts in the equation ({len(letters) - dotted}) "
+                f"does not match the number of dimensions ({ndim}) for operand {position}"
+                f"{'' if dotted else ' and no ellipsis was given'}, in {equation!r}."
             )
-        result.append(labels)
-    if arrow:
-        output = output.replace("...", dots)
-    else:
-        everything = "".join(result)
-        output = dots + "".join(
+        labels.append(letters.replace("*", dots[widest - extra :] if extra else ""))
+    everything = "".join(labels)
+    if not arrow:
+        return tuple(labels), dots + "".join(
             sorted(k for k in set(everything) - set(dots) if everything.count(k) == 1)
         )
-    for label in output:
-        if not any(label in labels for labels in result):
+    result = _term(output, "the output")[0].replace("*", dots)
+    for label in result:
+        if result.count(label) > 1:
+            raise RuntimeError(
+                f"einsum(): output subscript {label} appears more than once in the output."
+            )
+        if label not in everything:
             raise RuntimeError(
                 f"einsum(): output subscript {label} does not appear in the equation for any input "
-                "operand"
+                "operand."
             )
-    return result, output
+    return tuple(labels), result
+
+
+@lru_cache(maxsize=1024)
+def _order(
+    labels: tuple[str, ...], output: str, shapes: tuple[tuple[int, ...], ...], strategy: str
+) -> tuple[tuple[int, ...], ...]:
+    """Which operands to join in each step; what a step makes is put behind the others."""
+    from opt_einsum import contract_path
+
+    equation = ",".join(labels) + "->" + output
+    return tuple(map(tuple, contract_path(equation, *shapes, shapes=True, optimize=strategy)[0]))
+
+
+def _joined(parts: list[_Labelled], output: str) -> _Labelled:
+    """All operands in one, over labels of the result and perhaps more."""
+    if len(parts) < 3:
+        steps: tuple[tuple[int, ...], ...] = ((0, 1),) * (len(parts) - 1)
+    else:
+        from tritorch.backends import opt_einsum
+
+        labels = tuple(part.labels for part in parts)
+        shapes = tuple(part.tensor._layout.shape for part in parts)
+        if opt_einsum.enabled:
+            steps = _order(labels, output, shapes, opt_einsum.strategy or "auto")
+        else:  # from left to right
+            steps = ((0, 1), *((0, len(parts) - i) for i in range(2, len(parts))))
+    for step in steps:
+        taken = [parts[position] for position in step]
+        parts = [part for position, part in enumerate(parts) if position not in step]
+        for other in taken[1:]:
+            keep = set(output).union(*(part.labels for part in (*parts, *taken[2:])))
+            taken[0] = _pair(taken[0], other, keep)
+        parts.append(taken[0])
+    return parts[0]
 
 
 def _check_sizes(parts: list[_Labelled]) -> None:
@@ -137,7 +204,7 @@ def _check_sizes(parts: list[_Labelled]) -> None:
                     f"einsum(): subscript {label} has size {size} for one operand which does not "
                     f"broadcast with previously seen size {before}."
                 )
-            known[label] = max(before, size)
+            known[label] = size if before == 1 else before
 
 
 def _cases() -> list[Any]:
@@ -152,6 +219,8 @@ def _cases() -> list[Any]:
         ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)),
         ("ij,ij->i", (3, 4), (3, 4)),
         ("i,ij,j->", (3,), (3, 4), (4,)),
+        ("ab,bc,cd,de->ae", (3, 4), (4, 2), (2, 5), (5, 3)),
+        ("iij,...j->...i", (3, 3, 4), (2, 4)),
     ]
     return [
         lambda make, e=e, shapes=shapes: ((e, *[make(*x) for x in shapes]), {})
@@ -184,17 +253,24 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products by the labels of dimensions, such as "bij,bjk->bik"; "..." broadcasts.
 
     Also `einsum(operand, [0, 1], operand, [1, 2], [0, 2])`: lists of numbers (and Ellipsis) behind
-    the operands, and one for the result.
+    the operands, and one for the result. With three operands or more, opt_einsum finds the order
+    of products with the fewest operations (`tritorch.backends.opt_einsum`: `enabled`, `strategy`).
+
+    Example:
+        >>> x = torch.arange(6.0).reshape(2, 3)
+        >>> torch.einsum("ij,kj->ik", x, x)
+        tensor([[ 5., 14.],
+                [14., 50.]])
+
+    Source: Smith and Gray, opt_einsum, J. Open Source Software 3(26), 753, 2018.
     """
     if isinstance(equation, Tensor):
         equation, operands = _from_lists(equation, *operands)
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
-    labels, output = _parsed(equation, operands)
+    if not operands:
+        raise RuntimeError("einsum(): must provide at least one operand.")
+    labels, output = _parsed(equation, tuple(x._layout.ndim for x in operands))
     parts = [_Labelled(x, k).without_repeats() for x, k in zip(operands, labels)]
     _check_sizes(parts)
-    joined = parts[0]
-    for position in range(1, len(parts)):
-        keep = set(output).union(*(part.labels for part in parts[position + 1 :]))
-        joined = _pair(joined, parts[position], keep)
-    return joined.summed(set(output)).ordered(output)
+    return _joined(parts, output).summed(set(output)).ordered(output)
