@@ -33,8 +33,8 @@ class GraphTask:
     """
 
     __slots__ = (
-        "callbacks", "captured", "captures", "create_graph", "needed", "relevant", "remaining",
-        "retain_graph", "targets",
+        "__weakref__", "callbacks", "captured", "captures", "create_graph", "needed", "relevant",
+        "remaining", "retain_graph", "targets",
     )  # fmt: skip
 
     def __init__(

@@ -1,20 +1,20 @@
-"""Helpers that programs are built from: `utils.data`."""
+"""Helpers that programs are built from: `utils.data`, `utils.checkpoint`."""
 
 from typing import TYPE_CHECKING, Any
 
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
 
 if TYPE_CHECKING:
-    from tritorch.utils import data
+    from tritorch.utils import checkpoint, data
 
 
 def __getattr__(name: str) -> Any:
     """`tritorch.utils.data` works without an import of its own, as in PyTorch."""
-    if name == "data":
+    if name in __all__:
         from importlib import import_module
 
-        return import_module("tritorch.utils.data")
+        return import_module(f"tritorch.utils.{name}")
     raise AttributeError(f"module 'tritorch.utils' has no attribute {name!r}")
 
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]
