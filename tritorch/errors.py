@@ -16,6 +16,10 @@ class ConfigError(TritorchError, ValueError):
     """
 
 
+class CacheError(TritorchError, RuntimeError):
+    """The kernel cache, or a pack of it, cannot be read, written or used here."""
+
+
 class CompileError(TritorchError, RuntimeError):
     """A kernel could not be compiled; names the kernel and the stage."""
 

@@ -178,11 +178,24 @@ def _digest_of(root: Path) -> str:
 
 
 @cache
-def _versions() -> str:
+def versions() -> dict[str, str]:
+    """Of what makes machine code: the packages, and this one by its files."""
     from tritorch.triton_api import triton_version
     from tritorch.triton_cpu.llvm import binding_version
 
-    return f"triton={triton_version()};llvmlite={binding_version()};code={code_digest()}"
+    return {"triton": triton_version(), "llvmlite": binding_version(), "code": code_digest()}
+
+
+@cache
+def _versions() -> str:
+    return ";".join(f"{name}={version}" for name, version in versions().items())
+
+
+@cache
+def maker(fingerprint: str) -> str:
+    """A short digest of who made an entry and for which target; entries keep it, for `packs`."""
+    text = f"{_versions()}\n{fingerprint}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _describe(value: object) -> str:

@@ -78,7 +78,12 @@ def compile_kernel(
     )
     code = llvm.compile_object(text, target, options.get("pipeline", "default"), triton_ir.name)
     if store is not None:
-        metadata = {"name": triton_ir.name, "parameter_types": list(parameter_types)}
+        metadata = {
+            "name": triton_ir.name,
+            "parameter_types": list(parameter_types),
+            "constants": {name: repr(value) for name, value in constants.items()},
+            "maker": cache.maker(target.fingerprint),
+        }
         store.store(key, metadata, code)
     return CompiledKernel(
         name=triton_ir.name,
@@ -100,7 +105,7 @@ def compile_text(text: str, target: CPUTarget, name: str) -> bytes:
     if found is not None:
         return found[1]
     code = llvm.compile_object(text, target, name=name)
-    store.store(key, {"name": name}, code)
+    store.store(key, {"name": name, "maker": cache.maker(target.fingerprint)}, code)
     return code
 
 
