@@ -9,12 +9,12 @@ import pytest
 from tests.triton_cpu.emitted import TARGETS, load, target_named
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import Builder
-from tritorch.triton_cpu.codegen.microkernel import (
+from tritorch.triton_cpu.codegen.operand import operand_in_memory
+from tritorch.triton_cpu.codegen.panels import emit_dot
+from tritorch.triton_cpu.codegen.product import (
     Product,
-    emit_dot,
     plan_dot,
 )
-from tritorch.triton_cpu.codegen.operand import operand_in_memory
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
 from tritorch.triton_cpu.target import CPUTarget
 

@@ -20,10 +20,12 @@ from tritorch.triton_cpu.codegen.dot_operand import PackedTensor, with_and_witho
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.groups import fill, write_tensors
 from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
-from tritorch.triton_cpu.codegen.microkernel import plan_dot
 from tritorch.triton_cpu.codegen.nest import Nest
 from tritorch.triton_cpu.codegen.operand import Operand, Position
+from tritorch.triton_cpu.codegen.packing import pack_b
+from tritorch.triton_cpu.codegen.panels import multiply as multiply_panels
 from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
+from tritorch.triton_cpu.codegen.product import plan_dot
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.codegen.walks import choose_walk
 from tritorch.triton_cpu.ir import Operation, Value
@@ -185,11 +187,11 @@ def _multiply(
         is_first = _without_zeros(g, c, is_first, limits[:2], (m, n))
 
     def pack(operand: Operand) -> None:
-        product.pack_b(builder, operand, g.scratch.touch(scratch[1]))
+        pack_b(product, builder, operand, g.scratch.touch(scratch[1]))
 
     def multiply(operand: Operand) -> None:
         panel, columns = (g.scratch.touch(used) for used in scratch)
-        product.multiply(builder, operand, panel, columns, base, row_stride, is_first)
+        multiply_panels(product, builder, operand, panel, columns, base, row_stride, is_first)
         for used in (*scratch, c):
             g.scratch.touch(used)
 

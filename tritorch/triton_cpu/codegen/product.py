@@ -1,0 +1,254 @@
+"""Matrix products of tiles, C[M, N] += A[M, K] B[K, N]: shapes, and where operands are packed.
+
+`packing` copies the operands, converted to the element of computation, to scratch; `panels` walks
+them with the register kernel of `microkernel`.
+
+Packed layouts (V = lanes of a hardware vector, less for narrower tiles):
+
+- B in columns of one vector: `[N / V][K + padding][V]`.
+- A with consecutive columns: rows, `[M][K + padding]`; A with consecutive rows: `[M / V][K][V]`.
+  The kernel broadcasts single elements of A, so neither needs a transpose.
+- B with consecutive rows (the transposed weight of a linear layer) passes through 8 x 8 register
+  transposes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+from tritorch.triton_cpu.codegen.builder import BITS, Builder
+from tritorch.triton_cpu.codegen.operand import EmitLoop, Operand, Position, counted_loop
+from tritorch.triton_cpu.codegen.quads import SIZE
+
+#: rows, columns, inner elements
+Extent = tuple[Position, Position, Position]
+
+#: What is smaller than this stays in the first-level cache by itself.
+NEAR_BYTES = 16384
+
+#: (avx512f, fma) -> rows of the register tile -> vectors in its rows. 32 registers with AVX-512,
+#: else 16. Few rows get more vectors: it takes 8 independent sums to cover the latency of a fused
+#: multiply-add.
+TILES = {
+    (True, True): {8: 3, 4: 6, 2: 8, 1: 8},
+    (False, True): {4: 3, 2: 4, 1: 6},
+    (False, False): {4: 2, 2: 4, 1: 6},
+}
+
+
+class ProductTarget(Protocol):
+    """What a product asks of a CPU: see `tritorch.triton_cpu.target.CPUTarget`."""
+
+    @property
+    def avx512f(self) -> bool: ...
+    @property
+    def fma(self) -> bool: ...
+    @property
+    def vnni(self) -> bool: ...
+    @property
+    def vector_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Product:
+    """C[M, N] += A[M, K] B[K, N] of one tile; sizes are powers of two, C's element `accumulator`.
+
+    Args:
+        a_dimension, b_dimension: the operands' `vector_dimension`.
+        compute: element of the packed operands; None chooses it from the accumulator.
+        loop: emits the packing loops (a code generator may have to know of them).
+        extent: rows, columns and inner elements that are not known to be zeros; numbers or i64
+            registers. The rest is left out, and C's rows and columns there may stay as they are.
+        quads: elements are four bytes along K, see `quads`; k counts them.
+    """
+
+    target: ProductTarget
+    m: int
+    n: int
+    k: int
+    accumulator: str
+    a_dimension: int = 1
+    b_dimension: int = 1
+    compute: str = "f32"
+    loop: EmitLoop = counted_loop
+    extent: Extent | None = None
+    quads: bool = False
+
+    # ---- shapes of the kernel
+    @property
+    def bytes(self) -> int:
+        return BITS[self.compute] // 8
+
+    @cached_property
+    def lanes(self) -> int:
+        """Columns in a vector."""
+        return min(self.target.vector_bytes // self.bytes, self.n)
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the register tile."""
+        return min(8 if self.target.avx512f else 4, self.m)
+
+    @cached_property
+    def vectors(self) -> int:
+        """Vectors in a row of the register tile, at most; see `TILES`."""
+        return TILES[self.target.avx512f, self.target.fma or self.target.avx512f].get(self.rows, 8)
+
+    @property
+    def unroll(self) -> int:
+        return min(4, self.k)
+
+    @property
+    def limits(self) -> Extent:
+        return self.extent or (self.m, self.n, self.k * (SIZE if self.quads else 1))
+
+    @property
+    def strip(self) -> int:
+        """Elements that packing loads at once along K."""
+        return min(self.k, 4 * self.target.vector_bytes // self.bytes)
+
+    # ---- layout of packed tiles
+    @cached_property
+    def panel_rows(self) -> int:
+        """Rows of A that are packed at a time: a vector of them where they are consecutive."""
+        if self.a_dimension == 1:
+            return self.rows
+        return max(self.rows, min(self.target.vector_bytes // self.bytes, self.m))
+
+    @cached_property
+    def a_strides(self) -> tuple[int, int]:
+        """Elements between neighbouring rows, and columns, of a packed panel of A."""
+        if self.a_dimension == 0:
+            return 1, self.panel_rows
+        # Off the powers of two: rows 4 KiB apart would share one set of the L1 cache.
+        padding = self.target.vector_bytes // self.bytes if self.k >= 64 else 0
+        return self.k + padding, 1
+
+    @property
+    def a_bytes(self) -> int:
+        """Scratch for a packed panel of A; where the next one is copied meanwhile, for two."""
+        columns = self.a_strides[0] if self.a_dimension == 1 else self.k
+        return self.panel_rows * columns * self.bytes * (1 + self.may_copy)
+
+    @property
+    def may_copy(self) -> bool:
+        """Whether the register kernel could copy the next panel of A.
+
+        One row of A transposed is one vector of a panel. Asking for it in advance would not do: a
+        power of two apart, all of them go to a few sets of the caches.
+        """
+        return (
+            self.a_dimension == 0
+            and not self.quads
+            and self.panel_rows * self.bytes == self.target.vector_bytes
+            and self.m > self.panel_rows
+            and self.is_far(self.m * self.k)
+            and self.chunks()[0][2] >= self.copying_tiles
+        )
+
+    @property
+    def copying_tiles(self) -> int:
+        """Register tiles beside each other that copy: a vector at each step of their loop."""
+        return max(self.unroll * self.rows // self.panel_rows, 1)
+
+    def copies(self, a: Operand) -> bool:
+        memory = a.memory
+        return (
+            self.may_copy
+            and a.element == self.compute
+            and memory is not None
+            and memory.whole
+            and memory.strides[0] == self.bytes
+        )
+
+    @cached_property
+    def b_stride(self) -> int:
+        """Elements between neighbouring columns of vectors in packed B."""
+        # A line more than needed, lest a row of B goes to one set of the L1 cache.
+        # With quads it holds the sums over the column.
+        return (self.k + (self.k >= 32 or self.quads)) * self.lanes
+
+    @property
+    def b_bytes(self) -> int:
+        """Scratch for packed B, with room for the transposes."""
+        return self.packed_b_bytes + self._staging_bytes
+
+    @property
+    def packed_b_bytes(self) -> int:
+        return self.n // self.lanes * self.b_stride * self.bytes
+
+    @property
+    def _staging_bytes(self) -> int:
+        return self.lanes * self.strip * self.bytes if self.b_dimension == 0 else 0
+
+    # ---- the walk
+    def inner(self, builder: Builder) -> Position:
+        """Inner elements that count."""
+        inner = self.limits[2]
+        if not self.quads:
+            return inner
+        if isinstance(inner, int):
+            return -(-inner // SIZE)
+        inner = builder.integer("add", inner, SIZE - 1)
+        return builder.define(f"lshr i64 {inner}, 2")
+
+    def steps(self, builder: Builder) -> Position:
+        """Inner elements, rounded up to what the register kernel takes at once."""
+        inner = self.inner(builder)
+        if isinstance(inner, int):
+            return self.k
+        inner = builder.integer("add", inner, self.unroll - 1)
+        return builder.define(f"and i64 {inner}, {-self.unroll}")
+
+    def chunks(self) -> list[tuple[int, int, int]]:
+        """Columns as (first vector, vectors per register tile, number of tiles)."""
+        total = self.n // self.lanes
+        tiles = -(-total // self.vectors)
+        small, wide = divmod(total, tiles)
+        result, first = [], 0
+        for width, count in ((small + 1, wide), (small, tiles - wide)):
+            if count and width:
+                result.append((first, width, count))
+                first += width * count
+        return result
+
+    def is_far(self, elements: int) -> bool:
+        """Whether so many elements leave the first-level cache."""
+        return elements * self.bytes > NEAR_BYTES
+
+
+def compute_element(a: str, b: str, accumulator: str, k: int) -> str:
+    """The element in which products are formed.
+
+    Products of int8 summed over K <= 1024 are exact in float32, whose multiply-add is several times
+    as fast as int32's.
+    """
+    if accumulator == "f64":
+        return "f64"
+    if accumulator[0] == "f":
+        return "f32"
+    return "f32" if a == b == "i8" and k <= 1024 else accumulator
+
+
+def plan_dot(
+    target: ProductTarget,
+    sizes: tuple[int, int, int],
+    a: Operand,
+    b: Operand,
+    accumulator: str,
+    loop: EmitLoop = counted_loop,
+    extent: Extent | None = None,
+) -> Product:
+    """The product that `emit_dot` emits: its scratch sizes, and its parts."""
+    m, n, k = sizes
+    compute = compute_element(a.element, b.element, accumulator, k)
+    quads = (
+        a.element == b.element == "i8" and accumulator == "i32" and target.vnni
+        and n >= SIZE and k >= SIZE
+    )  # fmt: skip
+    if quads:
+        compute, k = "i32", k // SIZE
+    plan = Product(target, m, n, k, accumulator, a.vector_dimension, b.vector_dimension, compute)
+    return replace(plan, loop=loop, extent=extent, quads=quads)
