@@ -32,6 +32,13 @@ class RemovableHandle:
         if hooks is not None:
             hooks.pop(self.id, None)
 
+    def __getstate__(self) -> tuple[Any, int]:
+        return self._hooks(), self.id
+
+    def __setstate__(self, state: tuple[Any, int]) -> None:
+        hooks, self.id = state
+        self._hooks = weakref.ref(hooks) if isinstance(hooks, OrderedDict) else (lambda: hooks)
+
     def __enter__(self) -> RemovableHandle:
         return self
 

@@ -73,6 +73,7 @@ from tritorch.nn.modules.loss import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.normalization import LayerNorm, RMSNorm
 from tritorch.nn.modules.pooling import (
     AdaptiveAvgPool1d,
@@ -184,6 +185,7 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "Module",
     "ModuleDict",
     "ModuleList",
     "MultiLabelMarginLoss",

@@ -6,8 +6,8 @@ from typing import Any
 
 import tritorch
 from tritorch.nn import init
-from tritorch.nn.module import Module
 from tritorch.nn.modules.linear import Linear
+from tritorch.nn.modules.module import Module
 from tritorch.nn.multi_head_attention import attend
 from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor

@@ -6,13 +6,15 @@ from typing import Any
 
 import tritorch
 from tritorch.nn import functional, init
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
 
 
 class _ChannelNorm(Module):
     """Weight, bias and running statistics of `num_features` channels."""
+
+    _version = 2
 
     weight: Parameter | None
     bias: Parameter | None
@@ -43,7 +45,6 @@ class _ChannelNorm(Module):
         self.register_buffer("running_mean", mean)
         self.register_buffer("running_var", var)
         self.register_buffer("num_batches_tracked", count)
-        self.register_load_state_dict_pre_hook(_fill_in_count)
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:
@@ -65,18 +66,22 @@ class _ChannelNorm(Module):
     def _check_input_dim(self, input: Tensor) -> None:
         raise NotImplementedError
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        """Files from before `num_batches_tracked` (version 1) load too."""
+        count = self.num_batches_tracked
+        if local_metadata.get("version", 1) < 2 and self.track_running_stats:
+            if count is None:
+                count = tritorch.tensor(0, dtype=tritorch.long)
+            state_dict.setdefault(prefix + "num_batches_tracked", count)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
-
-
-def _fill_in_count(module: Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Files from before `num_batches_tracked` load too."""
-    count = module._buffers.get("num_batches_tracked")
-    if count is not None:
-        state.setdefault(prefix + "num_batches_tracked", count)
 
 
 class _BatchNorm(_ChannelNorm):

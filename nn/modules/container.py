@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritorch.nn import functional
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.tensor import Tensor
 
 

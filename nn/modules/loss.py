@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tritorch.nn import functional
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.ops.loss import reduction_of
 from tritorch.tensor import Tensor
 

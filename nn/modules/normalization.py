@@ -7,7 +7,7 @@ from typing import Any
 
 import tritorch
 from tritorch.nn import functional, init
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tritorch
 from tritorch.nn import init
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.nn.recurrent import State, Weights, layers
 from tritorch.nn.utils.rnn import PackedSequence

@@ -7,7 +7,7 @@ from typing import Any
 
 import tritorch
 from tritorch.nn import init
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.nn.recurrent import STEPS, State, Weights, input_projection
 from tritorch.tensor import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.tensor import Tensor
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import tritorch
 from tritorch.nn import functional, init
-from tritorch.nn.module import Module
 from tritorch.nn.modules.attention import MultiheadAttention
 from tritorch.nn.modules.container import ModuleList
 from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.linear import Linear
+from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.normalization import LayerNorm
 from tritorch.tensor import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch.nn import functional
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.tensor import Tensor
 
 

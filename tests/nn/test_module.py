@@ -114,7 +114,7 @@ def test_load_state_dict_copies_and_reports() -> None:
     state = source.state_dict()
     del state["kept"]
     state["other"] = torch.ones(1)
-    with pytest.raises(RuntimeError, match=r'(?s)Unexpected key.*"other".*Missing key.*"kept"'):
+    with pytest.raises(RuntimeError, match=r'(?s)Missing key.*"kept".*Unexpected key.*"other"'):
         target.load_state_dict(state)
     missing, unexpected = target.load_state_dict(state, strict=False)
     assert missing == ["kept"] and unexpected == ["other"]

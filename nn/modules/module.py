@@ -1,54 +1,59 @@
 """`Module`: parameters, buffers and submodules under names; the base of everything in `nn`.
 
-Source: the interface is that of torch.nn.Module.
+Calling with hooks is in `hooks`, saving and loading in `state`. Source: the interface is that of
+torch.nn.Module.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
-from tritorch.nn.parameter import Parameter
+import tritorch
+from tritorch.autograd.hooks import RemovableHandle
+from tritorch.nn.modules.hooks import (
+    BACKWARD,
+    BACKWARD_PRE,
+    FORWARD,
+    FORWARD_PRE,
+    ForwardHook,
+    added,
+    call_with_hooks,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+    registered,
+)
+from tritorch.nn.modules.state import Stateful, _IncompatibleKeys
+from tritorch.nn.parameter import Buffer, Parameter
 from tritorch.tensor import Tensor
 
-_hook_ids = itertools.count()
+__all__ = [
+    "Module",
+    "_IncompatibleKeys",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]
 
-
-class RemovableHandle:
-    """Returned by `register_*_hook`; `remove()` takes the hook away, also at the end of a
-    `with`.
-    """
-
-    def __init__(self, hooks: dict[int, Any]) -> None:
-        self.id = next(_hook_ids)
-        self._hooks = hooks
-
-    def remove(self) -> None:
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` found to differ."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return (
-            f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
-            f"unexpected_keys={self.unexpected_keys})"
-        )
+_ROOMS = ("_parameters", "_buffers", "_modules")
+_HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)  # fmt: skip
 
 
 def _indented(text: str) -> str:
@@ -56,7 +61,7 @@ def _indented(text: str) -> str:
     return "\n".join([first, *("  " + line for line in rest)])
 
 
-class Module:
+class Module(Stateful):
     """Base class of layers and models: subclass it, assign layers in `__init__`, write `forward`.
 
     Example:
@@ -84,13 +89,10 @@ class Module:
         put("training", True)
         put("_parameters", {})
         put("_buffers", {})
-        put("_non_persistent_buffers", set())
+        put("_non_persistent_buffers_set", set())
         put("_modules", {})
-        put("_forward_hooks", {})
-        put("_forward_pre_hooks", {})
-        put("_backward_hooks", {})
-        put("_state_dict_hooks", {})
-        put("_load_state_dict_pre_hooks", {})
+        for name in _HOOKS:
+            put(name, OrderedDict())
 
     # ---- calling
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -99,59 +101,12 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._forward_hooks or self._forward_pre_hooks or self._backward_hooks):
+        if not (
+            self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
+            or self._backward_pre_hooks or FORWARD or FORWARD_PRE or BACKWARD or BACKWARD_PRE
+        ):  # fmt: skip
             return self.forward(*args, **kwargs)
-        return self._call_with_hooks(args, kwargs)
-
-    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook, with_kwargs in list(self._forward_pre_hooks.values()):
-            if with_kwargs:
-                changed = hook(self, args, kwargs)
-                if changed is not None:
-                    args, kwargs = changed
-            else:
-                changed = hook(self, args)
-                if changed is not None:
-                    args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
-        for hook, with_kwargs in list(self._forward_hooks.values()):
-            changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
-            if changed is not None:
-                output = changed
-        if self._backward_hooks and isinstance(output, Tensor) and output.requires_grad:
-            self._watch_gradients(args, output)
-        return output
-
-    def _watch_gradients(self, args: tuple[Any, ...], output: Tensor) -> None:
-        """Call the full backward hooks once the gradients of all inputs are known."""
-        inputs = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
-        found: dict[str, Any] = {
-            "output": None,
-            "inputs": [None] * len(inputs),
-            "left": len(inputs),
-        }
-
-        def finish() -> None:
-            for hook in list(self._backward_hooks.values()):
-                hook(self, tuple(found["inputs"]), (found["output"],))
-
-        def on_output(gradient: Tensor) -> None:
-            found["output"] = gradient
-            if not inputs:
-                finish()
-
-        def on_input(index: int) -> Callable[[Tensor], None]:
-            def receive(gradient: Tensor) -> None:
-                found["inputs"][index] = gradient
-                found["left"] -= 1
-                if found["left"] == 0:
-                    finish()
-
-            return receive
-
-        output.register_hook(on_output)
-        for index, value in enumerate(inputs):
-            value.register_hook(on_input(index))
+        return call_with_hooks(self, args, kwargs)
 
     # ---- attributes
     def __setattr__(self, name: str, value: Any) -> None:
@@ -165,7 +120,7 @@ class Module:
             if parameters is None:
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._forget(name)
-            self._modules[name] = value
+            self._modules[name] = registered("module", self, name, value)
         elif parameters is not None and name in parameters:
             if value is not None:
                 raise TypeError(
@@ -180,13 +135,17 @@ class Module:
                     "(tritorch.nn.Module or None expected)"
                 )
             self._modules[name] = None
-        elif parameters is not None and name in self._buffers:
+        elif parameters is not None and (name in self._buffers or isinstance(value, Buffer)):
+            if name not in self._buffers:
+                self._forget(name)
+                self.register_buffer(name, value, value.persistent)
+                return
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(
                     f"cannot assign '{type(value).__name__}' as buffer '{name}' "
                     "(tritorch.Tensor or None expected)"
                 )
-            self._buffers[name] = value
+            self._buffers[name] = registered("buffer", self, name, value)
         else:
             super().__setattr__(name, value)
 
@@ -194,11 +153,11 @@ class Module:
         self.__dict__.pop(name, None)
         for room in (self._parameters, self._buffers, self._modules):
             room.pop(name, None)
-        self._non_persistent_buffers.discard(name)
+        self._non_persistent_buffers_set.discard(name)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached when the ordinary look-up failed.
-        for room in ("_parameters", "_buffers", "_modules"):
+        for room in _ROOMS:
             entries = self.__dict__.get(room)
             if entries is not None and name in entries:
                 return entries[name]
@@ -208,7 +167,7 @@ class Module:
         for room in (self._parameters, self._buffers, self._modules):
             if name in room:
                 del room[name]
-                self._non_persistent_buffers.discard(name)
+                self._non_persistent_buffers_set.discard(name)
                 return
         super().__delattr__(name)
 
@@ -243,7 +202,7 @@ class Module:
                 f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
                 "created explicitly; compute the value in forward() instead."
             )
-        self._parameters[name] = param
+        self._parameters[name] = registered("parameter", self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add state that is not trained; `persistent=False` keeps it out of the state_dict."""
@@ -255,11 +214,11 @@ class Module:
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' "
                 "(tritorch.Tensor or None required)"
             )
-        self._buffers[name] = tensor
+        self._buffers[name] = registered("buffer", self, name, tensor)
         if persistent:
-            self._non_persistent_buffers.discard(name)
+            self._non_persistent_buffers_set.discard(name)
         else:
-            self._non_persistent_buffers.add(name)
+            self._non_persistent_buffers_set.add(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Alias of `add_module`."""
@@ -270,7 +229,7 @@ class Module:
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
         self._check_name(name, "module")
-        self._modules[name] = module
+        self._modules[name] = registered("module", self, name, module)
 
     # ---- walking
     def children(self) -> Iterator[Module]:
@@ -351,6 +310,27 @@ class Module:
             module = found
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a dotted path, whose parent must be there.
+
+        Args:
+            strict: there must be a module at that path already.
+        Raises:
+            AttributeError: the path breaks, or what is there is no module.
+        """
+        if not target:
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if hasattr(parent, name):
+            if not isinstance(getattr(parent, name), Module):
+                raise AttributeError(f"`{name}` is not an nn.Module")
+        elif strict:
+            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
+        setattr(parent, name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path."""
         path, _, name = target.rpartition(".")
@@ -405,9 +385,10 @@ class Module:
                     parameter.grad.zero_()
 
     # ---- dtype and device
-    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        for child in self.children():
-            child._apply(fn)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        if recurse:
+            for child in self.children():
+                child._apply(fn)
         for parameter in self._parameters.values():
             if parameter is not None:
                 parameter.data = fn(parameter.data)
@@ -474,131 +455,62 @@ class Module:
         """Move all state to a GPU."""
         return self._apply(lambda value: value.cuda(device))
 
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Move to a device without copying: all state is there and not initialised."""
+        return self._apply(lambda value: tritorch.empty_like(value, device=device), recurse)
+
+    def share_memory(self) -> Self:
+        """Put all state into memory that other processes can see (`Tensor.share_memory_`)."""
+        return self._apply(lambda value: value.share_memory_())
+
     def type(self, dst_type: Any) -> Self:
         """Cast all state to a dtype."""
         return self._apply(lambda value: value.type(dst_type))
 
-    # ---- saving
-    def state_dict(
-        self,
-        *,
-        destination: dict[str, Any] | None = None,
-        prefix: str = "",
-        keep_vars: bool = False,
-    ) -> dict[str, Any]:
-        """Dotted name -> tensor, of parameters and persistent buffers; shares their memory."""
-        result: dict[str, Any] = OrderedDict() if destination is None else destination
-        for name, parameter in self._parameters.items():
-            if parameter is not None:
-                result[prefix + name] = parameter if keep_vars else parameter.detach()
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._non_persistent_buffers:
-                result[prefix + name] = buffer if keep_vars else buffer.detach()
-        for name, child in self._modules.items():
-            if child is not None:
-                child.state_dict(destination=result, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        for hook in self._state_dict_hooks.values():
-            changed = hook(self, result, prefix, {})
-            if changed is not None:
-                result = changed
-        return result
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
-        """Copy values into parameters and buffers by name; nothing is changed if a shape differs.
-
-        Args:
-            state_dict: as returned by `state_dict`.
-            strict: missing or unexpected names are an error.
-            assign: take the given tensors themselves instead of copying into ours.
-        Returns:
-            `missing_keys` and `unexpected_keys`.
-        Raises:
-            RuntimeError: names (when strict) or shapes do not match; all are listed.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"Expected state_dict to be dict-like, got {type(state_dict).__name__}."
-            )
-        state = dict(state_dict)
-        for path, module in self.named_modules(remove_duplicate=False):
-            prefix = f"{path}." if path else ""
-            for hook in module._load_state_dict_pre_hooks.values():
-                hook(module, state, prefix, {}, strict, [], [], [])
-        places: dict[str, tuple[Module, str]] = {}
-        for path, module in self.named_modules(remove_duplicate=False):
-            prefix = f"{path}." if path else ""
-            for name, value in itertools.chain(module._parameters.items(), module._buffers.items()):
-                if value is not None and name not in module._non_persistent_buffers:
-                    places[prefix + name] = (module, name)
-        missing = [name for name in places if name not in state]
-        unexpected = [name for name in state if name not in places]
-        problems = []
-        if strict and unexpected:
-            listed = ", ".join(f'"{name}"' for name in unexpected)
-            problems.append(f"Unexpected key(s) in state_dict: {listed}. ")
-        if strict and missing:
-            listed = ", ".join(f'"{name}"' for name in missing)
-            problems.append(f"Missing key(s) in state_dict: {listed}. ")
-        for name, (module, leaf) in places.items():
-            given = state.get(name)
-            if given is None:
-                continue
-            own = getattr(module, leaf)
-            if not isinstance(given, Tensor):
-                problems.append(f'"{name}" is a {type(given).__name__}, expected a Tensor.')
-            elif tuple(given.shape) != tuple(own.shape):
-                problems.append(
-                    f"size mismatch for {name}: copying a param with shape {given.shape} from "
-                    f"checkpoint, the shape in current model is {own.shape}."
-                )
-        if problems:
-            raise RuntimeError(
-                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t"
-                + "\n\t".join(problems)
-            )
-        import tritorch
-
-        with tritorch.no_grad():
-            for name, (module, leaf) in places.items():
-                if name not in state:
-                    continue
-                own = getattr(module, leaf)
-                if not assign:
-                    own.copy_(state[name])
-                elif leaf in module._parameters:
-                    module._parameters[leaf] = Parameter(state[name], own.requires_grad)
-                else:
-                    module._buffers[leaf] = state[name]
-        return IncompatibleKeys(missing, unexpected)
-
     # ---- hooks
     def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """`hook(module, args, output)` after each forward; a returned value replaces the output."""
-        return _register(self._forward_hooks, (hook, with_kwargs), prepend)
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:  # fmt: skip
+        """`hook(module, args, output)` after each forward; a returned value replaces the output.
+
+        Args:
+            prepend: before the hooks that are there.
+            with_kwargs: the hook is `hook(module, args, kwargs, output)`.
+            always_call: also when forward raised; the output is None then.
+        """
+        return added(self._forward_hooks, ForwardHook(hook, with_kwargs, always_call), prepend)
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """`hook(module, args)` before each forward; a returned value replaces the arguments."""
-        return _register(self._forward_pre_hooks, (hook, with_kwargs), prepend)
+        """`hook(module, args)` before each forward; a returned value replaces the arguments.
+
+        Args:
+            prepend: before the hooks that are there.
+            with_kwargs: the hook is `hook(module, args, kwargs)` and returns both.
+        """
+        return added(self._forward_pre_hooks, ForwardHook(hook, with_kwargs), prepend)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
     ) -> RemovableHandle:
-        """`hook(module, grad_input, grad_output)` when the gradients of the inputs are known."""
-        return _register(self._backward_hooks, hook, prepend)
+        """`hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
 
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, state_dict, prefix, metadata)` after `state_dict`."""
-        return _register(self._state_dict_hooks, hook, False)
+        A returned tuple replaces `grad_input`. Where no input requires a gradient, the hook is
+        called with Nones when the gradients of the outputs are known.
+        """
+        return added(self._backward_hooks, hook, prepend)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """`hook(module, state_dict, prefix, ...)` before `load_state_dict`; may rename keys."""
-        return _register(self._load_state_dict_pre_hooks, hook, False)
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """`hook(module, grad_output)` before backward; a returned tuple replaces them."""
+        return added(self._backward_pre_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """The older name of `register_full_backward_hook`, which it behaves as."""
+        return self.register_full_backward_hook(hook)
 
     # ---- printing, copying
     def extra_repr(self) -> str:
@@ -616,21 +528,12 @@ class Module:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join([*lines, *children]) + "\n)"
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         result = type(self).__new__(type(self))
         memo[id(self)] = result
         for name, value in self.__dict__.items():
             object.__setattr__(result, name, copy.deepcopy(value, memo))
         return result
-
-
-def _register(hooks: dict[int, Any], hook: Any, prepend: bool) -> RemovableHandle:
-    handle = RemovableHandle(hooks)
-    if prepend:
-        others = dict(hooks)
-        hooks.clear()
-        hooks[handle.id] = hook
-        hooks.update(others)
-    else:
-        hooks[handle.id] = hook
-    return handle
