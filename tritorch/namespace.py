@@ -155,7 +155,6 @@ from tritorch.ops.creation import (
     empty_like,
     empty_strided,
     eye,
-    from_dlpack,
     from_numpy,
     frombuffer,
     full,
@@ -310,6 +309,7 @@ from tritorch.ops.linalg import (
     vdot,
 )
 from tritorch.ops.loss import cosine_similarity
+from tritorch.ops.interchange import from_dlpack
 from tritorch.ops.memory import clone
 from tritorch.ops.noise import (
     alpha_dropout,

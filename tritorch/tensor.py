@@ -106,6 +106,8 @@ class Tensor:
         __getitem__: Any
         __setitem__: Any
         __iter__: Any
+        __dlpack__: Any
+        __dlpack_device__: Any
 
         def __eq__(self, other: Any) -> Any: ...
 
@@ -395,17 +397,6 @@ class Tensor:
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
-
-    def __dlpack__(self, **options: Any) -> Any:
-        if self._layout.device.type != "cpu":
-            raise BufferError(
-                f"__dlpack__: only CPU tensors, this one is on {self._layout.device}."
-            )
-        return self.numpy().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        device = self._layout.device
-        return (1, 0) if device.type == "cpu" else (2, device.index or 0)
 
     def item(self) -> Any:
         """The only element as a Python number."""

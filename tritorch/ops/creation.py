@@ -91,11 +91,6 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
     return from_array(ndarray, devices.cpu, share=True)
 
 
-def from_dlpack(ext_tensor: Any) -> Tensor:
-    """A tensor on the memory of an object with `__dlpack__` (in the host's memory)."""
-    return from_numpy(np.from_dlpack(ext_tensor))
-
-
 def frombuffer(
     buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
 ) -> Tensor:

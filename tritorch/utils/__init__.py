@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
 
 if TYPE_CHECKING:
-    from tritorch.utils import checkpoint, data
+    from tritorch.utils import checkpoint, data, dlpack
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +17,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tritorch.utils' has no attribute {name!r}")
 
 
-__all__ = ["checkpoint", "data"]
+__all__ = ["checkpoint", "data", "dlpack"]

@@ -1,0 +1,186 @@
+"""Tensors and the arrays of other libraries on one memory: DLPack, and CUDA's array interface.
+
+The structures are loaded when they are first needed: few programs do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tritorch.devices import device as Device
+from tritorch.layout import Layout
+from tritorch.ops.declare import method
+from tritorch.ops.memory import to
+from tritorch.ops.placement import resolve_device
+from tritorch.runtime import get_target
+from tritorch.runtime.storage import Storage
+from tritorch.tensor import Tensor, wrap
+
+if TYPE_CHECKING:
+    from tritorch.dlpack import Imported
+
+
+@method("__dlpack_device__")
+def dlpack_device(self: Tensor) -> tuple[int, int]:
+    """DLPack's kind of device (1 CPU, 2 CUDA) and its number."""
+    from tritorch import dlpack
+
+    device = self._layout.device
+    return (dlpack.CPU, 0) if device.type == "cpu" else (dlpack.CUDA, device.index or 0)
+
+
+@method("__dlpack__")
+def to_capsule(
+    self: Tensor,
+    *,
+    stream: int | None = None,
+    max_version: tuple[int, int] | None = None,
+    dl_device: tuple[int, int] | None = None,
+    copy: bool | None = None,
+) -> Any:
+    """A DLPack capsule on the memory of the tensor.
+
+    Args:
+        stream: the consumer's CUDA stream, for which the elements shall be ready; None on the CPU.
+        max_version: the newest version that the consumer reads; None: capsules without version.
+        dl_device: where the elements shall be: the tensor's device, or the CPU (a copy).
+        copy: True: fresh memory; False: never.
+    Raises:
+        BufferError: it requires a gradient, or cannot be there without a copy.
+    """
+    from tritorch import dlpack
+
+    if self._requires_grad:
+        raise BufferError(
+            "__dlpack__: Can't export tensors that require gradient, use tensor.detach()."
+        )
+    here = self.__dlpack_device__()
+    if here[0] == dlpack.CPU and stream is not None:
+        raise AssertionError(f"__dlpack__: stream should be None on cpu, got {stream!r}.")
+    exported = self
+    if dl_device is not None and tuple(map(int, dl_device)) != here:
+        if int(dl_device[0]) != dlpack.CPU:
+            raise BufferError(
+                f"__dlpack__: this tensor is on DLPack's device {here}, {tuple(dl_device)} was "
+                "asked for. Move it there with to()."
+            )
+        if copy is False:
+            raise BufferError("__dlpack__: only a copy can be on the CPU. Pass copy=None.")
+        exported = to(self, Device("cpu"), None)
+    if copy and exported is self:
+        exported = self.clone()
+    layout = exported._layout
+    if here[0] != dlpack.CPU and stream != -1:
+        get_target(self._layout.device.type).synchronize()
+    return dlpack.export(
+        exported._storage, exported._address, layout.shape, layout.strides, layout.dtype,
+        exported.__dlpack_device__(), max_version is not None and max_version[0] >= 1,
+        exported is not self,
+    )  # fmt: skip
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor on the memory of an object with `__dlpack__` (NumPy, PyTorch, CuPy, JAX, ...).
+
+    Args:
+        ext_tensor: that object, or a capsule that its `__dlpack__()` gave.
+        device: where the tensor shall be; None leaves the elements where they are.
+        copy: True: fresh memory; False: an error where a copy is needed. None copies what is on
+            another device, or must not be written to.
+    Raises:
+        BufferError: a dtype or strides that no tensor has, or a copy is needed and forbidden.
+        TypeError: it exports nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> array = np.zeros(3)
+        >>> torch.from_dlpack(array).add_(1)
+        tensor([1., 1., 1.], dtype=torch.float64)
+        >>> array
+        array([1., 1., 1.])
+    """
+    from tritorch import dlpack
+
+    capsule = ext_tensor
+    if hasattr(ext_tensor, "__dlpack__"):
+        capsule = _capsule(ext_tensor)
+    imported = dlpack.Imported(capsule)
+    found = _as_tensor(imported)
+    wanted = found._layout.device if device is None else resolve_device(device)
+    if wanted is not found._layout.device:
+        if copy is False:
+            raise BufferError(
+                f"from_dlpack: the elements are on {found._layout.device}, so a tensor on "
+                f"{wanted} needs a copy, and copy=False forbids it."
+            )
+        return to(found, wanted, None)
+    if imported.read_only and copy is False:
+        raise BufferError(
+            "from_dlpack: the source must not be written to, which tensors cannot promise, and "
+            "copy=False forbids a copy. Pass copy=None or a source that is writable."
+        )
+    return found.clone() if copy or imported.read_only else found
+
+
+def _capsule(source: Any) -> Any:
+    """What it exports, in the newest form that it knows."""
+    from tritorch import dlpack
+
+    options: dict[str, Any] = {}
+    if hasattr(source, "__dlpack_device__") and source.__dlpack_device__()[0] == dlpack.CUDA:
+        options["stream"] = 1  # the legacy default stream
+    try:
+        return source.__dlpack__(max_version=dlpack.VERSION, **options)
+    except TypeError:  # from the time before versions
+        return source.__dlpack__(**options)
+
+
+def _as_tensor(imported: Imported) -> Tensor:
+    from tritorch import dlpack
+
+    kind, number = imported.device
+    if kind in dlpack.HOST_READABLE:
+        device = Device("cpu")
+    elif kind == dlpack.CUDA:
+        device = Device("cuda", number)
+        get_target("cuda")  # says so where there is none
+    else:
+        raise BufferError(
+            f"from_dlpack: elements on a device of DLPack's kind {kind} cannot be used. Copy them "
+            "to the CPU (1) or a CUDA device (2) in the source."
+        )
+    layout = Layout.of(imported.dtype, imported.shape, imported.strides, device)
+    storage = Storage.borrow(imported.address, layout.extent * layout.dtype.itemsize, imported)
+    return wrap(storage, layout, imported.address)
+
+
+def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
+    """What CUDA libraries (Numba, CuPy) read: address, shape, strides in bytes, type.
+
+    Raises:
+        AttributeError: it is not on a GPU. RuntimeError: it requires a gradient.
+    """
+    layout = self._layout
+    if layout.device.type != "cuda":
+        raise AttributeError(
+            "Can't get __cuda_array_interface__ on non-CUDA tensor type: "
+            f"torch.{layout.dtype.legacy_name}. If CUDA data is required use tensor.cuda() to copy "
+            "tensor to device memory."
+        )
+    if self._requires_grad:
+        raise RuntimeError(
+            "Can't get __cuda_array_interface__ on Variable that requires grad. If gradients "
+            "aren't required, use var.detach() to get Variable that doesn't require grad."
+        )
+    kind = layout.dtype
+    steps = tuple(step * kind.itemsize for step in layout.strides)
+    return {
+        "typestr": kind.numpy.str if kind.numpy.isbuiltin == 1 else f"<V{kind.itemsize}",
+        "shape": layout.shape,
+        "strides": None if layout.is_contiguous else steps,
+        "data": (self._address if layout.numel else 0, False),
+        "version": 2,
+    }
+
+
+setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010
