@@ -1,9 +1,10 @@
 """Layers, losses, initialisation: what models are composed of. Names are torch.nn's."""
 
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
-from tritorch.nn import functional, init, modules, parameter, utils
+from tritorch.nn import functional, init, modules, parallel, parameter, utils
 from tritorch.nn.modules import *  # noqa: F403
 from tritorch.nn.modules import __all__ as _layers
+from tritorch.nn.parallel import DataParallel
 from tritorch.nn.parameter import (
     Buffer,
     Parameter,
@@ -14,6 +15,7 @@ from tritorch.nn.parameter import (
 
 __all__ = [
     "Buffer",
+    "DataParallel",
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
@@ -21,6 +23,7 @@ __all__ = [
     "functional",
     "init",
     "modules",
+    "parallel",
     "parameter",
     "utils",
     *_layers,

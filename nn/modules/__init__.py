@@ -6,6 +6,7 @@ from tritorch.nn.modules.activation import (
     GELU,
     GLU,
     SELU,
+    Hardshrink,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -16,15 +17,26 @@ from tritorch.nn.modules.activation import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
+    Softshrink,
     Softsign,
     Tanh,
+    Tanhshrink,
+    Threshold,
 )
-from tritorch.nn.modules.attention import MultiheadAttention
+from tritorch.nn.modules.adaptive import (
+    AdaptiveLogSoftmaxWithLoss,
+)
+from tritorch.nn.modules.attention import (
+    MultiheadAttention,
+    NonDynamicallyQuantizableLinear,
+)
 from tritorch.nn.modules.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -33,10 +45,14 @@ from tritorch.nn.modules.batchnorm import (
     InstanceNorm1d,
     InstanceNorm2d,
     InstanceNorm3d,
-    LocalResponseNorm,
     SyncBatchNorm,
 )
-from tritorch.nn.modules.container import ModuleDict, ModuleList, ParameterList, Sequential
+from tritorch.nn.modules.container import (
+    Container,
+    ModuleDict,
+    ModuleList,
+    Sequential,
+)
 from tritorch.nn.modules.conv import (
     Conv1d,
     Conv2d,
@@ -45,11 +61,50 @@ from tritorch.nn.modules.conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from tritorch.nn.modules.distance import CosineSimilarity, PairwiseDistance
-from tritorch.nn.modules.dropout import Dropout
-from tritorch.nn.modules.embedding import Embedding
-from tritorch.nn.modules.fold import Fold, Unfold
-from tritorch.nn.modules.linear import Identity, Linear
+from tritorch.nn.modules.distance import (
+    CosineSimilarity,
+    PairwiseDistance,
+)
+from tritorch.nn.modules.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
+from tritorch.nn.modules.embedding import (
+    Embedding,
+    EmbeddingBag,
+)
+from tritorch.nn.modules.fold import (
+    Fold,
+    Unfold,
+)
+from tritorch.nn.modules.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
+from tritorch.nn.modules.linear import (
+    Bilinear,
+    Identity,
+    Linear,
+)
+from tritorch.nn.modules.linear_cross_entropy import (
+    LinearCrossEntropyLoss,
+    LinearCrossEntropyOptions,
+)
 from tritorch.nn.modules.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -67,14 +122,43 @@ from tritorch.nn.modules.loss import (
     MultiLabelSoftMarginLoss,
     MultiMarginLoss,
     NLLLoss,
+    NLLLoss2d,
     PoissonNLLLoss,
     SmoothL1Loss,
     SoftMarginLoss,
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
-from tritorch.nn.modules.module import Module
-from tritorch.nn.modules.normalization import LayerNorm, RMSNorm
+from tritorch.nn.modules.module import (
+    Module,
+)
+from tritorch.nn.modules.normalization import (
+    CrossMapLRN2d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
+from tritorch.nn.modules.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
+from tritorch.nn.modules.parameter_container import (
+    ParameterDict,
+    ParameterList,
+)
 from tritorch.nn.modules.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -85,6 +169,8 @@ from tritorch.nn.modules.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     LPPool1d,
     LPPool2d,
     LPPool3d,
@@ -95,9 +181,22 @@ from tritorch.nn.modules.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
-from tritorch.nn.modules.rnn import GRU, LSTM, RNN, RNNBase
-from tritorch.nn.modules.rnn_cell import GRUCell, LSTMCell, RNNCell, RNNCellBase
-from tritorch.nn.modules.shape import Flatten, Unflatten
+from tritorch.nn.modules.rnn import (
+    GRU,
+    LSTM,
+    RNN,
+    RNNBase,
+)
+from tritorch.nn.modules.rnn_cell import (
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+    RNNCellBase,
+)
+from tritorch.nn.modules.shape import (
+    Flatten,
+    Unflatten,
+)
 from tritorch.nn.modules.transformer import (
     Transformer,
     TransformerDecoder,
@@ -126,9 +225,11 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -137,8 +238,16 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "CTCLoss",
     "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -148,13 +257,22 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "CrossMapLRN2d",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
+    "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -171,8 +289,23 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
@@ -193,8 +326,11 @@ __all__ = [
     "MultiMarginLoss",
     "MultiheadAttention",
     "NLLLoss",
+    "NLLLoss2d",
+    "NonDynamicallyQuantizableLinear",
     "PReLU",
     "PairwiseDistance",
+    "ParameterDict",
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -203,19 +339,30 @@ __all__ = [
     "RNNBase",
     "RNNCell",
     "RNNCellBase",
+    "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "SyncBatchNorm",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
     "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
@@ -228,4 +375,7 @@ __all__ = [
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]

@@ -1,4 +1,4 @@
-"""Normalisation by statistics of channels: batch, group, instance, local response."""
+"""Normalisation by statistics of channels: batch, group, instance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
 
 
-class _ChannelNorm(Module):
+class _NormBase(Module):
     """Weight, bias and running statistics of `num_features` channels."""
 
     _version = 2
@@ -84,7 +84,7 @@ class _ChannelNorm(Module):
         )
 
 
-class _BatchNorm(_ChannelNorm):
+class _BatchNorm(_NormBase):
     """Statistics over batch and space.
 
     Args:
@@ -187,7 +187,7 @@ class SyncBatchNorm(_BatchNorm):
         return result
 
 
-class _InstanceNorm(_ChannelNorm):
+class _InstanceNorm(_NormBase):
     """Statistics of each sample and channel, over space; inputs may come without a batch.
 
     Args:
@@ -301,23 +301,3 @@ class GroupNorm(Module):
             f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
             f"bias={self.bias is not None}"
         )
-
-
-class LocalResponseNorm(Module):
-    """x / (k + alpha · mean of x² over `size` neighbouring channels) ** beta.
-
-    Source: Krizhevsky, Sutskever and Hinton, 2012.
-    """
-
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
-        super().__init__()
-        self.size = size
-        self.alpha = alpha
-        self.beta = beta
-        self.k = k
-
-    def forward(self, input: Tensor) -> Tensor:
-        return functional.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
-
-    def extra_repr(self) -> str:
-        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

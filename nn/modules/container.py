@@ -1,4 +1,4 @@
-"""Containers: Sequential, ModuleList, ModuleDict, ParameterList."""
+"""Containers of modules: Sequential, ModuleList, ModuleDict."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
 from tritorch.nn.modules.module import Module
-from tritorch.nn.parameter import Parameter
-from tritorch.tensor import Tensor
 
 
-def _position(container: str, index: int, length: int) -> int:
+def position(container: str, index: int, length: int) -> int:
     index = operator.index(index)
     if not -length <= index < length:
         raise IndexError(f"{container}: index {index} is out of range for {length} entries")
@@ -38,14 +36,14 @@ class _Indexed(Module):
         children = self._entries()
         if isinstance(index, slice):
             return self._sliced(list(self._modules.items())[index])
-        return children[_position(type(self).__name__, index, len(children))]
+        return children[position(type(self).__name__, index, len(children))]
 
     def _sliced(self, items: list[tuple[str, Any]]) -> Self:
         raise NotImplementedError
 
     def __setitem__(self, index: int, module: Module) -> None:
         names = list(self._modules)
-        name = names[_position(type(self).__name__, index, len(names))]
+        name = names[position(type(self).__name__, index, len(names))]
         self._modules[name] = module
 
     def __delitem__(self, index: int | slice) -> None:
@@ -108,6 +106,32 @@ class Sequential(_Indexed):
     def _sliced(self, items: list[tuple[str, Any]]) -> Self:
         return type(self)(OrderedDict(items))
 
+    def __add__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(
+                "add operator supports only objects of Sequential class, but "
+                f"{type(other)} is given."
+            )
+        return Sequential(*self, *other)
+
+    def __iadd__(self, other: Sequential) -> Self:
+        return self.extend(other)
+
+    def __mul__(self, times: int) -> Sequential:
+        if not isinstance(times, int):
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(times)}")
+        if times <= 0:
+            raise ValueError(f"Non-positive multiplication factor {times} for {type(self)}")
+        return Sequential(*list(self) * times)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        own = list(self)
+        for _ in range(times - 1):
+            self.extend(own)
+        return self
+
     def forward(self, input: Any) -> Any:
         for module in self._modules.values():
             input = module(input)  # type: ignore[misc]
@@ -141,6 +165,12 @@ class ModuleList(_Indexed):
     def _sliced(self, items: list[tuple[str, Any]]) -> Self:
         return type(self)(module for _, module in items)
 
+    def __iadd__(self, modules: Iterable[Module]) -> Self:
+        return self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
 
 class ModuleDict(Module):
     """A dictionary of modules whose parameters are found."""
@@ -169,17 +199,20 @@ class ModuleDict(Module):
         return key in self._modules
 
     def keys(self) -> Iterable[str]:
+        """The names."""
         return self._modules.keys()
 
     def values(self) -> Iterable[Any]:
+        """The modules."""
         return self._modules.values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
+        """Names and modules."""
         return self._modules.items()
 
-    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Add or replace entries."""
-        for key, module in dict(modules).items():
+    def update(self, modules: Mapping[str, Module] | Iterable[Any]) -> None:
+        """Add or replace entries: a mapping, or pairs of name and module."""
+        for key, module in pairs_of("ModuleDict", modules):
             self[key] = module
 
     def pop(self, key: str) -> Any:
@@ -191,45 +224,32 @@ class ModuleDict(Module):
         self._modules.clear()
 
 
-class ParameterList(Module):
-    """A list of parameters that the module owns; plain tensors become parameters."""
-
-    def __init__(self, values: Iterable[Tensor] | None = None) -> None:
-        super().__init__()
-        for value in values or ():
-            self.append(value)
-
-    def append(self, value: Tensor) -> Self:
-        """Add at the end; returns self."""
-        parameter = value if isinstance(value, Parameter) else Parameter(value)
-        self.register_parameter(str(len(self)), parameter)
-        return self
-
-    def extend(self, values: Iterable[Tensor]) -> Self:
-        """Add several at the end; returns self."""
-        for value in list(values):
-            self.append(value)
-        return self
-
-    def __getitem__(self, index: int) -> Parameter:
-        found = self._parameters[str(_position("ParameterList", index, len(self)))]
-        assert found is not None  # append stores parameters only
-        return found
-
-    def __setitem__(self, index: int, value: Tensor) -> None:
-        name = str(_position("ParameterList", index, len(self)))
-        self._parameters[name] = value if isinstance(value, Parameter) else Parameter(value)
-
-    def __len__(self) -> int:
-        return len(self._parameters)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(list(self._parameters.values()))
-
-    def extra_repr(self) -> str:
-        return "\n".join(
-            f"({name}): Parameter containing: [{value.dtype} of size "
-            f"{'x'.join(map(str, value.shape))}]"
-            for name, value in self._parameters.items()
-            if value is not None
+def pairs_of(container: str, entries: Any) -> list[tuple[str, Any]]:
+    if not isinstance(entries, Iterable):
+        raise TypeError(
+            f"{container}.update should be called with an iterable of key/value pairs, but got "
+            f"{type(entries).__name__}"
         )
+    items = getattr(entries, "items", None)
+    found = list(items() if items is not None else entries)
+    for place, pair in enumerate(found):
+        if not isinstance(pair, Iterable):
+            raise TypeError(
+                f"{container} update sequence element #{place} should be Iterable; is "
+                f"{type(pair).__name__}"
+            )
+        if len(pair) != 2:
+            raise ValueError(
+                f"{container} update sequence element #{place} has length {len(pair)}; 2 is "
+                "required"
+            )
+    return found
+
+
+class Container(Module):
+    """The old base of containers: its arguments become children."""
+
+    def __init__(self, **kwargs: Module) -> None:
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)

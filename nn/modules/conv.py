@@ -21,7 +21,7 @@ def _tuple(value: Size, rank: int) -> tuple[int, ...]:
     return tuple(value) if not isinstance(value, int) else (value,) * rank
 
 
-class _Convolution(Module):
+class _ConvNd(Module):
     """What all convolutional layers have; `rank` is their number of spatial dimensions."""
 
     rank: int
@@ -134,7 +134,7 @@ class _Convolution(Module):
         return text
 
 
-class _Direct(_Convolution):
+class _Direct(_ConvNd):
     """Conv1d to Conv3d."""
 
     function: Callable[..., Tensor]
@@ -202,7 +202,7 @@ class Conv3d(_Direct):
     function = staticmethod(functional.conv3d)
 
 
-class _Transposed(_Convolution):
+class _ConvTransposeNd(_ConvNd):
     """ConvTranspose1d to ConvTranspose3d."""
 
     transposed = True
@@ -268,14 +268,14 @@ class _Transposed(_Convolution):
         return tuple(n - low for n, low in zip(sizes, least))
 
 
-class ConvTranspose1d(_Transposed):
+class ConvTranspose1d(_ConvTransposeNd):
     """The transpose of a convolution over one dimension; arguments as `ConvTranspose2d`."""
 
     rank = 1
     function = staticmethod(functional.conv_transpose1d)
 
 
-class ConvTranspose2d(_Transposed):
+class ConvTranspose2d(_ConvTransposeNd):
     """The transpose of a convolution over two dimensions: the gradient of its input as a layer.
 
     Args:
@@ -291,7 +291,7 @@ class ConvTranspose2d(_Transposed):
     function = staticmethod(functional.conv_transpose2d)
 
 
-class ConvTranspose3d(_Transposed):
+class ConvTranspose3d(_ConvTransposeNd):
     """The transpose of a convolution over three dimensions; arguments as `ConvTranspose2d`."""
 
     rank = 3

@@ -198,6 +198,10 @@ class CrossEntropyLoss(_WeightedLoss):
         )
 
 
+class NLLLoss2d(NLLLoss):
+    """The older name of `NLLLoss` for images."""
+
+
 class PoissonNLLLoss(_Loss):
     """exp(input) - target · input: the Poisson distribution's negative log-likelihood."""
 

@@ -1,4 +1,4 @@
-"""Layer normalisation."""
+"""Normalisation within a sample: of its last dimensions, or by neighbouring channels."""
 
 from __future__ import annotations
 
@@ -105,3 +105,58 @@ class RMSNorm(Module):
         return (
             f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )
+
+
+class LocalResponseNorm(Module):
+    """x / (k + alpha · mean of x² over `size` neighbouring channels) ** beta.
+
+    Source: Krizhevsky, Sutskever and Hinton, 2012.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(Module):
+    """LocalResponseNorm of (N, C, H, W) as the Lua library computed it, and PyTorch still does.
+
+    Windows of an even size are one smaller, and the first channel stays in all windows that come
+    after one it is in.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 4:
+            raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
+        reach = (self.size - 1) // 2 + 1
+        channels = range(input.shape[1])
+        windows = tritorch.tensor(
+            [
+                [float(j < i + reach and not 1 <= j <= i - reach) for j in channels]
+                for i in channels
+            ],
+            dtype=input.dtype,
+            device=input.device,
+        )
+        sums = (windows @ input.square().flatten(2)).view_as(input)
+        scale = sums * (self.alpha / self.size) + self.k
+        return scale.pow(-self.beta) * input
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"

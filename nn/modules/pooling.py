@@ -13,7 +13,7 @@ def _each(value: Any, count: int) -> tuple[Any, ...]:
     return (value,) * count if not isinstance(value, tuple | list) else tuple(value)
 
 
-class _MaxPool(Module):
+class _MaxPoolNd(Module):
     """The maximum over windows.
 
     Args:
@@ -50,22 +50,22 @@ class _MaxPool(Module):
         )
 
 
-class MaxPool1d(_MaxPool):
-    __doc__ = _MaxPool.__doc__
+class MaxPool1d(_MaxPoolNd):
+    __doc__ = _MaxPoolNd.__doc__
     count = 1
 
 
-class MaxPool2d(_MaxPool):
-    __doc__ = _MaxPool.__doc__
+class MaxPool2d(_MaxPoolNd):
+    __doc__ = _MaxPoolNd.__doc__
     count = 2
 
 
-class MaxPool3d(_MaxPool):
-    __doc__ = _MaxPool.__doc__
+class MaxPool3d(_MaxPoolNd):
+    __doc__ = _MaxPoolNd.__doc__
     count = 3
 
 
-class _MaxUnpool(Module):
+class _MaxUnpoolNd(Module):
     """Values back at the indices that `MaxPool` with `return_indices=True` gave, zeros between."""
 
     count = 0
@@ -86,18 +86,18 @@ class _MaxUnpool(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxUnpool1d(_MaxUnpool):
-    __doc__ = _MaxUnpool.__doc__
+class MaxUnpool1d(_MaxUnpoolNd):
+    __doc__ = _MaxUnpoolNd.__doc__
     count = 1
 
 
-class MaxUnpool2d(_MaxUnpool):
-    __doc__ = _MaxUnpool.__doc__
+class MaxUnpool2d(_MaxUnpoolNd):
+    __doc__ = _MaxUnpoolNd.__doc__
     count = 2
 
 
-class MaxUnpool3d(_MaxUnpool):
-    __doc__ = _MaxUnpool.__doc__
+class MaxUnpool3d(_MaxUnpoolNd):
+    __doc__ = _MaxUnpoolNd.__doc__
     count = 3
 
 
@@ -131,7 +131,7 @@ class AvgPool1d(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class _AvgPool(Module):
+class _AvgPoolNd(Module):
     """The average over windows.
 
     Args:
@@ -167,17 +167,17 @@ class _AvgPool(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AvgPool2d(_AvgPool):
-    __doc__ = _AvgPool.__doc__
+class AvgPool2d(_AvgPoolNd):
+    __doc__ = _AvgPoolNd.__doc__
     count = 2
 
 
-class AvgPool3d(_AvgPool):
-    __doc__ = _AvgPool.__doc__
+class AvgPool3d(_AvgPoolNd):
+    __doc__ = _AvgPoolNd.__doc__
     count = 3
 
 
-class _AdaptivePool(Module):
+class _AdaptivePoolNd(Module):
     """Pooling to a given size, whatever the input's.
 
     Args:
@@ -197,22 +197,22 @@ class _AdaptivePool(Module):
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool1d(_AdaptivePool):
-    __doc__ = _AdaptivePool.__doc__
+class AdaptiveAvgPool1d(_AdaptivePoolNd):
+    __doc__ = _AdaptivePoolNd.__doc__
     function = "adaptive_avg_pool1d"
 
 
-class AdaptiveAvgPool2d(_AdaptivePool):
-    __doc__ = _AdaptivePool.__doc__
+class AdaptiveAvgPool2d(_AdaptivePoolNd):
+    __doc__ = _AdaptivePoolNd.__doc__
     function = "adaptive_avg_pool2d"
 
 
-class AdaptiveAvgPool3d(_AdaptivePool):
-    __doc__ = _AdaptivePool.__doc__
+class AdaptiveAvgPool3d(_AdaptivePoolNd):
+    __doc__ = _AdaptivePoolNd.__doc__
     function = "adaptive_avg_pool3d"
 
 
-class _AdaptiveMaxPool(_AdaptivePool):
+class _AdaptiveMaxPoolNd(_AdaptivePoolNd):
     """The maximum over windows, as many as are wanted.
 
     Args:
@@ -228,22 +228,22 @@ class _AdaptiveMaxPool(_AdaptivePool):
         return getattr(functional, self.function)(input, self.output_size, self.return_indices)
 
 
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    __doc__ = _AdaptiveMaxPool.__doc__
+class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
+    __doc__ = _AdaptiveMaxPoolNd.__doc__
     function = "adaptive_max_pool1d"
 
 
-class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    __doc__ = _AdaptiveMaxPool.__doc__
+class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
+    __doc__ = _AdaptiveMaxPoolNd.__doc__
     function = "adaptive_max_pool2d"
 
 
-class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    __doc__ = _AdaptiveMaxPool.__doc__
+class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
+    __doc__ = _AdaptiveMaxPoolNd.__doc__
     function = "adaptive_max_pool3d"
 
 
-class _LPPool(Module):
+class _LPPoolNd(Module):
     """(sum of x ** p) ** (1 / p) over windows.
 
     Args:
@@ -277,16 +277,65 @@ class _LPPool(Module):
         )
 
 
-class LPPool1d(_LPPool):
-    __doc__ = _LPPool.__doc__
+class LPPool1d(_LPPoolNd):
+    __doc__ = _LPPoolNd.__doc__
     count = 1
 
 
-class LPPool2d(_LPPool):
-    __doc__ = _LPPool.__doc__
+class LPPool2d(_LPPoolNd):
+    __doc__ = _LPPoolNd.__doc__
     count = 2
 
 
-class LPPool3d(_LPPool):
-    __doc__ = _LPPool.__doc__
+class LPPool3d(_LPPoolNd):
+    __doc__ = _LPPoolNd.__doc__
+    count = 3
+
+
+class _FractionalMaxPoolNd(Module):
+    """The maximum over windows of random places, whose number is any fraction of the input's size.
+
+    Args:
+        kernel_size: of all dimensions or one each.
+        output_size, output_ratio: of the result, in elements or as a fraction of the input; one of
+            the two, of all dimensions or one each.
+        return_indices: give (values, indices).
+    Source: Graham, Fractional Max-Pooling, 2015.
+    """
+
+    count = 0
+
+    def __init__(
+        self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
+        return_indices: bool = False, _random_samples: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        name = type(self).__name__
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(
+                f"{name} requires specifying either an output size, or a pooling ratio: "
+                f"got output_size={output_size}, output_ratio={output_ratio}."
+            )
+        self.kernel_size = _each(kernel_size, self.count)
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = None if output_size is None else _each(output_size, self.count)
+        self.output_ratio = None if output_ratio is None else _each(output_ratio, self.count)
+        if self.output_ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Tensor) -> Any:
+        return getattr(functional, f"fractional_max_pool{self.count}d")(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+            self._random_samples,
+        )  # fmt: skip
+
+
+class FractionalMaxPool2d(_FractionalMaxPoolNd):
+    __doc__ = _FractionalMaxPoolNd.__doc__
+    count = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPoolNd):
+    __doc__ = _FractionalMaxPoolNd.__doc__
     count = 3
