@@ -183,6 +183,22 @@ def _host(setting: str) -> CPUTarget:
                 "Use a lower level."
             )
         return level(setting)
+    found = detected_host()
+    if found.has("amx-tile"):
+        from tritorch.triton_cpu import tiles
+
+        if not tiles.usable():
+            found = _native(triple, {n: on and n[:4] != "amx-" for n, on in detected.items()})
+    return found
+
+
+def detected_host() -> CPUTarget:
+    """This machine with all that its CPU can do, allowed or not."""
+    return _native(*_detected())
+
+
+def _native(triple: str, detected: dict[str, bool]) -> CPUTarget:
+    present = frozenset(name for name, on in detected.items() if on)
     features = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(detected.items()))
     vector_bytes = 16
     if triple.startswith("x86_64"):

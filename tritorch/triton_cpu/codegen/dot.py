@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import order
+from tritorch.triton_cpu.codegen import order, tile_panels
 from tritorch.triton_cpu.codegen.bounds import maximum, minimum, reach
 from tritorch.triton_cpu.codegen.buffers import read_buffer, write_buffer
 from tritorch.triton_cpu.codegen.builder import Builder, Vec
@@ -25,8 +25,9 @@ from tritorch.triton_cpu.codegen.operand import Operand, Position
 from tritorch.triton_cpu.codegen.packing import pack_b
 from tritorch.triton_cpu.codegen.panels import multiply as multiply_panels
 from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
-from tritorch.triton_cpu.codegen.product import plan_dot
+from tritorch.triton_cpu.codegen.product import Product, plan_dot
 from tritorch.triton_cpu.codegen.scratch import Buffer
+from tritorch.triton_cpu.codegen.tile_product import TileProduct, fits, plan_tiles
 from tritorch.triton_cpu.codegen.walks import choose_walk
 from tritorch.triton_cpu.ir import Operation, Value
 
@@ -158,18 +159,18 @@ def _multiply(
         else:
             counted_loop(g, 0, count, step, [], turn)
 
-    packed = [PackedTensor(g, value, batch, accumulator) for value in (a, b)]
+    elements, sizes = (a.type.element, b.type.element), (m, n, k)
+    tiles = fits(g.target, *elements, accumulator, sizes)
+    packed = [PackedTensor(g, value, batch, widen=not tiles) for value in (a, b)]
     inner = maximum(g, minimum(g, packed[0].limit(1), packed[1].limit(0)), 1)
     limits = packed[0].limit(0), packed[1].limit(1), inner
-    product = plan_dot(
-        g.target,
-        (m, n, k),
-        packed[0].operand(None),
-        packed[1].operand(None),
-        accumulator,
-        emit_loop,
-        limits,
-    )
+    product: Product | TileProduct
+    operands = packed[0].operand(None), packed[1].operand(None)
+    if tiles:
+        g.module.use_tiles()
+        product = plan_tiles(g.target, sizes, *operands, emit_loop, limits)
+    else:
+        product = plan_dot(g.target, sizes, *operands, accumulator, emit_loop, limits)
     scratch = [g.scratch.allocate((size,), "i8") for size in (product.a_bytes, product.b_bytes)]
     base = g.scratch.touch(c)
     total = g.sums.get(c)
@@ -187,11 +188,19 @@ def _multiply(
         is_first = _without_zeros(g, c, is_first, limits[:2], (m, n))
 
     def pack(operand: Operand) -> None:
-        pack_b(product, builder, operand, g.scratch.touch(scratch[1]))
+        place = g.scratch.touch(scratch[1])
+        if isinstance(product, TileProduct):
+            tile_panels.pack_b(product, builder, operand, place)
+        else:
+            pack_b(product, builder, operand, place)
 
     def multiply(operand: Operand) -> None:
         panel, columns = (g.scratch.touch(used) for used in scratch)
-        multiply_panels(product, builder, operand, panel, columns, base, row_stride, is_first)
+        rest = panel, columns, base, row_stride, is_first
+        if isinstance(product, TileProduct):
+            tile_panels.multiply(product, builder, operand, *rest)
+        else:
+            multiply_panels(product, builder, operand, *rest)
         for used in (*scratch, c):
             g.scratch.touch(used)
 

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 class PackedTensor:
     """A tensor as an operand of a product: loads of it, and the masks that full tiles do
     without.
+
+    Args:
+        widen: whether narrow floats are loaded as float32.
     """
 
     def __init__(
-        self, g: Generator, value: Value, batch: tuple[Position, ...], accumulator: str
+        self, g: Generator, value: Value, batch: tuple[Position, ...], widen: bool
     ) -> None:
         self.g = g
         self.value = value
@@ -35,7 +38,7 @@ class PackedTensor:
         self.dimension = 0 if best == len(shape) - 2 else 1
         element = value.type.element
         narrow = element in ("f16", "bf16") or element.startswith("f8")
-        self.element = "f32" if narrow else element
+        self.element = "f32" if narrow and widen else element
         walk = Walk(shape, ((-1, 1),), (None,) * len(shape), 1)
         self.bounds = mask_bounds(g, reach(g, [value], len(shape)), walk)
         self.walk = walk

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from tritorch.errors import CompileError
 from tritorch.triton_cpu.codegen import (
+    amx,
     atomic_access,  # noqa: F401
     atomics,  # noqa: F401
     calls,  # noqa: F401
@@ -18,7 +19,7 @@ from tritorch.triton_cpu.codegen import (
     scan,  # noqa: F401
 )
 from tritorch.triton_cpu.codegen.access_checks import TABLE, CheckedGenerator
-from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
+from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder
 from tritorch.triton_cpu.codegen.generator import Generator
 from tritorch.triton_cpu.ir import Operation, Value
 from tritorch.triton_cpu.target import CPUTarget
@@ -82,9 +83,18 @@ class Module:
         #: lines of the entry before the first program and after the last
         self.opening: list[str] = []
         self.closing: list[str] = []
+        self._has_tiles = False
         #: tables of additions that wait, by the pointer argument that they go to
         self.tables: dict[Value, str] = {}
         self.functions = {str(f.attributes["sym_name"]): f for f in functions}
+
+    def use_tiles(self) -> None:
+        """Have the entry prepare the tile registers, and give them back at its end."""
+        if not self._has_tiles:
+            self._has_tiles = True
+            around = Builder(helpers=self.helpers, declarations=self.declarations)
+            self.opening.append(amx.open_tiles(around))
+            self.closing.append(amx.close_tiles(around))
 
     def text(self) -> str:
         """The whole module as LLVM assembly text."""

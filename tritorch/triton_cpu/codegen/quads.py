@@ -6,8 +6,11 @@ columns of B takes back: (a + 128) b - 128 b.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tritorch.triton_cpu.codegen.builder import Builder
-from tritorch.triton_cpu.codegen.operand import Memory, Operand, Position
+from tritorch.triton_cpu.codegen.operand import Operand, Position
+from tritorch.triton_cpu.codegen.words import as_words
 
 #: bytes in an element
 SIZE = 4
@@ -18,50 +21,16 @@ def as_quads(builder: Builder, operand: Operand, inner: int, offset: bool) -> Op
     """An int8 matrix as one of quads along its dimension `inner`, 128 added to each byte if
     `offset`.
     """
-
-    def position(row: Position, column: Position, at: int = 0) -> tuple[Position, Position]:
-        places = [row, column]
-        scaled = builder.integer("mul", places[inner], SIZE)
-        places[inner] = builder.integer("add", scaled, at)
-        return places[0], places[1]
+    words = as_words(builder, operand, inner)
+    if not offset:
+        return words
 
     def load(row: Position, column: Position, lanes: int) -> str:
-        if operand.vector_dimension == inner:
-            joined = operand.load(*position(row, column), SIZE * lanes)
-        else:
-            rows = [operand.load(*position(row, column, at), lanes) for at in range(SIZE)]
-            joined = _interleaved(builder, rows, lanes)
-        kind = builder.type("i32", lanes)
-        quads = builder.define(f"bitcast <{SIZE * lanes} x i8> {joined} to {kind}")
-        if offset:
-            quads = builder.define(
-                f"xor {kind} {quads}, {builder.splat(str(_OFFSET), 'i32', lanes)}"
-            )
-        return quads
+        quads = words.load(row, column, lanes)
+        amount = builder.splat(str(_OFFSET), "i32", lanes)
+        return builder.define(f"xor {builder.type('i32', lanes)} {quads}, {amount}")
 
-    memory = operand.memory
-    if memory is not None:
-        strides = list(memory.strides)
-        strides[inner] = builder.integer("mul", strides[inner], SIZE)
-        address = memory.address
-        memory = Memory(lambda r, c: address(*position(r, c)), (strides[0], strides[1]))
-    return Operand("i32", load, operand.vector_dimension, memory)
-
-
-def _interleaved(builder: Builder, rows: list[str], lanes: int) -> str:
-    """a0 b0 c0 d0 a1 b1 ... of four vectors of bytes."""
-    if lanes == 1:
-        vector = "poison"
-        for at, row in enumerate(rows):
-            vector = builder.define(f"insertelement <{SIZE} x i8> {vector}, i8 {row}, i64 {at}")
-        return vector
-    pairs = [lane + side * lanes for lane in range(lanes) for side in range(2)]
-    low = builder.shuffle(rows[0], rows[1], "i8", lanes, pairs)
-    high = builder.shuffle(rows[2], rows[3], "i8", lanes, pairs)
-    both = []
-    for lane in range(lanes):
-        both += [2 * lane, 2 * lane + 1, 2 * lanes + 2 * lane, 2 * lanes + 2 * lane + 1]
-    return builder.shuffle(low, high, "i8", 2 * lanes, both)
+    return replace(words, load=load)
 
 
 def multiply_add(builder: Builder, a: str, b: str, c: str, lanes: int) -> str:
