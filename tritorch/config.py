@@ -61,6 +61,15 @@ def _default_cache_dir() -> Path:
     return Path(root, "tritorch").expanduser()
 
 
+def _default_tune_db() -> Path:
+    """Where this system keeps what cannot be made again at will."""
+    if sys.platform == "darwin":
+        root = "~/Library/Application Support"
+    else:
+        root = os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
+    return Path(root, "tritorch", "tune.sqlite").expanduser()
+
+
 def _container_cores(root: Path = Path("/sys/fs/cgroup")) -> float:
     """How many cores' worth of time the container grants (Linux control groups); inf: no limit."""
     try:
@@ -127,6 +136,18 @@ class Config:
         lambda: "off",
         "bounds: kernels compiled from then on check every access to memory; set it at the start",
     )
+    tune: str = _setting(
+        _choice("off", "lookup", "on-first-call"),
+        lambda: "lookup",
+        "whether kernels use configurations found by tuning; on-first-call: look for one first",
+    )
+    tune_lock: Path | None = _setting(
+        _path, lambda: None, "file of pinned configurations, from `tritorch tune db export`"
+    )
+    tune_db: Path = _setting(_path, _default_tune_db, "database of measured configurations")
+    tune_budget: int = _setting(
+        _integer(1), lambda: 5, "seconds that on-first-call may spend on a kernel"
+    )
     cpu_cached_bytes: int = _setting(
         _integer(0), lambda: 4 << 30, "bytes the CPU allocator may keep for reuse"
     )
@@ -147,7 +168,7 @@ class Config:
                 raise ConfigError(f"config: no setting {name!r}. Choose from {', '.join(known)}.")
         saved = {name: getattr(self, name) for name in overrides}
         parsed = {
-            name: known[name].metadata["parse"](name, str(value))
+            name: None if value is None else known[name].metadata["parse"](name, str(value))
             for name, value in overrides.items()
         }
         try:

@@ -203,8 +203,12 @@ class _Heads:
             "DEPTH": depth,
             "V_DEPTH": v_depth,
             **self.rows(there, every).values(*there),
-            **template.default(
-                of.q.device.type, itemsize=of.q.dtype.itemsize, causal=of.causal, **facts
+            **template.choose(
+                of.q.device.type,
+                dtype=of.q.dtype.name,
+                itemsize=of.q.dtype.itemsize,
+                causal=of.causal,
+                **facts,
             ),
         }
         for name in there:

@@ -80,7 +80,7 @@ _BACKWARD: dict[str, Any] = {
         "num_stages": [1, 2],
     },
     "default": backward_blocks,
-    "key": ("n_queries", "n_keys", "depth", "v_depth", "causal", "q.dtype"),
+    "key": ("n_queries", "n_keys", "depth", "v_depth", "causal", "dtype"),
 }
 
 

@@ -179,7 +179,7 @@ def forward_blocks(
         "num_stages": [1, 2, 3],
     },
     default=forward_blocks,
-    key=("n_queries", "n_keys", "depth", "v_depth", "causal", "q.dtype"),
+    key=("n_queries", "n_keys", "depth", "v_depth", "causal", "dtype"),
 )
 def attention_forward(
     o_ptr, sums_ptr, q_ptr, k_ptr, v_ptr, mask_ptr, scale, seed, offset, dropout, factor,

@@ -93,7 +93,7 @@ def plan_count(mask: Layout) -> Plan:
     n_blocks = ceil_divide(mask.numel, SPAN)
     offsets = Layout.contiguous(dtypes.int64, (n_blocks + 1,), mask.device)
     rows = levels("nonzero", mask.shape, [mask.strides])
-    values = {"n": mask.numel, "SPAN": SPAN, **rows.values("mask"), **count_blocks.default("cpu")}
+    values = {"n": mask.numel, "SPAN": SPAN, **rows.values("mask"), **count_blocks.choose("cpu")}
     operands: dict[str, Any] = {"offsets_ptr": offsets, "mask_ptr": mask}
     count, counting = count_blocks.bind(mask.device, (n_blocks,), operands, values)
     operands = {"offsets_ptr": offsets}
@@ -120,7 +120,7 @@ def plan_compact(mask: Layout, x: Layout | None = None, *, coordinates: bool = F
     values = {
         "n": mask.numel, "NDIM": ndim, "SPAN": SPAN,
         **{f"shape_size{d}": shape[d] for d in range(1, LEVELS)},
-        **rows.values("mask", "x"), **compact_blocks.default("cpu"),
+        **rows.values("mask", "x"), **compact_blocks.choose("cpu"),
     }  # fmt: skip
     operands: dict[str, Any] = {
         "y_ptr": dtypes.int64 if x is None else x.dtype, "offsets_ptr": dtypes.int64,

@@ -31,7 +31,7 @@ def _columns(*, target: str, n_cols: int) -> dict[str, Any]:
     return {"BLOCK": min(next_power_of_2(n_cols), 4096 if target == "cpu" else 1024)}
 
 
-@kernel(space={"BLOCK": [256, 1024, 4096, 16_384]}, default=_columns, key=("n_cols", "x.dtype"))
+@kernel(space={"BLOCK": [256, 1024, 4096, 16_384]}, default=_columns, key=("n_cols", "dtype"))
 def copy_rows(
     y_ptr, x_ptr, n_cols, n_blocks, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
@@ -55,7 +55,7 @@ def bind_copy(name: str, y: Layout, y_strides: Shape, x: Layout) -> tuple[Callab
     # The dimension with the smallest step in y is the one to run along.
     dim = min(range(len(sizes)), key=lambda d: (abs(to[d]), abs(source[d])))
     rows = levels(name, without(sizes, dim), [without(to, dim), without(source, dim)])
-    choice = copy_rows.default(x.device.type, n_cols=sizes[dim])
+    choice = copy_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=sizes[dim])
     n_blocks = ceil_divide(sizes[dim], choice["BLOCK"])
     values = {
         "n_cols": sizes[dim], "n_blocks": n_blocks, "y_column_stride": to[dim],

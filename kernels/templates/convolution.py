@@ -279,7 +279,7 @@ def _weights(
         values = {
             "column_ptr": memory.place(columns), "k": k, "channels": rows,
             "group_stride": group_stride, "channel_stride": row_stride,
-        } | convolution_weight_rows.default(w.device.type)  # fmt: skip
+        } | convolution_weight_rows.choose(w.device.type, k=k)  # fmt: skip
         bound = convolution_weight_rows.bind(w.device, (groups * rows,), operands, values)
         steps.add(bound, (place, 2))
     return _Weights(place, f"*{w.dtype.triton}", rows, channels, k)
@@ -329,13 +329,15 @@ def _correlate(
     }  # fmt: skip
     if direct:
         template = convolution_direct
-        values |= template.default(target, columns=tables.n_columns)
+        values |= template.choose(target, k=k, columns=tables.n_columns, dtype=out.dtype.name)
         values["UNROLLED"] = k if 0 < k <= _UNROLLED else 0
         values["tiles_n"] = ceil_divide(tables.n_columns, values["BLOCK"])
         grid = count * m * values["tiles_n"]
     else:
         template = convolution_tile
-        values |= template.default(target, m=m, columns=tables.n_columns, k=k, count=count)
+        values |= template.choose(
+            target, m=m, columns=tables.n_columns, k=k, count=count, dtype=out.dtype.name
+        )
         values["tiles_n"] = ceil_divide(tables.n_columns, values["BLOCK_N"])
         values["tiles_m"] = ceil_divide(m, values["BLOCK_M"])
         grid = count * values["tiles_n"] * values["tiles_m"]
@@ -403,13 +405,15 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     arguments = (upstream.argument, image.argument)
     if m < _FEW_CHANNELS:
         template = convolution_weight_direct
-        values |= template.default(target, columns=tables.n_columns)
+        values |= template.choose(target, k=k, columns=tables.n_columns, dtype=x.dtype.name)
         operands["out_ptr"] = out
         values = {name: value for name, value in values.items() if name in template.parameters}
         steps.add(template.bind(x.device, (out.numel,), operands, values), (0, *arguments))
         return steps.plan(2)
     template = convolution_weight_tile
-    values |= template.default(target, m=m, columns=tables.n_columns, k=k)
+    values |= template.choose(
+        target, m=m, columns=tables.n_columns, k=k, count=batch, dtype=x.dtype.name
+    )
     values["tiles_m"] = ceil_divide(m, values["BLOCK_M"])
     values["tiles_r"] = ceil_divide(k, values["BLOCK_R"])
     work = g.shape[1] * k * tables.n_columns
@@ -427,7 +431,7 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
         return steps.plan(2)
     place = steps.workspace(parts * out.numel * kind.itemsize)
     steps.add(bound, (place, *arguments))
-    choice = convolution_sum_parts.default(target)
+    choice = convolution_sum_parts.choose(target, n=out.numel)
     steps.add(
         convolution_sum_parts.bind(
             x.device,

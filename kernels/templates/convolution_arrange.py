@@ -29,7 +29,7 @@ def _line(*, target: str, width: int) -> dict[str, Any]:
     return {"BLOCK": min(next_power_of_2(width), 1024)}
 
 
-@kernel(default=_line, space={"BLOCK": [16, 32, 64, 128, 256, 512, 1024]}, key=("width",))
+@kernel(default=_line, space={"BLOCK": [16, 32, 64, 128, 256, 512, 1024]}, key=("width", "dtype"))
 def convolution_arrange(
     out_ptr, x_ptr, channels, phases1, phases2, n_phases, height, depth, width,
     size0, size1, size2, step0, step1, tap0, tap1, tap2, first0, first1, first2,
@@ -166,7 +166,7 @@ def copied(
             f"x_stride{d}": strides[d],
         }  # fmt: skip
     device = x.device
-    values |= convolution_arrange.default(device.type, width=stored[2])
+    values |= convolution_arrange.choose(device.type, dtype=x.dtype.name, width=stored[2])
     kind = f"*{x.dtype.triton}"
     grid = (images * channels * n_phases,)
     bound = convolution_arrange.bind(device, grid, {"out_ptr": kind, "x_ptr": x}, values)

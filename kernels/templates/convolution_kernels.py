@@ -122,7 +122,7 @@ def image_tile(
     },
     keep=lambda BLOCK_M, BLOCK_N, **_: BLOCK_M * BLOCK_N <= 65_536,
     default=_tile,
-    key=("m", "k", "n_columns", "x.dtype", "geometry"),
+    key=("m", "k", "columns", "count", "dtype"),
 )
 def convolution_tile(
     out_ptr, x_ptr, w_ptr, bias_ptr,
@@ -180,7 +180,7 @@ def convolution_tile(
 @kernel(
     space={"BLOCK": [256, 512, 1024, 2048, 4096], "num_warps": [2, 4]},
     default=_direct,
-    key=("k", "n_columns", "x.dtype", "geometry"),
+    key=("k", "columns", "dtype"),
 )
 def convolution_direct(
     out_ptr, x_ptr, w_ptr, bias_ptr,
@@ -269,7 +269,7 @@ def convolution_weight_rows(
         "num_stages": [2, 3],
     },
     default=_weight_tile,
-    key=("m", "k", "n_columns", "x.dtype", "geometry"),
+    key=("m", "k", "columns", "count", "dtype"),
 )
 def convolution_weight_tile(
     partial_ptr, g_ptr, x_ptr,
@@ -331,7 +331,7 @@ def convolution_weight_tile(
 @kernel(
     space={"BLOCK": [256, 512, 1024, 2048, 4096], "num_warps": [2, 4]},
     default=_direct,
-    key=("k", "n_columns", "x.dtype", "geometry"),
+    key=("k", "columns", "dtype"),
 )
 def convolution_weight_direct(
     out_ptr, g_ptr, x_ptr,
@@ -386,7 +386,7 @@ def convolution_sum_parts(out_ptr, partial_ptr, n, parts, BLOCK: tl.constexpr):
 @kernel(
     space={"BLOCK": [256, 512, 1024, 2048, 4096], "num_warps": [2, 4]},
     default=_direct,
-    key=("k", "n_columns", "x.dtype"),
+    key=("k", "columns", "dtype"),
 )
 def convolution_unfold(
     out_ptr, x_ptr, row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr,
@@ -417,7 +417,7 @@ def convolution_unfold(
 @kernel(
     space={"BLOCK": [256, 512, 1024, 2048, 4096], "num_warps": [2, 4]},
     default=_direct,
-    key=("k", "n_columns", "x.dtype"),
+    key=("k", "columns", "dtype"),
 )
 def convolution_fold(
     out_ptr, x_ptr, row_ptr, row_bits_ptr, row_word_ptr, column_ptr, column_bits_ptr,

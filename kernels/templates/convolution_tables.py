@@ -90,7 +90,7 @@ class Batched:
     output_stride: int
 
 
-@kernel(default={"BLOCK": 256}, space={"BLOCK": [128, 256, 512]}, key=("n_columns",))
+@kernel(default={"BLOCK": 256})
 def convolution_columns(
     column_ptr, bits_ptr, out_column_ptr, n_columns, per_image, positions1, positions2,
     batch_stride, step_stride0, step_stride1, step_stride2,
@@ -230,7 +230,7 @@ class Tables:
                 f"step_stride{d}": steps[d], f"out_stride{d}": outs[d], f"step{d}": axis.step,
                 f"first{d}": axis.first, f"tap{d}": axis.tap, f"taps{d}": max(axis.taps, 1),
             }  # fmt: skip
-        values |= convolution_columns.default(device.type)
+        values |= convolution_columns.choose(device.type)
         values = {n: v for n, v in values.items() if n in convolution_columns.parameters}
         grid = (self.word_stride // values["BLOCK"],)
         launch, _ = convolution_columns.bind(device, grid, operands, values)

@@ -33,7 +33,9 @@ def plan_unfold(x: Layout, geometry: Geometry) -> Plan:
     tables = Tables(axes, channels, x.strides[1], x.device)
     values: dict[str, Any] = {
         "x_batch_stride": x.strides[0], **_values(tables),
-    } | convolution_unfold.default(x.device.type, columns=tables.n_columns)  # fmt: skip
+    } | convolution_unfold.choose(
+        x.device.type, dtype=x.dtype.name, k=tables.k, columns=tables.n_columns
+    )  # fmt: skip
     operands = {"out_ptr": out, "x_ptr": x, **tables.types}
     _bind(steps, convolution_unfold, (batch * tables.k,), operands, values, tables)
     return steps.plan(1)
@@ -73,7 +75,9 @@ def plan_fold(g: Layout, geometry: Geometry) -> Plan:
             "x_channel_stride": n_taps * g.strides[1],
             "out_base": sum(c.remainder * s for c, s in zip(chosen, out.strides[2:])),
             "OUT_CONTIGUOUS": tables.out_contiguous, **_values(tables),
-        } | convolution_fold.default(g.device.type, columns=tables.n_columns)  # fmt: skip
+        } | convolution_fold.choose(
+            g.device.type, dtype=g.dtype.name, k=tables.k, columns=tables.n_columns
+        )  # fmt: skip
         operands = {"out_ptr": out, "x_ptr": g, **tables.types}
         _bind(steps, convolution_fold, (batch * channels,), operands, values, tables)
     return steps.plan(1)

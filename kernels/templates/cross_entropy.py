@@ -44,7 +44,11 @@ def _row_block(*, target: str, n_classes: int) -> dict[str, Any]:
     """A row is one block where it fits: 64 Ki in a CPU's strips, 16 Ki on a GPU."""
     limit = 65_536 if target == "cpu" else 16_384
     block = next_power_of_2(n_classes)
-    return {"BLOCK": block if block <= limit else limit // 4, "LOOPED": block > limit}
+    return {"BLOCK": block if block <= limit else limit // 4}
+
+
+def _looped(*, BLOCK: int, n_classes: int, **_: Any) -> dict[str, Any]:
+    return {"LOOPED": n_classes > BLOCK}
 
 
 @helper
@@ -61,7 +65,8 @@ def load_target(target_ptr, offset, ignore_index, n_classes, cell_ptr):
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_row_block,
-    key=("n_classes", "x.dtype"),
+    derive=_looped,
+    key=("n_classes", "dtype"),
 )
 def cross_entropy_rows(
     loss_ptr, lse_ptr, x_ptr, target_ptr, weight_ptr, cell_ptr, ignore_index, smoothing, n_classes,
@@ -130,7 +135,8 @@ def cross_entropy_rows(
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_row_block,
-    key=("n_classes", "x.dtype"),
+    derive=_looped,
+    key=("n_classes", "dtype"),
 )
 def cross_entropy_rows_backward(
     dx_ptr, g_ptr, x_ptr, lse_ptr, target_ptr, weight_ptr, share_ptr,
@@ -345,7 +351,8 @@ class _Losses:
         mean = self.reduction == "mean"
         values = {
             "ignore_index": ignore_index, "n_rows": self.target.numel, "MEAN": mean,
-            **self.rows().values("target"), **reduce_losses.default(self.device.type),
+            **self.rows().values("target"),
+            **reduce_losses.choose(self.device.type, n_rows=self.target.numel),
         }  # fmt: skip
         operands: dict[str, Any] = {"loss_ptr": self.loss, "losses_ptr": self.losses}
         if mean:
@@ -413,7 +420,9 @@ def plan(
             "ignore_index": ignore_index, "smoothing": float(label_smoothing),
             "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
             **losses.rows(x).values("x", "target"),
-            **cross_entropy_rows.default(x.device.type, n_classes=losses.n_classes),
+            **cross_entropy_rows.choose(
+                x.device.type, dtype=x.dtype.name, n_classes=losses.n_classes
+            ),
         }  # fmt: skip
         operands = {
             "loss_ptr": losses.loss if none else losses.losses,
@@ -442,7 +451,9 @@ def plan_backward(
     losses = _Losses("cross_entropy_backward", x, target, weight, reduction)
     if losses.dx.numel == 0:
         return Plan((losses.dx,), nothing)
-    choice = cross_entropy_rows_backward.default(x.device.type, n_classes=losses.n_classes)
+    choice = cross_entropy_rows_backward.choose(
+        x.device.type, dtype=x.dtype.name, n_classes=losses.n_classes
+    )
     values = {
         "ignore_index": ignore_index, "smoothing": float(label_smoothing),
         "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],

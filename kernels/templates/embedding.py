@@ -46,7 +46,7 @@ def _forward_tile(*, target: str, n_columns: int) -> dict[str, Any]:
 @kernel(
     space={"BLOCK_ROWS": [1, 4, 16, 64], "BLOCK_COLUMNS": [64, 256, 1024]},
     default=_forward_tile,
-    key=("n_columns", "w.dtype"),
+    key=("n_columns", "dtype"),
 )
 def embedding_rows(
     y_ptr, w_ptr, index_ptr, cell_ptr, n_index, n_rows, n_columns, n_blocks, size1, size2, size3,
@@ -82,9 +82,7 @@ def _column_block(*, target: str, n_columns: int) -> dict[str, Any]:
     return {"BLOCK": min(next_power_of_2(n_columns), 64 if target == "cpu" else 128)}
 
 
-@kernel(
-    space={"BLOCK": [16, 32, 64, 128, 256]}, default=_column_block, key=("n_columns", "g.dtype")
-)
+@kernel(space={"BLOCK": [16, 32, 64, 128, 256]}, default=_column_block, key=("n_columns", "dtype"))
 def embedding_backward_columns(
     dw_ptr, g_ptr, index_ptr, cell_ptr, n_index, n_rows, n_columns, skipped, size1, size2, size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
@@ -119,7 +117,7 @@ def embedding_backward_columns(
             tl.store(cell_ptr, index)
 
 
-@kernel(space={"BLOCK": [64, 128, 256]}, default=_column_block, key=("n_columns", "g.dtype"))
+@kernel(space={"BLOCK": [64, 128, 256]}, default=_column_block, key=("n_columns", "dtype"))
 def embedding_backward_atomic(
     dw_ptr, g_ptr, index_ptr, cell_ptr, n_rows, n_columns, skipped, n_blocks, size1, size2, size3,
     index_stride0, index_stride1, index_stride2, index_stride3,
@@ -164,7 +162,7 @@ def plan(w: Layout, index: Layout, *, name: str = "embedding") -> Plan:
     y = Layout.contiguous(w.dtype, (*index.shape, n_columns), w.device)
     if y.numel == 0:
         return Plan((y,), nothing)
-    choice = embedding_rows.default(w.device.type, n_columns=n_columns)
+    choice = embedding_rows.choose(w.device.type, dtype=w.dtype.name, n_columns=n_columns)
     n_blocks = ceil_divide(n_columns, choice["BLOCK_COLUMNS"])
     rows = levels(name, index.shape, [index.strides])
     cell = IndexCell(out_of_bounds(name, 0, n_rows), w.device)
@@ -236,12 +234,16 @@ def _backward_launch(
 ) -> tuple[Launch, list[Any]]:
     n_columns = dw.shape[1]
     if ordered:
-        choice = embedding_backward_columns.default(g.device.type, n_columns=n_columns)
+        choice = embedding_backward_columns.choose(
+            g.device.type, dtype=g.dtype.name, n_columns=n_columns
+        )
         values |= {"n_index": index.numel, **choice}
         grid = (ceil_divide(n_columns, choice["BLOCK"]),)
         launch, compiled = embedding_backward_columns.bind(g.device, grid, operands, values)
         return launch, [compiled]
-    choice = embedding_backward_atomic.default(g.device.type, n_columns=n_columns)
+    choice = embedding_backward_atomic.choose(
+        g.device.type, dtype=g.dtype.name, n_columns=n_columns
+    )
     n_blocks = ceil_divide(n_columns, choice["BLOCK"])
     values |= {"n_blocks": n_blocks, **choice}
     zero = plan_zero(dw)
@@ -259,7 +261,7 @@ def _backward_launch(
     return both, [*zero.kernels, compiled]
 
 
-@kernel(space={"BLOCK": [1024, 4096, 16_384]}, default={"BLOCK": 4096})
+@kernel(space={"BLOCK": [1024, 4096, 16_384]}, default={"BLOCK": 4096}, key=("numel", "dtype"))
 def fill_zero(x_ptr, numel, BLOCK: tl.constexpr):
     """Write zeros to a contiguous buffer."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -272,7 +274,7 @@ def plan_zero(x: Layout) -> Plan:
     """launch(x): zeros everywhere; x is contiguous."""
     if x.numel == 0:
         return Plan((x,), nothing)
-    choice = fill_zero.default(x.device.type)
+    choice = fill_zero.choose(x.device.type, dtype=x.dtype.name, numel=x.numel)
     values = {"numel": x.numel, **choice}
     grid = (ceil_divide(x.numel, choice["BLOCK"]),)
     launch, compiled = fill_zero.bind(x.device, grid, {"x_ptr": x}, values)

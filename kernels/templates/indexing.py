@@ -108,7 +108,7 @@ class _Access:
             return None
         last = len(sizes) - 1
         rows = levels(self.name, without(sizes, last), [without(s, last) for s in merged])
-        choice = read_columns.default("cpu", n_columns=sizes[last])
+        choice = read_columns.choose("cpu", dtype=self.x.dtype.name, n_columns=sizes[last])
         n_blocks = ceil_divide(sizes[last], choice["BLOCK"])
         y, x, index = (s[last] for s in merged)
         values = rows.values("y", "x", "index") | choice
@@ -132,7 +132,7 @@ class _Access:
             return None
         if any(self.x_strides[0]):
             return None
-        choice = embedding_rows.default("cpu", n_columns=columns[0])
+        choice = embedding_rows.choose("cpu", dtype=self.x.dtype.name, n_columns=columns[0])
         n_blocks = ceil_divide(columns[0], choice["BLOCK_COLUMNS"])
         rows = levels(self.name, self.index_shape, [self.index.strides])
         values = rows.values("index") | choice
@@ -173,7 +173,7 @@ class _Access:
         values: dict[str, Any],
     ) -> tuple[Any, Any]:
         outer, rest, strides = self._groups(other)
-        choice = template.default(self.x.device.type, n_rest=rest.count)
+        choice = template.choose(self.x.device.type, dtype=self.x.dtype.name, n_rest=rest.count)
         n_blocks = ceil_divide(rest.count, choice["BLOCK"])
         if choice["FLAT"]:
             n_blocks = 1
@@ -225,9 +225,10 @@ class _Access:
                 pick(self.other_strides[0], apart) + self.other_strides[1],
             ],
         )
-        choice = write_in_order.default(
-            self.x.device.type, n_lanes=lane.count, neighbours=_neighbours(lane)
-        )
+        choice = write_in_order.choose(
+            self.x.device.type, dtype=self.x.dtype.name, n_lanes=lane.count,
+            neighbours=_neighbours(lane),
+        )  # fmt: skip
         values = order.values("index", "source")
         values |= _prefixed("lane_", lane.values("x", "index", "source")) | choice
         values |= {
@@ -249,7 +250,7 @@ class _Access:
         kind = self.x.dtype.compute
         parts = Layout.contiguous(kind, (n_parts * part_stride,), self.x.device)
         zero = plan_zero(parts)
-        total = add_parts.default(self.x.device.type) | places.values("x")
+        total = add_parts.choose(self.x.device.type, dtype=self.x.dtype.name) | places.values("x")
         total |= {"n_places": places.count, "PARTS": n_parts}
         count = ceil_divide(places.count, total["BLOCK"])
         add, summed = add_parts.bind(
@@ -455,7 +456,7 @@ class _Advanced:
         for j, (index, dim, cell) in enumerate(zip(self.indices, self.dims, self.cells)):
             strides = broadcast_strides(index.shape, index.strides, self.index_shape)
             rows = levels(self.name, self.index_shape, [strides])
-            choice = combine_index.default(self.x.device.type)
+            choice = combine_index.choose(self.x.device.type)
             values = {
                 "cell_ptr": cell.address, "n_index": rows.count, "bound": self.x.shape[dim],
                 "step": self.x.strides[dim], "FIRST": j == 0, **rows.values("index"), **choice,

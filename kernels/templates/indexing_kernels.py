@@ -97,7 +97,7 @@ def combine_index(
     tl.store(offsets_ptr + i, offset, mask=mask)
 
 
-@kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
+@kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "dtype"))
 def read_indexed(
     y_ptr, x_ptr, index_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, lift, step,
     size1, size2, size3, rest_size1, rest_size2, rest_size3,
@@ -146,7 +146,7 @@ def _columns(*, target: str, n_columns: int) -> dict[str, Any]:
     return {"BLOCK": min(next_power_of_2(n_columns), 128)}
 
 
-@kernel(space={"BLOCK": [64, 128, 256, 1024]}, default=_columns, key=("n_columns", "x.dtype"))
+@kernel(space={"BLOCK": [64, 128, 256, 1024]}, default=_columns, key=("n_columns", "dtype"))
 def read_columns(
     y_ptr, x_ptr, index_ptr, cell_ptr, n_columns, n_blocks, bound, lift, step_size,
     size1, size2, size3,
@@ -187,7 +187,7 @@ def read_columns(
         tl.store(y_ptr + columns * y_column_stride, x, mask=mask & valid)
 
 
-@kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "x.dtype"))
+@kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "dtype"))
 def write_indexed(
     x_ptr, index_ptr, source_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, lift, step,
     size1, size2, size3, rest_size1, rest_size2, rest_size3,
@@ -262,7 +262,7 @@ def meet_lanes(pointers, sources, mask, MODE: tl.constexpr):
     tl.store(pointers, value.to(pointers.dtype.element_ty), mask=mask)
 
 
-@kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "x.dtype"))
+@kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "neighbours", "dtype"))
 def write_in_order(
     x_ptr, index_ptr, source_ptr, cell_ptr, n_sequence, part_size, part_stride, n_lanes, bound,
     lift, step_size, size1, size2, size3, lane_size1, lane_size2, lane_size3,
@@ -333,7 +333,7 @@ def write_in_order(
             meet_lanes(x_ptr + index * step_size, source_ptr + source, mask, MODE)
 
 
-@kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("x.dtype",))
+@kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("dtype",))
 def add_parts(
     x_ptr, parts_ptr, n_places, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3,
     PARTS: tl.constexpr, BLOCK: tl.constexpr,

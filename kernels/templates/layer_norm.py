@@ -55,13 +55,18 @@ def _row_block(*, target: str, n_cols: int) -> dict[str, Any]:
     """
     limit = 65_536 if target == "cpu" else 16_384
     block = next_power_of_2(n_cols)
-    return {"BLOCK": block if block <= limit else limit // 4, "LOOPED": block > limit}
+    return {"BLOCK": block if block <= limit else limit // 4}
+
+
+def _looped(*, BLOCK: int, n_cols: int, **_: Any) -> dict[str, Any]:
+    return {"LOOPED": n_cols > BLOCK}
 
 
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_row_block,
-    key=("n_cols", "x.dtype"),
+    derive=_looped,
+    key=("n_cols", "dtype"),
 )
 def norm_rows(
     y_ptr, mean_ptr, rstd_ptr, x_ptr, weight_ptr, bias_ptr, eps, n_cols, size1, size2, size3,
@@ -129,7 +134,7 @@ def norm_rows(
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_backward_block,
-    key=("n_cols", "x.dtype"),
+    key=("n_cols", "dtype"),
 )
 def norm_rows_backward(
     dx_ptr, dweight_ptr, dbias_ptr, g_ptr, x_ptr, mean_ptr, rstd_ptr, weight_ptr,
@@ -326,7 +331,8 @@ def plan(
     values: dict[str, Any] = {
         "eps": float(eps), "n_cols": n_cols, "CENTRE": not rms, "WEIGHT": weight is not None,
         "BIAS": bias is not None, "x_column_stride": parts.column_strides[0],
-        **parts.rows.values("x"), **norm_rows.default(x.device.type, n_cols=n_cols),
+        **parts.rows.values("x"),
+        **norm_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols),
     }  # fmt: skip
     operands: dict[str, Layout] = {"y_ptr": y, "rstd_ptr": statistic, "x_ptr": x}
     if rms:
@@ -403,7 +409,9 @@ class _Backward:
 
         compute = self.x.dtype.compute
         if self.parts.rows.count:
-            choice = norm_rows_backward.default(self.x.device.type, n_cols=self.parts.n_cols)
+            choice = norm_rows_backward.choose(
+                self.x.device.type, dtype=self.x.dtype.name, n_cols=self.parts.n_cols
+            )
             self._rows_step(choice)
         for i, name in enumerate(self.parameters):
             self._sum_step(name, -1 - i)
@@ -453,7 +461,7 @@ class _Backward:
 
     def _sum_step(self, name: str, workspace: int) -> None:
         total = self.outputs[self.place[name]]
-        choice = add_groups.default(self.x.device.type)
+        choice = add_groups.choose(self.x.device.type, n_cols=self.parts.n_cols)
         n_groups = self.n_groups if self.parts.rows.count else 0
         values = {"n_groups": n_groups, "n_cols": self.parts.n_cols, **choice}
         operands: dict[str, Any] = {"total_ptr": total, "parts_ptr": self.x.dtype.compute}

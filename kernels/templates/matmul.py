@@ -158,7 +158,7 @@ def add_bias(total, bias_ptr, offsets, mask, alpha, beta, BIAS: tl.constexpr, SC
     },
     keep=lambda BLOCK_M, BLOCK_N, **_: BLOCK_M * BLOCK_N <= 65_536,
     default=_tile,
-    key=("m", "n", "k", "a.dtype", "b.dtype", "a.strides", "b.strides"),
+    key=("m", "n", "k", "batch", "dtype", "a_turned", "b_turned"),
 )
 def matmul_tile(
     c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, n, k,
@@ -232,7 +232,7 @@ def matmul_tile(
 @kernel(
     space={"BLOCK_M": [4, 8, 16, 32], "BLOCK_N": [32, 64, 128]},
     default=_integer_tile,
-    key=("m", "n", "k", "a.dtype"),
+    key=("m", "n", "k", "dtype"),
 )
 def matmul_integer(
     c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, n, k,
@@ -277,9 +277,7 @@ def matmul_integer(
     )
 
 
-@kernel(
-    space={"BLOCK_K": [256, 1024, 4096, 16_384]}, default=_vector_rows, key=("m", "k", "a.dtype")
-)
+@kernel(space={"BLOCK_K": [256, 1024, 4096, 16_384]}, default=_vector_rows, key=("m", "k", "dtype"))
 def matrix_vector_rows(
     c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, k,
     c_row_stride, a_row_stride, a_column_stride, b_row_stride, bias_row_stride,
@@ -323,7 +321,7 @@ def matrix_vector_rows(
 @kernel(
     space={"BLOCK_M": [64, 128, 256, 512], "BLOCK_K": [4, 8, 16, 32]},
     default=_vector_columns,
-    key=("m", "k", "a.dtype"),
+    key=("m", "k", "dtype"),
 )
 def matrix_vector_columns(
     c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, k,
@@ -462,20 +460,22 @@ class _Product:
         m, n, k = self.m, self.n, self.k
         if not floating and not (target == "cpu" and self.a.dtype.name == "int8" and n > 1):
             template = matmul_integer
-            choice = template.default(target, m=m, n=n)
+            choice = template.choose(target, m=m, n=n, k=k, dtype=self.a.dtype.name)
         elif n > 1:
             template = matmul_tile
-            choice = template.default(
-                target, m=m, n=n, k=k, batch=rows.count, itemsize=self.a.dtype.itemsize
-            )
+            choice = template.choose(
+                target, m=m, n=n, k=k, batch=rows.count, dtype=self.a.dtype.name,
+                itemsize=self.a.dtype.itemsize, a_turned=abs(self.strides["a"][-1]) > 1,
+                b_turned=abs(self.strides["b"][-1]) > 1,
+            )  # fmt: skip
             choice["EARLY"] = target == "cpu"
         elif abs(self.strides["a"][-1]) <= abs(self.strides["a"][-2]) or m == 1:
             template = matrix_vector_rows
-            choice = template.default(target, k=k)
+            choice = template.choose(target, m=m, k=k, dtype=self.a.dtype.name)
             choice["LOOPED"] = choice["BLOCK_K"] < k
         else:
             template = matrix_vector_columns
-            choice = template.default(target, m=m, k=k)
+            choice = template.choose(target, m=m, k=k, dtype=self.a.dtype.name)
         if "BLOCK_N" in choice:
             tiles = ceil_divide(m, choice["BLOCK_M"]) * ceil_divide(n, choice["BLOCK_N"])
         else:

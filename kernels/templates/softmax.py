@@ -43,7 +43,11 @@ def _row_block(*, target: str, n_cols: int) -> dict[str, Any]:
     GPU: a row must fit the registers of a program."""
     limit = 65_536 if target == "cpu" else 16_384
     block = next_power_of_2(n_cols)
-    return {"BLOCK": block if block <= limit else limit // 4, "LOOPED": block > limit}
+    return {"BLOCK": block if block <= limit else limit // 4}
+
+
+def _looped(*, BLOCK: int, n_cols: int, **_: Any) -> dict[str, Any]:
+    return {"LOOPED": n_cols > BLOCK}
 
 
 def _column_block(*, target: str, n_cols: int, n_inner: int) -> dict[str, Any]:
@@ -66,7 +70,8 @@ def online_sum(x, top, total):
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_row_block,
-    key=("n_cols", "x.dtype"),
+    derive=_looped,
+    key=("n_cols", "dtype"),
 )
 def softmax_rows(
     y_ptr, x_ptr, n_cols, size1, size2, size3,
@@ -118,7 +123,7 @@ def softmax_rows(
 @kernel(
     space={"BLOCK": [4, 16, 64], "INNER": [32, 64, 128, 256], "num_warps": [1, 2, 4, 8]},
     default=_column_block,
-    key=("n_cols", "n_inner", "x.dtype"),
+    key=("n_cols", "n_inner", "dtype"),
 )
 def softmax_columns(
     y_ptr, x_ptr, n_cols, n_inner, n_blocks, size1, size2, size3,
@@ -163,7 +168,8 @@ def softmax_columns(
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_row_block,
-    key=("n_cols", "x.dtype"),
+    derive=_looped,
+    key=("n_cols", "dtype"),
 )
 def softmax_rows_backward(
     dx_ptr, g_ptr, y_ptr, n_cols, size1, size2, size3,
@@ -214,7 +220,7 @@ def softmax_rows_backward(
 @kernel(
     space={"BLOCK": [4, 16, 64], "INNER": [32, 64, 128, 256], "num_warps": [1, 2, 4, 8]},
     default=_column_block,
-    key=("n_cols", "n_inner", "x.dtype"),
+    key=("n_cols", "n_inner", "dtype"),
 )
 def softmax_columns_backward(
     dx_ptr, g_ptr, y_ptr, n_cols, n_inner, n_blocks, size1, size2, size3,
@@ -308,12 +314,16 @@ def _plan(
     inner = _inner_dim(x, dim)
     if inner is None:
         rows = rows_of(name, layouts, dim)
-        values |= rows.values(*operands) | kernels[0].default(target, n_cols=n_cols)
+        values |= rows.values(*operands) | kernels[0].choose(
+            target, dtype=x.dtype.name, n_cols=n_cols
+        )
         launch, compiled = kernels[0].bind(x.device, (rows.count,), pointers, values)
     else:
         shape = without(x.shape, dim, inner)
         rows = levels(name, shape, [without(o.strides, dim, inner) for o in layouts])
-        choice = kernels[1].default(target, n_cols=n_cols, n_inner=x.shape[inner])
+        choice = kernels[1].choose(
+            target, dtype=x.dtype.name, n_cols=n_cols, n_inner=x.shape[inner]
+        )
         n_blocks = ceil_divide(x.shape[inner], choice["INNER"])
         values |= rows.values(*operands) | choice
         values |= {f"{key}_inner_stride": o.strides[inner] for key, o in operands.items()}

@@ -77,7 +77,7 @@ def _radix(*, target: str, n_cols: int) -> dict[str, Any]:
     return {"DIGIT": 11 if n_cols >= 2048 else 8}
 
 
-@kernel(space={"DIGIT": [6, 8, 11]}, default=_radix, key=("n_cols", "x.dtype"))
+@kernel(space={"DIGIT": [6, 8, 11]}, default=_radix, key=("n_cols", "dtype"))
 def radix_sort_rows(
     y_ptr, index_ptr, x_ptr, keys_ptr, places_ptr, counts_ptr, n_rows, n_cols,
     size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
@@ -142,7 +142,7 @@ def radix_sort_rows(
             tl.store(index_ptr + target + columns * y_column_stride, place.to(tl.int64), mask=mask)
 
 
-@kernel(key=("n_cols", "x.dtype"))
+@kernel()
 def rank_sort_rows(
     y_ptr, index_ptr, x_ptr, n_cols, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
@@ -177,7 +177,7 @@ def packed_sort(key, position, BLOCK: tl.constexpr):
     return (packed & 0xFFFFFFFF).to(tl.int32)
 
 
-@kernel(space={"num_warps": [1, 2, 4, 8]}, key=("n_cols", "x.dtype"))
+@kernel(space={"num_warps": [1, 2, 4, 8]}, key=("n_cols", "dtype"))
 def sort_rows(
     y_ptr, index_ptr, x_ptr, n_cols, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
@@ -253,6 +253,7 @@ def plan_sort(x: Layout, dim: int, *, descending: bool = False, name: str = "sor
                 "are supported. Sort on the CPU."
             )
         numbers["BLOCK"] = next_power_of_2(n_cols)
+        numbers |= sort_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
         launch, compiled = sort_rows.bind(x.device, (rows.count,), operands, numbers)
         return Plan((values, indices), launch, [compiled])
     return _radix_plan((values, indices), x, rows.count, operands, numbers)
@@ -265,7 +266,7 @@ def _radix_plan(
 
     n_cols = numbers["n_cols"]
     key = key_dtype(x.dtype)
-    choice = radix_sort_rows.default(x.device.type, n_cols=n_cols)
+    choice = radix_sort_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
     passes = ceil_divide(1 if x.dtype is dtypes.bool else key.itemsize * 8, choice["DIGIT"])
     n_programs = min(n_rows, PROGRAMS)
     block = min(next_power_of_2(n_cols), 1024)
@@ -351,7 +352,7 @@ def plan_search(sequence: Layout, values: Layout, *, right: bool = False) -> Pla
     n_sorted = sequence.shape[-1]
     along = (0,) * values.ndim if sequence.ndim == 1 else (*sequence.strides[:-1], 0)
     rows = levels(name, values.shape, [values.strides, along, y.strides])
-    choice = search_rows.default(values.device.type)
+    choice = search_rows.choose(values.device.type, n_sorted=n_sorted)
     numbers = {
         "n_sorted": n_sorted, "n_values": values.numel, "RIGHT": right,
         "steps": n_sorted.bit_length(), "sorted_column_stride": sequence.strides[-1],

@@ -28,6 +28,7 @@ from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.plan import Launch
+from tritorch.kernels.tuning import LAUNCH_OPTIONS, Tunable
 from tritorch.layout import Layout
 
 Choices = Mapping[str, Any]
@@ -69,8 +70,7 @@ class Template(Helper):
     Attributes:
         parameters: all parameter names, in order.
         constants: those annotated `tl.constexpr`.
-        space: constant (or launch option) -> the values a tuner may try.
-        key: names that a tuned choice depends on.
+        tunable: its tuning space and what was found in it.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Template(Helper):
         space: Mapping[str, Sequence[Any]],
         default: Callable[..., Choices] | Choices,
         keep: Callable[..., bool],
+        derive: Callable[..., Choices] | None,
         key: Sequence[str],
     ) -> None:
         super().__init__(function)
@@ -86,30 +87,22 @@ class Template(Helper):
         self.parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         notes = function.__annotations__
         self.constants = tuple(n for n in self.parameters if notes.get(n) == "tl.constexpr")
-        self.space = MappingProxyType(dict(space))
-        self.keep = keep
-        self.key = tuple(key)
-        self._default = default
         self._sources: dict[tuple[tuple[str, str], ...], KernelSource] = {}
-        unknown = [n for n in self.space if n not in self.constants and n not in _LAUNCH_OPTIONS]
+        unknown = [n for n in space if n not in self.constants and n not in LAUNCH_OPTIONS]
         if unknown:
             raise TypeError(
                 f"{self.name}: space names {unknown}, which are no constants of the kernel."
             )
-
-    def default(self, target: str, **facts: Any) -> dict[str, Any]:
-        """The choice without tuning, deterministic: `facts` are the sizes and dtypes the rule looks
-        at.
-        """
-        choice = self._default
-        return dict(choice(target=target, **facts) if callable(choice) else choice)
-
-    def candidates(self) -> list[dict[str, Any]]:
-        """Every kept combination of the tuning space, in declared order."""
-        combinations: list[dict[str, Any]] = [{}]
-        for name, values in self.space.items():
-            combinations = [{**c, name: v} for c in combinations for v in values]
-        return [c for c in combinations if self.keep(**c)]
+        self.tunable = Tunable(
+            self.name,
+            space=space,
+            default=default,
+            keep=keep,
+            derive=derive,
+            key=key,
+            digest=lambda: self.source.digest,
+        )
+        self.choose = self.tunable.choose
 
     @property
     def source(self) -> KernelSource:
@@ -163,9 +156,12 @@ class Template(Helper):
         """
         from tritorch.runtime import get_target
 
+        options = {name: values[name] for name in LAUNCH_OPTIONS if name in values}
+        if options:
+            values = {name: value for name, value in values.items() if name not in options}
         signature, constants, bound = self.arguments(operands, values, scalars)
         target = get_target(device.type)
-        compiled = target.compile(self.specialised(pasted), signature, constants)
+        compiled = target.compile(self.specialised(pasted), signature, constants, options)
         return target.bind(compiled, tuple(grid), bound), compiled
 
     def arguments(
@@ -199,20 +195,18 @@ class Template(Helper):
         return signature, constants, bound
 
 
-_LAUNCH_OPTIONS = ("num_warps", "num_stages")
-
-
 def kernel(
     *,
     space: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     default: Callable[..., Choices] | Choices = MappingProxyType({}),
     keep: Callable[..., bool] = lambda **_: True,
+    derive: Callable[..., Choices] | None = None,
     key: Iterable[str] = (),
 ) -> Callable[[Callable[..., Any]], Template]:
-    """Declare a kernel; see `Template` for the arguments."""
+    """Declare a kernel; see `Tunable` for the arguments."""
 
     def declare(function: Callable[..., Any]) -> Template:
-        return Template(function, space, default, keep, tuple(key))
+        return Template(function, space, default, keep, derive, tuple(key))
 
     return declare
 

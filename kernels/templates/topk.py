@@ -46,7 +46,7 @@ def collect(found_ptr, count, columns, chosen, ROOM: tl.constexpr):
     return count + tl.sum(chosen.to(tl.int32), 0)
 
 
-@kernel(key=("n_cols", "k", "x.dtype"))
+@kernel()
 def topk_rows(
     y_ptr, index_ptr, x_ptr, found_ptr, n_cols, k, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,

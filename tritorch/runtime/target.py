@@ -82,9 +82,13 @@ class Kernel:
 
 
 class Target(Protocol):
-    """A device that runs kernels. Addresses are ints; the free lists are what Storage uses."""
+    """A device that runs kernels. Addresses are ints; the free lists are what Storage uses.
+
+    `identity` says what configurations of kernels are tuned for: the processor, and how much of it.
+    """
 
     name: str
+    identity: str
     free_lists: dict[int, FreeList]
 
     def allocate(self, nbytes: int) -> int:

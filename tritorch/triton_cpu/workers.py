@@ -122,8 +122,9 @@ class _Helper:
     def __init__(self, work: _Work) -> None:
         self._work = work
         settings = {
-            f"TRITORCH_{entry.name.upper()}": str(getattr(config, entry.name))
+            f"TRITORCH_{entry.name.upper()}": str(value)
             for entry in fields(config)
+            if (value := getattr(config, entry.name)) is not None
         }
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._process = subprocess.Popen(

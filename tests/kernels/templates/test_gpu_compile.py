@@ -37,12 +37,18 @@ ARCHITECTURES = [80, 90, 100]
 class Recorder:
     """A target that remembers what it is asked to compile."""
 
+    identity = "none"
+
     def __init__(self) -> None:
         self.kernels: list[tuple[Any, dict[str, str], dict[str, Any]]] = []
         self.free_lists: dict[int, list[int]] = {}
 
     def compile(
-        self, source: Any, signature: Mapping[str, str], constants: Mapping[str, Any]
+        self,
+        source: Any,
+        signature: Mapping[str, str],
+        constants: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
     ) -> Any:
         self.kernels.append((source, dict(signature), dict(constants)))
         return source

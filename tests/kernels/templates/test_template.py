@@ -56,11 +56,12 @@ def test_a_missing_and_an_unknown_value_are_named() -> None:
 
 
 def test_candidates_keep_the_declared_order_and_condition() -> None:
-    found = matmul.matmul_tile.candidates()
+    found = matmul.matmul_tile.tunable.candidates("cuda", {})
     assert found == [c for c in found if c["BLOCK_M"] * c["BLOCK_N"] <= 65_536]
-    assert found[0] == {
-        "BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "GROUP_M": 1, "num_warps": 4, "num_stages": 2,
-    }  # fmt: skip
+    first = {"BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 32, "GROUP_M": 1}
+    assert found[0] == {**first, "num_warps": 4, "num_stages": 2}
+    # A CPU kernel has no launch options.
+    assert matmul.matmul_tile.tunable.candidates("cpu", {})[0] == first
 
 
 def test_rows_collapse_and_refuse_too_many_dimensions() -> None:

@@ -26,6 +26,14 @@ class CPUTarget:
         self.free = self._allocator.free
         self.free_list = self._allocator.free_list
 
+    @property
+    def identity(self) -> str:
+        """Architecture, LLVM's name of the processor, vector width, threads: see `Target`."""
+        from tritorch.triton_cpu.target import host
+
+        cpu = host()
+        return f"{cpu.architecture}-{cpu.cpu}-{cpu.vector_bytes}B-{config.num_threads}t"
+
     def copy(self, destination: int, source: int, nbytes: int) -> None:
         """Copy `nbytes` from address `source` to address `destination`; they may overlap."""
         ctypes.memmove(destination, source, nbytes)
