@@ -5,6 +5,21 @@
 from math import e, inf, nan, pi
 
 from tritorch import errors
+from tritorch.amp.autocast_mode import autocast
+from tritorch.amp.state import (
+    autocast_decrement_nesting,
+    autocast_increment_nesting,
+    clear_autocast_cache,
+    get_autocast_cpu_dtype,
+    get_autocast_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
 from tritorch.autograd import (
     enable_grad,
     inference_mode,
@@ -470,8 +485,6 @@ from tritorch.ops.views import (
 )
 from tritorch.ops.queries import (
     detach,
-    is_autocast_cpu_enabled,
-    is_autocast_enabled,
     is_floating_point,
     is_complex,
     is_nonzero,

@@ -55,16 +55,6 @@ def detach(input: Tensor) -> Tensor:
     return input.detach()
 
 
-def is_autocast_enabled(device_type: str | None = None) -> bool:
-    """False: there is no autocast."""
-    return False
-
-
-def is_autocast_cpu_enabled() -> bool:
-    """False: there is no autocast."""
-    return False
-
-
 class _LegacyMeta(type):
     """`isinstance(x, FloatTensor)` asks for the dtype."""
 
