@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import zlib
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,8 @@ class Variant:
     layout: str = "contiguous"
     gradients: int = 0
     edges: bool = False
+    #: numbers are first rounded to this dtype
+    rounded: str = ""
 
 
 VARIANTS = (
@@ -34,6 +38,10 @@ VARIANTS = (
     Variant("int64", "int64"),
     Variant("edges", "float64", edges=True),
 )
+
+
+#: what the derived forms of an expression run with; `out=` takes no gradients
+FORMS = (Variant("form", "float64", gradients=2), Variant("out", "float64"))
 
 
 def _random(name: str) -> np.random.Generator:
@@ -90,6 +98,8 @@ OTHERS: dict[str, Any] = {
     "sv": lambda r: np.array([-2.0, -0.5, 0.25, 1.0, 2.5]),
     "sg": lambda r: r.choice([-1, 1], (3, 4)),
     "ml": lambda r: np.array([[3, 0, -1, 1], [1, -1, 0, 0], [0, 1, 2, -1]]),
+    "fr2": lambda r: r.uniform(0, 1, (2, 3, 2)),
+    "fr3": lambda r: r.uniform(0, 1, (2, 3, 3)),
     "tg": lambda r: np.array([[1, 2, 3], [2, 2, 1]]),
 }
 
@@ -112,9 +122,11 @@ def host(name: str, variant: Variant) -> np.ndarray:
 def tensor(torch: Any, name: str, variant: Variant) -> Any:
     """An input as a leaf tensor of a library."""
     values = host(name, variant)
+    if variant.rounded and values.dtype == np.float64:
+        values = torch.tensor(values).to(getattr(torch, variant.rounded)).double().numpy()
     if name in OTHERS:
         made = torch.tensor(values)
-        return made.to(getattr(torch, variant.dtype)) if name == "sv" else made
+        return made.to(getattr(torch, variant.dtype)) if values.dtype == np.float64 else made
     dtype = getattr(torch, variant.dtype)
     if variant.layout == "turned" and values.ndim > 1:
         order = tuple(reversed(range(values.ndim)))
@@ -137,7 +149,38 @@ def namespace(torch: Any, names: set[str], variant: Variant) -> dict[str, Any]:
         x[index] = value
         return x
 
+    def out(function: Any, *arguments: Any, **options: Any) -> Any:
+        """What is written to `out=`, which begins empty and of the right dtype."""
+        result = function(*arguments, **options)
+        single = not isinstance(result, tuple)
+        targets = [torch.empty(0, dtype=r.dtype) for r in ([result] if single else result)]
+        function(*arguments, **options, out=targets[0] if single else tuple(targets))
+        return targets[0] if single else targets
+
+    def same(function: Any) -> Any:
+        """The result of something random, if the same seed gives the same."""
+        torch.manual_seed(5)
+        first = function()
+        torch.manual_seed(5)
+        assert torch.equal(first, function())
+        return first
+
+    def near(value: Any, expected: float, by: float) -> bool:
+        return abs(float(value) - expected) < by
+
     made: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "inf": INF, "nan": NAN}
+
+    def message(function: Any) -> str:
+        """The first words of the error."""
+        try:
+            function()
+        except Exception as error:
+            return f"{type(error).__name__}: {str(error)[:60]}"
+        return "no error"
+
+    made |= {"message": message, "deepcopy": deepcopy}
+    made["pickled"] = lambda value: pickle.loads(pickle.dumps(value))
+    made |= {"out": out, "same": same, "near": near, "np": np}
     made |= {"set": put, "sym": lambda a: (a + a.mT) / 2}
     made["array"] = np.arange(12, dtype=np.float32).reshape(3, 4)
     for name in sorted(names):

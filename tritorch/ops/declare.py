@@ -18,6 +18,7 @@ from functools import wraps
 from typing import Any, Protocol, cast
 
 from tritorch.kernels import trace
+from tritorch.ops.output import finished
 from tritorch.ops.pointwise import Pointwise
 from tritorch.ops.recipe import Override
 from tritorch.tensor import Tensor
@@ -206,7 +207,14 @@ _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that takes `axis=` for `dim=` and `keepdims=` for `keepdim=` too, as PyTorch's."""
+    """A function that takes `axis=` for `dim=` and `keepdims=` for `keepdim=` too, as PyTorch's.
+
+    With `writes`, see there.
+    """
+    if hasattr(function, "__wrapped__"):
+        return function
+    if function.__dict__.get("writes"):
+        return _written(function)
     if "dim" not in parameter_names(function):
         return function
 
@@ -217,6 +225,28 @@ def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*arguments, **options)
 
     return renamed
+
+
+def _written(function: Callable[..., Any]) -> Callable[..., Any]:
+    name = function.__name__.strip("_").removesuffix("_method")
+
+    @wraps(function)
+    def written(*arguments: Any, **options: Any) -> Any:
+        if not options:
+            return function(*arguments)
+        if "axis" in options or "keepdims" in options:
+            options = {_NUMPY_NAMES.get(name, name): value for name, value in options.items()}
+        out = options.pop("out", None)
+        result = function(*arguments, **options)
+        return result if out is None else finished(result, out, name)
+
+    return written
+
+
+def writes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function take `out=`: what it gives is copied there. Below what declares it."""
+    function.__dict__["writes"] = True
+    return numpy_names(function)
 
 
 def operation(

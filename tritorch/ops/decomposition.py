@@ -19,7 +19,7 @@ from tritorch.layout import broadcast_shapes
 from tritorch.ops import factorization as blocks
 from tritorch.ops import return_types
 from tritorch.ops.creation import arange, eye
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, writes
 from tritorch.ops.extrema import amax
 from tritorch.ops.joining import cat, tril, triu
 from tritorch.ops.memory import contiguous
@@ -100,6 +100,7 @@ class LinalgCholeskyExBackward0(Node):
         return ((right + right.mT) * 0.5,)
 
 
+@writes
 def cholesky_ex(
     A: Tensor, *, upper: bool = False, check_errors: bool = False
 ) -> return_types.cholesky_ex:
@@ -126,6 +127,7 @@ _NOT_DEFINITE = (
 )
 
 
+@writes
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The lower (or upper) triangular l with l l^T = A for symmetric positive-definite A.
 
@@ -142,6 +144,7 @@ def _cholesky(input: Tensor, upper: bool = False) -> Tensor:
 
 
 @method("cholesky_solve")
+@writes
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A X = B, from the Cholesky factor of A."""
     lower = L.mT if upper else L
@@ -150,6 +153,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 
 
 @method("cholesky_inverse")
+@writes
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor."""
     n = L._layout.shape[-1]
@@ -179,6 +183,7 @@ class LinalgSolveTriangularBackward0(Node):
         return ga, gb if self.needs(1) else None
 
 
+@writes
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
@@ -224,6 +229,7 @@ def _count(batch: Sequence[int]) -> int:
 
 
 @method("triangular_solve")
+@writes
 def triangular_solve(
     b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> return_types.triangular_solve:
@@ -290,6 +296,7 @@ def _lu(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return packed, pivots, order, info
 
 
+@writes
 def lu_factor_ex(
     A: Tensor, *, pivot: bool = True, check_errors: bool = False
 ) -> return_types.lu_factor_ex:
@@ -312,6 +319,7 @@ def _need_pivot(name: str, pivot: bool) -> None:
 _SINGULAR_LU = "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero."
 
 
+@writes
 def lu_factor(A: Tensor, *, pivot: bool = True) -> return_types.lu_factor:
     """L and U packed into one matrix, and the exchanges of rows (from 1) as LAPACK gives them."""
     check_matrix("lu_factor", A)
@@ -326,6 +334,7 @@ def identity_like(a: Tensor, *shape: int) -> Tensor:
     return eye(*shape, dtype=a._layout.dtype, device=a._layout.device)
 
 
+@writes
 def lu(A: Tensor, *, pivot: bool = True) -> return_types.lu:
     """(P, L, U) with A = P L U: P a permutation, L unit lower, U upper triangular."""
     check_matrix("lu", A)
@@ -340,6 +349,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> return_types.lu:
     return return_types.lu(permutation, lower, upper)
 
 
+@writes
 def lu_solve(
     LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor:
@@ -425,6 +435,7 @@ def solve_ex(
     return return_types.solve_ex(x[..., 0] if vector else x, info)
 
 
+@writes
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """X with A X = B (or X A = B), by LU with row exchanges.
 
@@ -446,6 +457,7 @@ class LinalgInvExBackward0(Node):
         return (-(inverse.mT @ grads[0] @ inverse.mT),)
 
 
+@writes
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> return_types.inv_ex:
     """`inv` that reports singular matrices in `info` instead of raising."""
     check_matrix("inv", A, square=True)
@@ -465,6 +477,7 @@ _SINGULAR_INVERSE = (
 )
 
 
+@writes
 def inv(A: Tensor) -> Tensor:
     """The inverse of square matrices (*, n, n). Raises LinAlgError where one is singular."""
     found = inv_ex(A)
@@ -473,6 +486,7 @@ def inv(A: Tensor) -> Tensor:
 
 
 @method("inverse")
+@writes
 def inverse(input: Tensor) -> Tensor:
     """`linalg.inv`."""
     return inv(input)
@@ -508,6 +522,7 @@ def _cofactors(a: Tensor) -> Tensor:
     return sign * (left * unsqueeze(others, -2)) @ right
 
 
+@writes
 def det(A: Tensor) -> Tensor:
     """The determinant of square matrices (*, n, n)."""
     check_matrix("det", A, square=True)
@@ -537,6 +552,7 @@ class LinalgSlogdetBackward0(Node):
 
 
 @method("slogdet")
+@writes
 def slogdet(A: Tensor) -> return_types.slogdet:
     """(sign, log of the absolute value) of the determinant of square matrices."""
     check_matrix("slogdet", A, square=True)

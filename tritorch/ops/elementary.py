@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tritorch.kernels import scalar as s
-from tritorch.ops.declare import method, pointwise
+from tritorch.ops.declare import method, pointwise, writes
 from tritorch.ops.special import trigamma
 from tritorch.tensor import Tensor
 
@@ -260,6 +260,7 @@ def _logit_within(input, eps: float):
 
 
 @method("logit")
+@writes
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(p / (1 - p)) of p = input, limited to [eps, 1 - eps] where that is given."""
     return _logit(input) if eps is None or eps < 0 else _logit_within(input, eps)
@@ -407,6 +408,7 @@ def _replacements(input: Tensor, nan, posinf, neginf):
 
 
 @method("nan_to_num")
+@writes
 def nan_to_num(
     input: Tensor,
     nan: float | None = None,

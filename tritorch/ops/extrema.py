@@ -15,13 +15,13 @@ from tritorch.kernels.reduction import ReductionKernel
 from tritorch.ops import return_types
 from tritorch.ops.arithmetic import maximum, minimum
 from tritorch.ops.comparison import eq, masked_fill
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.elementary import exp
+from tritorch.ops.output import finished
 from tritorch.ops.reduction import (
     Dims,
     ReduceNode,
     Reduction,
-    finished,
     normalize_dims,
     record_reduction,
     sum,
@@ -172,30 +172,35 @@ def _max_or_min(name: str, greater: bool, input: Tensor, dim: Any, keepdim: bool
 
 
 @method("max")
+@writes
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The greatest element; with `dim` (values, indices) along it; with a tensor, `maximum`."""
     return _max_or_min("max", True, input, other if dim is None else dim, keepdim)
 
 
 @method("min")
+@writes
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; with `dim` (values, indices) along it; with a tensor, `minimum`."""
     return _max_or_min("min", False, input, other if dim is None else dim, keepdim)
 
 
 @operation("reduction", numpy=np.max)
+@writes
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The greatest element over `dim`; equal ones share the gradient."""
     return _extreme("amax", input, dim if dim != () else None, keepdim, True, _AMAX)
 
 
 @operation("reduction", numpy=np.min)
+@writes
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest element over `dim`; equal ones share the gradient."""
     return _extreme("amin", input, dim if dim != () else None, keepdim, False, _AMIN)
 
 
 @method("aminmax")
+@writes
 def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> return_types.aminmax:
     """Smallest and greatest."""
     return return_types.aminmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
@@ -208,12 +213,14 @@ def _argument(name: str, input: Tensor, dim: Any, keepdim: bool, greater: bool) 
 
 
 @operation("reduction", numpy=np.argmax, differentiable=False)
+@writes
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the greatest element is, the first of equal ones; of all elements, row-major."""
     return _argument("argmax", input, dim, keepdim, True)
 
 
 @operation("reduction", numpy=np.argmin, differentiable=False)
+@writes
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the smallest element is, the first of equal ones; of all elements, row-major."""
     return _argument("argmin", input, dim, keepdim, False)
@@ -263,6 +270,7 @@ def _numpy_logsumexp(x: Any, **options: Any) -> Any:
 
 
 @operation("reduction", numpy=_numpy_logsumexp)
+@writes
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over `dim`; does not overflow."""
     dims = normalize_dims("logsumexp", dim, input._layout.ndim)
@@ -297,6 +305,7 @@ class LinalgVectorNormBackward0(ReduceNode):
         return (x * self.spread(scale),)
 
 
+@writes
 def vector_norm(
     x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -340,7 +349,7 @@ def norm(
         p = 2
     if p == "nuc" or isinstance(p, str):
         raise RuntimeError(f"norm: p must be a number or 'fro', got {p!r}.")
-    return finished(vector_norm(input, p, dim, keepdim, dtype=dtype), out)
+    return finished(vector_norm(input, p, dim, keepdim, dtype=dtype), out, "norm")
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:

@@ -12,11 +12,11 @@ from tritorch.autograd.node import Node
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import concat as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, numpy_names, operation, pointwise
+from tritorch.ops.declare import method, numpy_names, operation, pointwise, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, duplicate
+from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device, common_dtype
-from tritorch.ops.reduction import finished
 from tritorch.ops.view_nodes import place
 from tritorch.ops.views import (
     diagonal as _diagonal,
@@ -115,7 +115,7 @@ def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tenso
 @numpy_names
 def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors one behind the other along a dimension."""
-    return finished(_join("cat", tensors, dim, CatBackward0), out)
+    return finished(_join("cat", tensors, dim, CatBackward0), out, "cat")
 
 
 concat = concatenate = cat
@@ -124,7 +124,7 @@ concat = concatenate = cat
 @numpy_names
 def stack(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors along a new dimension."""
-    return finished(_join("stack", tensors, dim, StackBackward0), out)
+    return finished(_join("stack", tensors, dim, StackBackward0), out, "stack")
 
 
 def _at_least(x: Tensor, ndim: int) -> Tensor:
@@ -164,12 +164,14 @@ def atleast_3d(x: Tensor) -> Tensor:
     return unsqueeze(_at_least(x, 2), -1) if x._layout.ndim < 3 else x
 
 
+@writes
 def hstack(tensors: Any) -> Tensor:
     """Joined along columns (1-d tensors end to end)."""
     parts = [_at_least(x, 1) for x in tensors]
     return cat(parts, 0 if parts[0]._layout.ndim == 1 else 1)
 
 
+@writes
 def vstack(tensors: Any) -> Tensor:
     """Joined along rows."""
     return cat([_at_least(x, 2) for x in tensors], 0)
@@ -178,11 +180,13 @@ def vstack(tensors: Any) -> Tensor:
 row_stack = vstack
 
 
+@writes
 def dstack(tensors: Any) -> Tensor:
     """Joined along the third dimension."""
     return cat(list(atleast_3d(list(tensors))), 2)
 
 
+@writes
 def column_stack(tensors: Any) -> Tensor:
     """Joined as columns."""
     return cat([x if x._layout.ndim > 1 else reshape(x, -1, 1) for x in tensors], 1)
@@ -364,13 +368,13 @@ def _matrix(name: str, input: Tensor) -> tuple[int, int]:
 @method("tril")
 def tril(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The lower triangle of matrices, zeros above `diagonal`."""
-    return finished(_tril(input, *_matrix("tril", input), diagonal), out)
+    return finished(_tril(input, *_matrix("tril", input), diagonal), out, "tril")
 
 
 @method("triu")
 def triu(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The upper triangle of matrices, zeros below `diagonal`."""
-    return finished(_triu(input, *_matrix("triu", input), diagonal), out)
+    return finished(_triu(input, *_matrix("triu", input), diagonal), out, "triu")
 
 
 @method("tril_")
@@ -421,6 +425,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 
 @method("diag")
+@writes
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, or a matrix with this diagonal."""
     if input._layout.ndim == 1:

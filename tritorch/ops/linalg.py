@@ -14,10 +14,11 @@ from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import matmul as kernels
 from tritorch.layout import Layout
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.dispatch import NO_EDGE, Plans
+from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device
-from tritorch.ops.reduction import finished, sum
+from tritorch.ops.reduction import sum
 from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import expand, reshape, t, transpose, unsqueeze
 from tritorch.tensor import Tensor, empty
@@ -163,7 +164,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
         node.save(input, other)
         result._grad_fn = node
         result._requires_grad = True
-    return result if out is None else finished(result, out)
+    return result if out is None else finished(result, out, "matmul")
 
 
 @method("__matmul__")
@@ -229,6 +230,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 
 @method("mv")
+@writes
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     _exactly("mv", input, 2)
@@ -237,6 +239,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
 
 @method("dot", "inner_1d")
+@writes
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors."""
     _exactly("dot", input, 1)
@@ -248,6 +251,7 @@ vdot = dot
 
 
 @method("inner")
+@writes
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimensions."""
     if not input._layout.ndim or not other._layout.ndim:
@@ -259,6 +263,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method("outer", "ger")
+@writes
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of the elements of two vectors."""
     _exactly("outer", input, 1)
@@ -344,10 +349,13 @@ def addmm(
     """beta * input + alpha * mat1 @ mat2."""
     _exactly("addmm", mat1, 2)
     _exactly("addmm", mat2, 2)
-    return finished(_add_product("addmm", input, mat1, mat2, beta, alpha, AddmmBackward0), out)
+    return finished(
+        _add_product("addmm", input, mat1, mat2, beta, alpha, AddmmBackward0), out, "addmm"
+    )
 
 
 @method("baddbmm")
+@writes
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -358,12 +366,14 @@ def baddbmm(
 
 
 @method("addmv")
+@writes
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
     return input * beta + mv(mat, vec) * alpha
 
 
 @method("addr")
+@writes
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     return input * beta + outer(vec1, vec2) * alpha
@@ -461,6 +471,7 @@ def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None)
 # ---- einsum
 
 
+@writes
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over some dimensions of both: a count, or a list for each."""
     if isinstance(dims, int):

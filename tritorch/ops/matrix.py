@@ -15,7 +15,7 @@ from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import eye, zeros
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, writes
 from tritorch.ops.decomposition import (
     check_matrix,
     inv,
@@ -34,6 +34,7 @@ from tritorch.tensor import Tensor
 # ---- norms
 
 
+@writes
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -75,6 +76,7 @@ def matrix_norm(
     return result.squeeze(high).squeeze(low)
 
 
+@writes
 def norm(
     A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -99,6 +101,7 @@ def norm(
     return matrix_norm(A, ord, dim, keepdim, dtype=dtype)
 
 
+@writes
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number for inversion: norm(A) norm(A^-1), by singular values for 2 and -2."""
     if p in (None, 2, -2):
@@ -110,6 +113,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     return matrix_norm(A, p) * matrix_norm(inv(A), p)
 
 
+@writes
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The sum of the products along a dimension."""
     return (x * y).sum(dim)
@@ -118,6 +122,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 # ---- products
 
 
+@writes
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of two or more matrices in the cheapest order; the ends may be vectors."""
     if len(tensors) < 2:
@@ -167,6 +172,7 @@ def _chained(parts: list[Tensor]) -> Tensor:
 
 
 @method("chain_matmul")
+@writes
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of matrices in the cheapest order."""
     return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
@@ -181,6 +187,7 @@ def _check_square(name: str, A: Tensor) -> None:
 
 
 @method("matrix_power")
+@writes
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """A square matrix multiplied with itself n times; of its inverse for a negative n."""
     _check_square("matrix_power", A)
@@ -244,6 +251,7 @@ def matrix_exp(A: Tensor) -> Tensor:
 
 
 @method("cross")
+@writes
 def _cross_method(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The vector product; without `dim` along the first dimension of size 3."""
     if dim is None:
@@ -254,6 +262,7 @@ def _cross_method(input: Tensor, other: Tensor, dim: int | None = None) -> Tenso
     return cross(input, other, dim=dim)
 
 
+@writes
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """The vector product of vectors of 3 elements along a dimension."""
     for x in (input, other):
@@ -315,6 +324,7 @@ def _spread(tolerance: Any) -> Any:
     return tolerance
 
 
+@writes
 def pinv(
     A: Tensor, rcond: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
 ) -> Tensor:
@@ -350,6 +360,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     return pinv(input, rtol=rcond)
 
 
+@writes
 def matrix_rank(
     A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
 ) -> Tensor:
@@ -364,6 +375,7 @@ def matrix_rank(
         return (values > bound).sum(-1)
 
 
+@writes
 def lstsq(
     A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None
 ) -> return_types.lstsq:
@@ -407,6 +419,7 @@ def _product(sizes: Sequence[int]) -> int:
     return reduce(lambda a, b: a * b, sizes, 1)
 
 
+@writes
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The tensor that `tensordot(_, A, ind)` undoes."""
     shape = A._layout.shape
@@ -420,6 +433,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     return reshape(inv(reshape(A, _product(first), -1)), *last, *first)
 
 
+@writes
 def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tensor:
     """X with tensordot(A, X, X.ndim) = B."""
     if dims is not None:
@@ -454,6 +468,7 @@ def _norm_factors(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 @method("renorm")
+@writes
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """The slices along `dim`, scaled where needed to a p-norm of at most `maxnorm`."""
     return input * _norm_factors(input, p, dim, maxnorm)

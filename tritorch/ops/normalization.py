@@ -21,7 +21,7 @@ from tritorch.kernels.templates import embedding as embedding_kernels
 from tritorch.kernels.templates import layer_norm as norm_kernels
 from tritorch.kernels.templates import softmax as softmax_kernels
 from tritorch.layout import normalize_dim
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, writes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.elementary import exp
 from tritorch.ops.memory import contiguous, to_dtype
@@ -107,6 +107,7 @@ def _along_cases() -> list[Any]:
 
 
 @operation("rows", numpy=_numpy_softmax, cases=_along_cases())
+@writes
 def softmax(
     input: Tensor, dim: int | None = None, *, dtype: Dtype | None = None, _stacklevel: int = 3
 ) -> Tensor:
@@ -115,6 +116,7 @@ def softmax(
 
 
 @operation("rows", numpy=lambda x, dim: np.log(_numpy_softmax(x, dim)), cases=_along_cases())
+@writes
 def log_softmax(
     input: Tensor, dim: int | None = None, *, dtype: Dtype | None = None, _stacklevel: int = 3
 ) -> Tensor:

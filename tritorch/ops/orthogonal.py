@@ -16,7 +16,7 @@ from tritorch.errors import LinAlgError
 from tritorch.ops import factorization as blocks
 from tritorch.ops import return_types
 from tritorch.ops.creation import zeros
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, writes
 from tritorch.ops.decomposition import (
     batch_of,
     check_matrix,
@@ -81,6 +81,7 @@ def _qr_square(q: Tensor, r: Tensor, gq: Any, gr: Any) -> Tensor:
     return solve_triangular(r.mT, total, upper=False, left=False)
 
 
+@writes
 def qr(A: Tensor, mode: str = "reduced") -> return_types.qr:
     """(Q, R) with A = Q R, by Householder reflections.
 
@@ -115,6 +116,7 @@ def _qr_method(input: Tensor, some: bool = True) -> return_types.qr:
 
 
 @method("geqrf")
+@writes
 def geqrf(input: Tensor) -> return_types.geqrf:
     """Householder's reflections as LAPACK packs them: (a, tau)."""
     check_matrix("geqrf", input)
@@ -125,6 +127,7 @@ def geqrf(input: Tensor) -> return_types.geqrf:
     return return_types.geqrf(packed.reshape(*input._layout.shape), tau.reshape(*batch, k))
 
 
+@writes
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of the reflections that `geqrf` packs."""
     check_matrix("householder_product", A)
@@ -138,6 +141,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
 
 
 @method("orgqr")
+@writes
 def orgqr(input: Tensor, input2: Tensor) -> Tensor:
     """`linalg.householder_product`."""
     return householder_product(input, input2)
@@ -174,6 +178,7 @@ class LinalgEighBackward0(Node):
         return (vectors @ inner @ vectors.mT,)
 
 
+@writes
 def eigh(A: Tensor, UPLO: str = "L") -> return_types.eigh:
     """(eigenvalues in ascending order, eigenvectors as columns) of symmetric matrices (*, n, n).
 
@@ -208,6 +213,7 @@ def _eigh(a: Tensor, upper: bool) -> tuple[Tensor, Tensor]:
     return values.gather(-1, order).to(dtype), contiguous(vectors.to(dtype))
 
 
+@writes
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues of symmetric matrices, ascending."""
     return eigh(A, UPLO).eigenvalues
@@ -260,6 +266,7 @@ class LinalgSvdBackward0(Node):
         return (result,)
 
 
+@writes
 def svd(A: Tensor, full_matrices: bool = True) -> return_types.svd:
     """(U, S, Vh) with A = U diag(S) Vh, singular values descending, by one-sided Jacobi rotations.
 
@@ -317,6 +324,7 @@ def _svd(a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
     return u.to(dtype), s.to(dtype), v.mT.to(dtype)
 
 
+@writes
 def svdvals(A: Tensor) -> Tensor:
     """The singular values, descending."""
     return svd(A, full_matrices=False).S

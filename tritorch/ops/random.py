@@ -19,7 +19,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
 from tritorch.layout import Layout
 from tritorch.ops.creation import _finished, _like, _sizes
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import FillBackward0, dense
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
@@ -241,6 +241,7 @@ def randint_like(
     return draw("randint", result, (int(low), int(high)), None)
 
 
+@writes
 def normal(
     mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
     dtype: Any = None, device: Any = None,
@@ -351,6 +352,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
 
 
 @method("bernoulli")
+@writes
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """1 with the probability that each element (or `p`) says, else 0."""
     result = empty(dense(input._layout))
@@ -358,6 +360,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -
 
 
 @method("multinomial")
+@writes
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
 ) -> Tensor:

@@ -14,7 +14,7 @@ from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import contiguous_format
 from tritorch.ops.creation import arange, empty, ones
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.joining import cat, diag, flip
 from tritorch.ops.memory import clone
 from tritorch.ops.scan import cumprod
@@ -45,6 +45,7 @@ from tritorch.tensor import Tensor
 
 
 @method("diagflat")
+@writes
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements on a diagonal."""
     return diag(reshape(input, -1), offset)
@@ -80,6 +81,7 @@ def _kron_cases() -> list[Any]:
 
 
 @operation("product", operands=2, numpy=_numpy_kron, cases=_kron_cases())
+@writes
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: `other` times each element of `input`, at that element's place."""
     ndim = max(input._layout.ndim, other._layout.ndim)
@@ -205,12 +207,14 @@ def _scattered(name: str, input: Tensor, src: Tensor, shown: Callable[[Tensor], 
 
 
 @method("select_scatter")
+@writes
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy with `src` in place of one slice of a dimension."""
     return _scattered("select_scatter", input, src, lambda x: select(x, dim, index))
 
 
 @method("slice_scatter")
+@writes
 def slice_scatter(
     input: Tensor,
     src: Tensor,

@@ -16,8 +16,9 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import scalar as s
 from tritorch.kernels.reduction import ReductionKernel
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.dispatch import Plans
+from tritorch.ops.output import finished
 from tritorch.ops.placement import resolve_dtype
 from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import expand, unsqueeze
@@ -138,7 +139,7 @@ def sum(
     dims = normalize_dims("sum", dim, input._layout.ndim)
     (result,) = _sum.run(input, dims, keepdim, kind)
     record_reduction(result, _Sum0 if dim is None else _Sum1, input, dims, keepdim)
-    return finished(result, out)
+    return finished(result, out, "sum")
 
 
 @method("sum_to_size")
@@ -200,13 +201,6 @@ _Mean0 = node_class(MeanBackward, "MeanBackward0")
 _Mean1 = node_class(MeanBackward, "MeanBackward1")
 
 
-def finished(result: Tensor, out: Tensor | None) -> Tensor:
-    """The result, written into `out=` if there is one."""
-    if out is None:
-        return result
-    return out.resize_(*result._layout.shape).copy_(result)
-
-
 @operation("reduction", numpy=np.mean, integers=False)
 def mean(
     input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None,
@@ -217,7 +211,7 @@ def mean(
     dims = normalize_dims("mean", dim, input._layout.ndim)
     (result,) = _mean.run(input, dims, keepdim, kind)
     record_reduction(result, _Mean0 if dim is None else _Mean1, input, dims, keepdim)
-    return finished(result, out)
+    return finished(result, out, "mean")
 
 
 def _welford(a: Any, b: Any) -> Any:
@@ -343,7 +337,9 @@ def var(
     correction: Any = None, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The variance over `dim`, divided by n - correction (1)."""
-    return finished(_moments(_var, VarBackward0, input, dim, unbiased, correction, keepdim)[0], out)
+    return finished(
+        _moments(_var, VarBackward0, input, dim, unbiased, correction, keepdim)[0], out, "var"
+    )
 
 
 @operation("reduction", numpy=lambda x, **o: np.std(x, ddof=1, **o), integers=False)
@@ -352,7 +348,9 @@ def std(
     correction: Any = None, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over `dim`, divided by n - correction (1)."""
-    return finished(_moments(_std, StdBackward0, input, dim, unbiased, correction, keepdim)[0], out)
+    return finished(
+        _moments(_std, StdBackward0, input, dim, unbiased, correction, keepdim)[0], out, "std"
+    )
 
 
 def var_mean(
@@ -401,6 +399,7 @@ _Prod1 = node_class(ProdBackward, "ProdBackward1")
 
 
 @operation("reduction", numpy=np.prod)
+@writes
 def prod(
     input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -436,12 +435,14 @@ _count = Reduction(
 
 
 @operation("reduction", numpy=np.any, differentiable=False)
+@writes
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether an element is nonzero."""
     return _any.run(input, normalize_dims("any", dim, input._layout.ndim), keepdim)[0]
 
 
 @operation("reduction", numpy=np.all, differentiable=False)
+@writes
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether all elements are nonzero."""
     return _all.run(input, normalize_dims("all", dim, input._layout.ndim), keepdim)[0]
@@ -454,6 +455,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 
 
 @operation("reduction", numpy=np.nansum)
+@writes
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum of what is not nan."""
     from tritorch.ops.comparison import masked_fill
@@ -462,6 +464,7 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     return sum(masked_fill(input, isnan(input), 0), dim, keepdim, dtype=dtype)
 
 
+@writes
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of what is not nan."""
     from tritorch.ops.comparison import logical_not

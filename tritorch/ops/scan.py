@@ -16,11 +16,11 @@ from tritorch.kernels import scalar as s
 from tritorch.kernels.scan import ScanKernel
 from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import _NOWHERE
+from tritorch.ops.output import finished
 from tritorch.ops.placement import resolve_dtype
-from tritorch.ops.reduction import finished
 from tritorch.ops.return_types import ValuesIndices
 from tritorch.tensor import Tensor, empty
 
@@ -86,7 +86,7 @@ def _cumsum(input: Tensor, dim: int, kind: Dtype, reverse: bool) -> Tensor:
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sums of the elements up to each one; integers and bool give int64."""
     dim = normalize_dim("cumsum", dim, input._layout.ndim)
-    return finished(_cumsum(input, dim, _kind("cumsum", input, dtype), False), out)
+    return finished(_cumsum(input, dim, _kind("cumsum", input, dtype), False), out, "cumsum")
 
 
 class CumprodBackward0(ScanNode):
@@ -129,7 +129,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = 
         node.save(input)
         result._grad_fn, result._requires_grad = node, True
         node.save_outputs(result)
-    return finished(result, out)
+    return finished(result, out, "cumprod")
 
 
 def exclusive_product(x: Tensor, dim: int) -> Tensor:
@@ -210,6 +210,7 @@ def _logcumsumexp(input: Tensor, dim: int, reverse: bool) -> Tensor:
 
 
 @method("logcumsumexp")
+@writes
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log of the running sums of exp(input); does not overflow."""
     dim = normalize_dim("logcumsumexp", dim, input._layout.ndim)
@@ -270,12 +271,14 @@ def _cumulative(input: Tensor, dim: int, greater: bool, name: str) -> ValuesIndi
 
 
 @method("cummax")
+@writes
 def cummax(input: Tensor, dim: int) -> ValuesIndices:
     """The greatest element up to each one, and where it is."""
     return _cumulative(input, dim, True, "cummax")
 
 
 @method("cummin")
+@writes
 def cummin(input: Tensor, dim: int) -> ValuesIndices:
     """The smallest element up to each one, and where it is."""
     return _cumulative(input, dim, False, "cummin")

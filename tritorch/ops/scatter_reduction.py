@@ -16,7 +16,7 @@ from tritorch.autograd.node import Node
 from tritorch.layout import normalize_dim
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import ones_like, zeros_like
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, writes
 from tritorch.ops.selection import corner, gather, scatter, scatter_add, scattered
 from tritorch.ops.views import expand, reshape
 from tritorch.tensor import Tensor
@@ -116,6 +116,7 @@ class ScatterReduceBackward0(Node):
 
 
 @method("scatter_reduce")
+@writes
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
@@ -154,6 +155,7 @@ def scatter_reduce_(
 
 
 @method("index_reduce")
+@writes
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *,
     include_self: bool = True,

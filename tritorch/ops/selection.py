@@ -15,7 +15,7 @@ from tritorch.determinism import state as determinism
 from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.overlap import share_elements
@@ -225,6 +225,7 @@ class GatherBackward0(Node):
 
 
 @operation("index", register=False)
+@writes
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """result[i, j, k] = input[index[i, j, k], j, k] (for dim 0)."""
     dim = normalize_dim("gather", dim, input._layout.ndim)
@@ -328,6 +329,7 @@ def _src(src: Any, value: Any) -> Any:
 
 
 @method("scatter")
+@writes
 def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
     reduce: str | None = None,
@@ -346,6 +348,7 @@ def scatter_(
 
 
 @method("scatter_add")
+@writes
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of input with src[i, j, k] added at [index[i, j, k], j, k] (for dim 0)."""
     return scattered(input, dim, index, src, "add")
@@ -363,6 +366,7 @@ def scatter_zeros(g: Tensor, layout: Layout, dim: int, index: Tensor) -> Tensor:
 
 
 @method("take_along_dim")
+@writes
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with broadcasting; of all elements in one row without `dim`."""
     if dim is None:
@@ -376,6 +380,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 
 @method("index_select")
+@writes
 def index_select(input: Tensor, dim: int, index_: Tensor) -> Tensor:
     """The slices of a dimension at the indices."""
     dim = normalize_dim("index_select", dim, input._layout.ndim)
@@ -394,6 +399,7 @@ def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
 
 
 @method("index_add")
+@writes
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy of input with slices of source added at the indices."""
     scaled = source if alpha == 1 else source * alpha
@@ -408,6 +414,7 @@ def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha:
 
 
 @method("index_copy")
+@writes
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of input with slices of source written at the indices."""
     return _put(input, _along(dim, input, index), source, "set", negative=False)
@@ -432,6 +439,7 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
 
 @method("take")
+@writes
 def take(input: Tensor, index_: Tensor) -> Tensor:
     """The elements at row-major positions."""
     return index(reshape(contiguous(input), -1), [index_])
@@ -473,6 +481,7 @@ def flat_nonzero(input: Tensor) -> Tensor:
 
 
 @method("nonzero")
+@writes
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of nonzero elements: a row each, or with `as_tuple` a tensor per dimension."""
     input = input.detach()
@@ -501,6 +510,7 @@ def _from_flat(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
     return stack(columns[::-1], 1)
 
 
+@writes
 def argwhere(input: Tensor) -> Tensor:
     """The indices of nonzero elements, a row each."""
     return nonzero(input)
@@ -510,6 +520,7 @@ method("argwhere")(argwhere)
 
 
 @method("masked_select")
+@writes
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one row."""
     from tritorch.ops.views import broadcast_tensors

@@ -16,7 +16,7 @@ from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import arange, full, linspace, tensor, zeros
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import ceil, floor, isnan, round
 from tritorch.ops.joining import cat
@@ -56,6 +56,7 @@ class SortBackward0(Node):
 
 
 @method("sort")
+@writes
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
 ) -> ValuesIndices:
@@ -80,6 +81,7 @@ def _record(input: Tensor, dim: int, values: Tensor, indices: Tensor) -> None:
         values._grad_fn, values._requires_grad = node, True
 
 
+@writes
 def msort(input: Tensor) -> Tensor:
     """The elements in order along the first dimension."""
     return sort(input, 0).values
@@ -89,12 +91,14 @@ method("msort")(msort)
 
 
 @method("argsort")
+@writes
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """Where the elements in order were."""
     return sort(input.detach(), dim, descending).indices
 
 
 @method("topk")
+@writes
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> ValuesIndices:
@@ -121,6 +125,7 @@ def topk(
 
 
 @method("kthvalue")
+@writes
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The k-th smallest element along `dim` (counted from 1), and where it is."""
     dim = normalize_dim("kthvalue", dim, input._layout.ndim)
@@ -138,6 +143,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
 
 
 @method("median")
+@writes
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element (the lower of two); with `dim`, where it is too. nan wins."""
     if dim is None:
@@ -162,6 +168,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 @method("nanmedian")
+@writes
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle of the elements that are numbers; nan where there are none."""
     if dim is None:
@@ -236,6 +243,7 @@ _INTERPOLATIONS = ("linear", "midpoint", *_ROUNDINGS)
 
 
 @method("quantile")
+@writes
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",
@@ -250,6 +258,7 @@ def quantile(
 
 
 @method("nanquantile")
+@writes
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",
@@ -259,6 +268,7 @@ def nanquantile(
 
 
 @method("mode")
+@writes
 def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The most frequent element along `dim` (the smallest of several), and one of its places."""
     dim = normalize_dim("mode", dim, input._layout.ndim)
@@ -281,6 +291,7 @@ def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
 # ---- searching
 
 
+@writes
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Tensor | None = None,
@@ -325,6 +336,7 @@ def searchsorted(
     return to_dtype(result, dtypes.int32) if out_int32 else result
 
 
+@writes
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -333,6 +345,7 @@ def bucketize(
 
 
 @method("isin")
+@writes
 def isin(
     elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
 ) -> Tensor:
@@ -468,6 +481,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 
 @method("histc")
+@writes
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements are in each of `bins` equal parts of [min, max]."""
     low, high = float(min), float(max)
@@ -481,6 +495,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     return bincount(places, minlength=bins).to(input._layout.dtype)
 
 
+@writes
 def histogram(
     input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
     density: bool = False,

@@ -13,7 +13,7 @@ from tritorch.kernels import scalar as s
 from tritorch.kernels.reduction import ReductionKernel
 from tritorch.layout import Layout, broadcast_shapes, normalize_dim
 from tritorch.ops.comparison import eq, masked_fill
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import isnan
 from tritorch.ops.extrema import vector_norm
@@ -111,6 +111,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = Non
 
 
 @method("diff")
+@writes
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
 ) -> Tensor:
