@@ -39,6 +39,7 @@ FLOORS = {
     "tritorch.backends": 4.5,
     "tritorch.linalg": 4.5,
     "tritorch.accelerator": 4.5,
+    "tritorch.array_api": 4.5,
     "tritorch.nn": 5,
     "tritorch.optim": 5,
     "tritorch.utils": 5,

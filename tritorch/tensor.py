@@ -427,6 +427,9 @@ class Tensor:
         self._check_single()
         return int(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(float(self))
+
     def _check_single(self) -> None:
         if self._layout.numel != 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Tensors and the arrays of other libraries on one memory: DLPack, and CUDA's array interface.
+"""Tensors among other libraries: DLPack, CUDA's array interface, the array API standard.
 
 The structures are loaded when they are first needed: few programs do.
 """
@@ -184,3 +184,36 @@ def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
 
 
 setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010
+
+
+#: versions of the array API standard that programs may ask for; each one extends those before
+_STANDARDS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+
+
+@method("__array_namespace__")
+def array_namespace(self: Tensor, *, api_version: str | None = None) -> Any:
+    """The module `tritorch.array_api`, which follows the Python array API standard.
+
+    Raises:
+        ValueError: a version of the standard that does not exist or is too new.
+    """
+    if api_version is not None and api_version not in _STANDARDS:
+        raise ValueError(
+            f"__array_namespace__: no version {api_version!r} of the array API standard. Use one "
+            f"of {', '.join(_STANDARDS)}, or None."
+        )
+    from tritorch import array_api
+
+    return array_api
+
+
+@method("to_device")
+def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The tensor on a device, as `to(device)`; the array API standard's name.
+
+    Raises:
+        ValueError: `stream` is given.
+    """
+    if stream is not None:
+        raise ValueError(f"to_device: stream must be None, got {stream!r}.")
+    return to(self, resolve_device(device), None)
