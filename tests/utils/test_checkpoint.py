@@ -174,6 +174,22 @@ def test_context_fn() -> None:
     assert seen == ["first", "second"]
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_the_second_run_has_the_autocast_of_the_first(reentrant: bool) -> None:
+    x = torch.randn(3, 3, requires_grad=True)
+    seen: list[Any] = []
+
+    def product(x: Any) -> Any:
+        y = x @ x
+        seen.append(y.dtype)
+        return (y @ y).exp()
+
+    with torch.autocast("cpu", torch.float16):
+        y = checkpoint(product, x, use_reentrant=reentrant)
+    y.float().sum().backward()
+    assert seen == [torch.float16] * 2 and x.grad.dtype == torch.float32
+
+
 def differing(change: Any) -> tuple[Any, Any]:
     """A function that does something else when it runs again."""
     runs = []

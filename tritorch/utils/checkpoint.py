@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import tritorch
+from tritorch.amp.autocast_mode import autocast, settings
+from tritorch.amp.state import DEVICE_TYPES
 from tritorch.autograd.grad_mode import grad_mode_state
 from tritorch.ops.random import fork_rng
 from tritorch.tensor import Tensor
@@ -48,17 +50,21 @@ def set_checkpoint_early_stop(enable: bool) -> Iterator[None]:
 
 
 class _Surroundings:
-    """What the forward pass ran in: the random numbers to come."""
+    """What the forward pass ran in: autocast, and the random numbers to come."""
 
     def __init__(self, preserve_rng_state: bool) -> None:
         self._random = tritorch.get_rng_state() if preserve_rng_state else None
+        self._autocast = [settings(device_type) for device_type in DEVICE_TYPES]
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """The same once more; what follows the block is as if it had not been."""
-        with fork_rng(enabled=self._random is not None):
+        with ExitStack() as stack:
+            stack.enter_context(fork_rng(enabled=self._random is not None))
             if self._random is not None:
                 tritorch.set_rng_state(self._random)
+            for autocast_settings in self._autocast:
+                stack.enter_context(autocast(**autocast_settings))
             yield
 
 
