@@ -38,6 +38,9 @@ openmp = _Backend()
 class _OptEinsum(_Backend):
     """How `einsum` orders the products of three operands or more."""
 
+    enabled: bool
+    strategy: str | None
+
     def is_available(self) -> bool:
         """Whether opt_einsum can be imported: always, it is a dependency."""
         return True
