@@ -11,6 +11,7 @@ from tritorch.kernels.pointwise import PointwiseKernel
 from tritorch.kernels.reduction import ReductionKernel
 from tritorch.kernels.scan import ScanKernel
 from tritorch.kernels.stats import launched, reset_stats, source, stats
+from tritorch.kernels.user import UserKernel, kernel
 
 __all__ = [
     "Expr",
@@ -19,11 +20,13 @@ __all__ = [
     "ReductionKernel",
     "ScanKernel",
     "Step",
+    "UserKernel",
     "compile_all",
     "constant",
     "derivative",
     "gradient",
     "index",
+    "kernel",
     "launched",
     "needed",
     "reset_stats",

@@ -13,6 +13,7 @@ asked where nothing was found and `TRITORCH_TUNE=on-first-call`.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ class Tunable:
         derive: constants that follow from a configuration and the facts; both come as keywords.
         key: names of the facts that a choice depends on.
         digest: identifies the kernel's text.
+        replaces: whether it may take the place of an earlier one of its name.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Tunable:
         derive: Callable[..., Mapping[str, Any]] | None = None,
         key: Sequence[str] = (),
         digest: Callable[[], str],
+        replaces: bool = False,
     ) -> None:
         self.name = name
         self.space = MappingProxyType(dict(space))
@@ -68,9 +71,9 @@ class Tunable:
         self.digest = digest
         self._default = default
         self._derive = derive
-        self._accepted = _keywords(default) if callable(default) else ()
+        self._accepted = _keywords(default) if callable(default) else None
         if space:
-            if name in TUNABLES:
+            if name in TUNABLES and not replaces:
                 raise TypeError(f"{name}: two kernels have this name. Rename one.")
             TUNABLES[name] = self
 
@@ -82,7 +85,9 @@ class Tunable:
         rule = self._default
         if not callable(rule):
             return dict(rule)
-        wanted = {name: facts[name] for name in self._accepted if name != "target"}
+        wanted = facts
+        if self._accepted is not None:
+            wanted = {name: facts[name] for name in self._accepted if name != "target"}
         return dict(rule(target=target, **wanted))
 
     def candidates(self, target: str, facts: Facts) -> list[Configuration]:
@@ -128,8 +133,11 @@ class Tunable:
         return found
 
 
-def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+def _keywords(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """The names that a function takes; None: all of them."""
     code = function.__code__
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        return None
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
