@@ -33,6 +33,7 @@ FLOORS = {
     "tritorch.dlpack": 4,
     "tritorch.indexing": 4,
     "tritorch.serialization": 4,
+    "tritorch.safetensors": 4,
     "tritorch.amp": 4.5,
     "tritorch.namespace": 4.5,
     "tritorch.cuda": 4.5,

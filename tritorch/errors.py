@@ -5,6 +5,8 @@ Messages read `op: what is wrong, with the values. What to do.`
 
 from __future__ import annotations
 
+import pickle
+
 
 class TritorchError(Exception):
     """Base of all our own classes, for `except tritorch.errors.TritorchError`."""
@@ -60,3 +62,7 @@ class DtypeError(TritorchError, RuntimeError):
 
 class LinAlgError(TritorchError, RuntimeError):
     """A matrix that a factorization cannot take: singular, not positive definite, not finite."""
+
+
+class LoadError(TritorchError, RuntimeError, pickle.UnpicklingError):
+    """A checkpoint that is damaged, or that names what `load` is not allowed to make."""
