@@ -14,7 +14,7 @@ import triton.language as tl
 
 from tests.triton_cpu import emulated
 from tests.triton_cpu.cases import triton_type
-from tests.triton_cpu.emulated import STATE, WITH_TILES
+from tests.triton_cpu.emulated import STATE, WITH_PAIRS, WITH_TILES
 from tests.triton_cpu.running import HOST
 from tritorch.triton_cpu.codegen.amx import configuration
 from tritorch.triton_cpu.codegen.tile_product import fits
@@ -109,12 +109,25 @@ def test_products_of_strided_operands(dtype: Any, flips: tuple[bool, bool]) -> N
     check(dtype, (45, 40, 70), (32, 64, 64), flips, 2)
 
 
+@pytest.mark.parametrize(("sizes", "blocks"), [
+    ((45, 70, 51), (16, 32, 32)),
+    ((20, 40, 64), (64, 64, 64)),
+    ((33, 16, 21), (16, 16, 16)),
+])  # fmt: skip
+@pytest.mark.parametrize("flips", [(False, False), (True, True), (False, True)])
+def test_products_by_pairs(
+    sizes: tuple[int, int, int], blocks: tuple[int, int, int], flips: tuple[bool, bool]
+) -> None:
+    check(ml_dtypes.bfloat16, sizes, blocks, flips, 1, WITH_PAIRS)
+
+
 def check(
     dtype: Any,
     sizes: tuple[int, int, int],
     blocks: tuple[int, int, int],
     flips: tuple[bool, bool],
     step: int,
+    target: CPUTarget = WITH_TILES,
 ) -> None:
     m, n, k = sizes
     a, b = matrix(dtype, m, k, 1, flips[0], step), matrix(dtype, k, n, 2, flips[1], step)
@@ -122,11 +135,12 @@ def check(
     c = whole[:, :n]
     given = arguments(a, b, c)
     signature = {name: triton_type(value) for name, value in given.items()}
-    run = emulated.launcher(product, signature, constants(dtype, blocks), WITH_TILES)
-    before = dict(STATE.calls)
-    run((-(-m // blocks[0]), -(-n // blocks[1])), *given.values())
     name = "tdpbssd" if dtype == np.int8 else "tdpbf16ps"
-    assert STATE.calls[name] > before.get(name, 0)
+    name = name if target is WITH_TILES else "avx512bf16.dpbf16ps"
+    run = emulated.launcher(product, signature, constants(dtype, blocks), target, name)
+    before = STATE.calls[name]
+    run((-(-m // blocks[0]), -(-n // blocks[1])), *given.values())
+    assert STATE.calls[name] > before or target is not WITH_TILES
     assert not STATE.faults
     assert not any(STATE.configuration), "the tiles were not released"
     assert (whole[:, n:] == 7).all()
@@ -137,6 +151,61 @@ def check(
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     bound = (k + 2) * np.finfo(np.float32).eps * (np.abs(wide_a) @ np.abs(wide_b))
     assert (np.abs(c - wide_a @ wide_b) <= bound).all()
+
+
+@triton.jit(noinline=True)
+def second(p_ptr, v_ptr, o_ptr, N: tl.constexpr):
+    at = tl.arange(0, N)[:, None] * N + tl.arange(0, N)[None, :]
+    total = tl.dot(tl.load(p_ptr + at), tl.load(v_ptr + at), tl.load(o_ptr + at))
+    tl.store(o_ptr + at, total)
+
+
+@triton.jit
+def chained(q_ptr, k_ptr, p_ptr, v_ptr, o_ptr, N: tl.constexpr):
+    at = tl.arange(0, N)[:, None] * N + tl.arange(0, N)[None, :]
+    scores = tl.dot(tl.load(q_ptr + at), tl.trans(tl.load(k_ptr + at)))
+    halves = (scores * 0.5).to(tl.bfloat16)
+    tl.store(p_ptr + at, tl.dot(halves, tl.load(v_ptr + at)).to(tl.bfloat16))
+    second(p_ptr, v_ptr, o_ptr, N)
+
+
+def test_products_of_products_and_in_functions() -> None:
+    generator = np.random.default_rng(0)
+    n = 64
+    q, k, v = (
+        generator.integers(-1, 2, (n, n)).astype(ml_dtypes.bfloat16) * ml_dtypes.bfloat16(x)
+        for x in (2, 1, 1)
+    )
+    p, o = np.zeros_like(q), np.full((n, n), 3, np.float32)
+    signature = {f"{name}_ptr": "*bf16" for name in "qkpv"} | {"o_ptr": "*fp32"}
+    run = emulated.launcher(chained, signature, {"N": n}, WITH_TILES, "tdpbf16ps")
+    run((1,), q, k, p, v, o)
+    wide_q, wide_k, wide_v = (x.astype(np.float64) for x in (q, k, v))
+    expected = (wide_q @ wide_k.T / 2 @ wide_v).astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(p, expected)
+    np.testing.assert_array_equal(o, 3 + expected.astype(np.float64) @ wide_v)
+    assert not STATE.faults
+
+
+@triton.jit
+def batched(a_ptr, b_ptr, c_ptr, B: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+    batch = tl.arange(0, B)[:, None, None]
+    rows, inner = tl.arange(0, N), tl.arange(0, K)
+    a = tl.load(a_ptr + batch * (N * K) + rows[None, :, None] * K + inner[None, None, :])
+    b = tl.load(b_ptr + batch * (N * K) + inner[None, :, None] * N + rows[None, None, :])
+    c = tl.dot(a, b, out_dtype=tl.int32)
+    tl.store(c_ptr + batch * (N * N) + rows[None, :, None] * N + rows[None, None, :], c)
+
+
+def test_batches() -> None:
+    generator = np.random.default_rng(0)
+    sizes = {"B": 2, "N": 32, "K": 128}
+    a = generator.integers(-128, 128, (2, 32, 128), dtype=np.int8)
+    b = generator.integers(-128, 128, (2, 128, 32), dtype=np.int8)
+    c = np.zeros((2, 32, 32), np.int32)
+    signature = {"a_ptr": "*i8", "b_ptr": "*i8", "c_ptr": "*i32"}
+    emulated.launcher(batched, signature, sizes, WITH_TILES, "tdpbssd")((1,), a, b, c)
+    np.testing.assert_array_equal(c, a.astype(np.int32) @ b.astype(np.int32))
 
 
 def test_small_products_go_the_ordinary_way() -> None:
@@ -182,3 +251,13 @@ def test_the_configuration() -> None:
     assert np.frombuffer(text[16:32], np.uint16).tolist() == [64] * 8
     assert text[48:56] == bytes([16] * 8)
     assert not any(text[32:48]) and not any(text[56:])
+
+
+def test_assembly_of_pairs() -> None:
+    target = replace(SAPPHIRE, cpu="cooperlake", flags=level("avx512").flags | {"avx512bf16"})
+    given = arguments(*(np.zeros((64, 64), ml_dtypes.bfloat16) for _ in range(3)))
+    signature = {name: triton_type(value) for name, value in given.items()} | {"c_ptr": "*fp32"}
+    blocks = constants(ml_dtypes.bfloat16, (64, 64, 64))
+    text = stages(product, signature, blocks, None, target)["asm"]
+    assert len(re.findall(r"\tvdpbf16ps\t%zmm\d+, %zmm\d+, %zmm\d+", text)) == 4 * 8 * 2
+    assert "vfmadd" not in text and "tmm" not in text

@@ -23,6 +23,7 @@ from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
 from tritorch.triton_cpu.codegen.nest import Nest
 from tritorch.triton_cpu.codegen.operand import Operand, Position
 from tritorch.triton_cpu.codegen.packing import pack_b
+from tritorch.triton_cpu.codegen.pairs import by_pairs
 from tritorch.triton_cpu.codegen.panels import multiply as multiply_panels
 from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
 from tritorch.triton_cpu.codegen.product import Product, plan_dot
@@ -161,7 +162,8 @@ def _multiply(
 
     elements, sizes = (a.type.element, b.type.element), (m, n, k)
     tiles = fits(g.target, *elements, accumulator, sizes)
-    packed = [PackedTensor(g, value, batch, widen=not tiles) for value in (a, b)]
+    widen = not tiles and not by_pairs(g.target.avx512bf16, elements, accumulator, n, k)
+    packed = [PackedTensor(g, value, batch, widen) for value in (a, b)]
     inner = maximum(g, minimum(g, packed[0].limit(1), packed[1].limit(0)), 1)
     limits = packed[0].limit(0), packed[1].limit(1), inner
     product: Product | TileProduct

@@ -6,9 +6,9 @@ and vectors of packed B.
 
 from __future__ import annotations
 
+from tritorch.triton_cpu.codegen import pairs, quads
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
 from tritorch.triton_cpu.codegen.product import Product
-from tritorch.triton_cpu.codegen.quads import multiply_add
 
 #: The register kernel asks for B so many steps of K ahead.
 AHEAD = 8
@@ -27,7 +27,7 @@ AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_r
 def _suffix(product: Product) -> str:
     layout = f"{'rc'[product.a_dimension == 0]}{product.a_strides[product.a_dimension == 0]}"
     far = "b" * product.is_far(product.k * product.n) + "c" * product.is_far(product.m * product.n)
-    kind = "quads" if product.quads else product.compute
+    kind = f"{product.compute}x{product.in_word}"
     return f"{kind}_{product.accumulator}_{layout}_{product.k}_{product.lanes}{far}"
 
 
@@ -54,7 +54,10 @@ def register_kernel(
     row_stride, column_stride = product.a_strides
     tile = [(i, v) for i in range(product.rows) for v in range(vectors)]
     align = product.bytes
-    zero = "zeroinitializer" if product.lanes > 1 else ("0.0" if product.compute[0] == "f" else "0")
+    sum_kind = inner.type(product.sum_element, product.lanes)
+    zero = "0.0" if product.sum_element[0] == "f" else "0"
+    if product.lanes > 1:
+        zero = "zeroinitializer"
 
     if product.is_far(product.m * product.n):
         _prefetch_c(product, inner, vectors)
@@ -122,7 +125,7 @@ def register_kernel(
         (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
         (source, "ptr", "%from" if copies else "null", next_source),
         (to, "ptr", "%to" if copies else "null", next_to),
-        *((sums[place], kind, begin[place[1]], partial[place]) for place in tile),
+        *((sums[place], sum_kind, begin[place[1]], partial[place]) for place in tile),
     ]
     for register, what, initial, updated in loop:
         inner.lines[phis[register]] = (
@@ -158,7 +161,9 @@ def _prefetch_c(product: Product, builder: Builder, vectors: int) -> None:
 def _multiply_add(product: Product, builder: Builder, a: str, b: str, c: str) -> str:
     kind = builder.type(product.compute, product.lanes)
     if product.quads:
-        return multiply_add(builder, a, b, c, product.lanes)
+        return quads.multiply_add(builder, a, b, c, product.lanes)
+    if product.pairs:
+        return pairs.multiply_add(builder, a, b, c, product.lanes)
     if product.compute[0] == "i":
         term = builder.define(f"mul {kind} {a}, {b}")
         return builder.define(f"add {kind} {c}, {term}")
@@ -182,9 +187,9 @@ def _put(
         for v in range(vectors):
             place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * product.lanes}")
             value = partial[i, v]
-            if product.compute != product.accumulator:
+            if product.sum_element != product.accumulator:
                 value = builder.define(
-                    f"fptosi {builder.type(product.compute, product.lanes)} {value} to {kind}"
+                    f"fptosi {builder.type(product.sum_element, product.lanes)} {value} to {kind}"
                 )
             if add:
                 old = builder.define(f"load {kind}, ptr {place}, align {align}")

@@ -10,8 +10,9 @@ from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
 from tritorch.triton_cpu.codegen.operand import Operand, Position
 from tritorch.triton_cpu.codegen.product import Product
-from tritorch.triton_cpu.codegen.quads import as_quads, column_sums
+from tritorch.triton_cpu.codegen.quads import column_sums
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
+from tritorch.triton_cpu.codegen.words import as_words
 
 
 def _converted(
@@ -98,10 +99,9 @@ def pack_rows(
 
 def pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None:
     """Copy B to scratch of `b_bytes`."""
+    _pack_b(product, builder, as_words(builder, b, 0) if product.in_word > 1 else b, pointer)
     if not product.quads:
-        _pack_b(product, builder, b, pointer)
         return
-    _pack_b(product, builder, as_quads(builder, b, 0, offset=False), pointer)
     sums, steps = column_sums(builder, product.lanes), product.steps(builder)
 
     def column(j: Position) -> None:

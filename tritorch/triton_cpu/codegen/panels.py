@@ -17,7 +17,8 @@ from tritorch.triton_cpu.codegen.operand import (
 )
 from tritorch.triton_cpu.codegen.packing import pack_b, pack_rows
 from tritorch.triton_cpu.codegen.product import Product, ProductTarget, plan_dot
-from tritorch.triton_cpu.codegen.quads import as_quads
+from tritorch.triton_cpu.codegen.quads import as_unsigned_quads
+from tritorch.triton_cpu.codegen.words import as_words
 
 #: (row, column)
 Place = tuple[Position, Position]
@@ -46,7 +47,9 @@ def multiply(
     element, accumulator = LLVM_TYPE[product.compute], LLVM_TYPE[product.accumulator]
 
     if product.quads:
-        a = as_quads(builder, a, 1, offset=True)
+        a = as_unsigned_quads(builder, a, 1)
+    elif product.pairs:
+        a = as_words(builder, a, 1)
     steps = product.steps(builder)
     ahead = a.memory if product.is_far(product.m * product.k) else None
     copies = product.copies(a)

@@ -20,7 +20,8 @@ from typing import Protocol
 
 from tritorch.triton_cpu.codegen.builder import BITS, Builder
 from tritorch.triton_cpu.codegen.operand import EmitLoop, Operand, Position, counted_loop
-from tritorch.triton_cpu.codegen.quads import SIZE
+from tritorch.triton_cpu.codegen.pairs import by_pairs
+from tritorch.triton_cpu.codegen.words import elements_in_word
 
 #: rows, columns, inner elements
 Extent = tuple[Position, Position, Position]
@@ -48,6 +49,8 @@ class ProductTarget(Protocol):
     @property
     def vnni(self) -> bool: ...
     @property
+    def avx512bf16(self) -> bool: ...
+    @property
     def vector_bytes(self) -> int: ...
 
 
@@ -61,7 +64,8 @@ class Product:
         loop: emits the packing loops (a code generator may have to know of them).
         extent: rows, columns and inner elements that are not known to be zeros; numbers or i64
             registers. The rest is left out, and C's rows and columns there may stay as they are.
-        quads: elements are four bytes along K, see `quads`; k counts them.
+        in_word: so many elements along K are one 32-bit word, which k counts: four bytes (`quads`),
+            two bfloat16 (`pairs`).
     """
 
     target: ProductTarget
@@ -74,7 +78,20 @@ class Product:
     compute: str = "f32"
     loop: EmitLoop = counted_loop
     extent: Extent | None = None
-    quads: bool = False
+    in_word: int = 1
+
+    @property
+    def quads(self) -> bool:
+        return self.in_word == elements_in_word("i8")
+
+    @property
+    def pairs(self) -> bool:
+        return self.in_word == elements_in_word("bf16")
+
+    @property
+    def sum_element(self) -> str:
+        """Element of the sums that the register kernel forms."""
+        return self.accumulator if self.in_word > 1 else self.compute
 
     # ---- shapes of the kernel
     @property
@@ -102,7 +119,7 @@ class Product:
 
     @property
     def limits(self) -> Extent:
-        return self.extent or (self.m, self.n, self.k * (SIZE if self.quads else 1))
+        return self.extent or (self.m, self.n, self.k * self.in_word)
 
     @property
     def strip(self) -> int:
@@ -141,7 +158,7 @@ class Product:
         """
         return (
             self.a_dimension == 0
-            and not self.quads
+            and self.in_word == 1
             and self.panel_rows * self.bytes == self.target.vector_bytes
             and self.m > self.panel_rows
             and self.is_far(self.m * self.k)
@@ -187,12 +204,12 @@ class Product:
     def inner(self, builder: Builder) -> Position:
         """Inner elements that count."""
         inner = self.limits[2]
-        if not self.quads:
+        if self.in_word == 1:
             return inner
         if isinstance(inner, int):
-            return -(-inner // SIZE)
-        inner = builder.integer("add", inner, SIZE - 1)
-        return builder.define(f"lshr i64 {inner}, 2")
+            return -(-inner // self.in_word)
+        inner = builder.integer("add", inner, self.in_word - 1)
+        return builder.define(f"lshr i64 {inner}, {self.in_word.bit_length() - 1}")
 
     def steps(self, builder: Builder) -> Position:
         """Inner elements, rounded up to what the register kernel takes at once."""
@@ -244,11 +261,12 @@ def plan_dot(
     """The product that `emit_dot` emits: its scratch sizes, and its parts."""
     m, n, k = sizes
     compute = compute_element(a.element, b.element, accumulator, k)
-    quads = (
-        a.element == b.element == "i8" and accumulator == "i32" and target.vnni
-        and n >= SIZE and k >= SIZE
-    )  # fmt: skip
-    if quads:
-        compute, k = "i32", k // SIZE
+    in_word = 1
+    if a.element == b.element == "i8" and accumulator == "i32" and target.vnni:
+        in_word = elements_in_word("i8") if min(n, k) >= 4 else 1
+    elif by_pairs(target.avx512bf16, (a.element, b.element), accumulator, n, k):
+        in_word = elements_in_word("bf16")
+    if in_word > 1:
+        compute, k = "i32", k // in_word
     plan = Product(target, m, n, k, accumulator, a.vector_dimension, b.vector_dimension, compute)
-    return replace(plan, loop=loop, extent=extent, quads=quads)
+    return replace(plan, loop=loop, extent=extent, in_word=in_word)

@@ -17,13 +17,9 @@ SIZE = 4
 _OFFSET = 0x80808080 - (1 << 32)
 
 
-def as_quads(builder: Builder, operand: Operand, inner: int, offset: bool) -> Operand:
-    """An int8 matrix as one of quads along its dimension `inner`, 128 added to each byte if
-    `offset`.
-    """
+def as_unsigned_quads(builder: Builder, operand: Operand, inner: int) -> Operand:
+    """An int8 matrix as one of quads along its dimension `inner`, 128 added to each byte."""
     words = as_words(builder, operand, inner)
-    if not offset:
-        return words
 
     def load(row: Position, column: Position, lanes: int) -> str:
         quads = words.load(row, column, lanes)
