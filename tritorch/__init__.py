@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: modules that programs use as attributes; they are imported when they are first needed
 _MODULES = (
-    "accelerator", "amp", "array_api", "backends", "cuda", "examples", "linalg", "nn", "optim",
-    "special", "utils",
+    "accelerator", "amp", "array_api", "backends", "cuda", "examples", "func", "linalg", "nn",
+    "optim", "special", "utils",
 )  # fmt: skip
 #: modules that the rooms below import from here (`from tritorch import dtypes`) before it has names
 _GROUND = frozenset({"determinism", "devices", "dtypes", "errors", "runtime", "triton_api"})
@@ -48,6 +48,8 @@ def __getattr__(name: str) -> Any:
         _load()
         if name in globals():
             return globals()[name]
+    if name == "vmap":
+        return import_module("tritorch.func").vmap
     try:
         if _loading or name in _MODULES:
             return import_module(f"tritorch.{name}")

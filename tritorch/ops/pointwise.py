@@ -35,13 +35,13 @@ from tritorch.ops.dispatch import (
     function_text,
     inplace_text,
 )
+from tritorch.ops.dtype_rules import RULES
 from tritorch.ops.overlap import meets
 from tritorch.ops.promotion import (
     NUMBERS,
     Kind,
     can_cast,
     common_device,
-    common_dtype,
     float_dtype,
 )
 from tritorch.ops.recipe import (
@@ -53,113 +53,6 @@ from tritorch.ops.recipe import (
 )
 from tritorch.runtime import get_target
 from tritorch.tensor import Tensor, from_array
-
-#: (dtypes that operands are converted to, dtypes of the results)
-Rule = Callable[["Pointwise", Sequence[Kind]], tuple[list[Dtype], list[Dtype]]]
-
-
-def _same(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    common = common_dtype(kinds)
-    return [common] * len(kinds), [common] * len(operation.outputs)
-
-
-def _float(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    common = float_dtype(common_dtype(kinds))
-    return [common] * len(kinds), [common] * len(operation.outputs)
-
-
-def _numeric(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    computes, results = _same(operation, kinds)
-    if computes[0] is dtypes.bool:
-        raise DtypeError(f"{operation.name}: not defined for {dtypes.bool}. Convert with .int().")
-    return computes, results
-
-
-def _difference(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    """As PyTorch's `-`, which no operand may be a bool of."""
-    for kind in kinds:
-        if kind is bool or (isinstance(kind, Layout) and kind.dtype is dtypes.bool):
-            raise DtypeError(
-                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
-                "trying to invert a mask, use the `~` or `logical_not()` operator instead."
-            )
-    return _same(operation, kinds)
-
-
-def _square(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    """The same dtype, but int64 for bool: it is `** 2`, and 2 is an int."""
-    return _same(operation, [*kinds, int])[0][:1], _same(operation, [*kinds, int])[1]
-
-
-def _integral(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    computes, results = _same(operation, kinds)
-    if computes[0].is_floating_point:
-        raise DtypeError(
-            f"{operation.name}: only for integer and bool tensors, got {computes[0]}. "
-            "Convert with .long() or .bool()."
-        )
-    return computes, results
-
-
-def _compare(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    return [common_dtype(kinds)] * len(kinds), [dtypes.bool] * len(operation.outputs)
-
-
-def _logical(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    computes = [common_dtype([kind]) for kind in kinds]
-    return computes, [dtypes.bool] * len(operation.outputs)
-
-
-def _select(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    condition, *rest = kinds
-    if isinstance(condition, Layout) and condition.dtype not in (dtypes.bool, dtypes.uint8):
-        raise DtypeError(
-            f"{operation.name}: expected condition to be a boolean tensor, but got a tensor with "
-            f"dtype {condition.dtype}. Convert with .bool()."
-        )
-    common = common_dtype(rest)
-    return [dtypes.bool] + [common] * len(rest), [common]
-
-
-def _exponent(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    """Whole numbers of int32 from floating-point ones."""
-    return _float(operation, kinds)[0], [dtypes.int32] * len(operation.outputs)
-
-
-def _first(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    """The first operand's dtype, whatever the others' are, as masked_fill."""
-    common = common_dtype(kinds[:1])
-    computes = [common_dtype([kind]) for kind in kinds]
-    return [
-        common if isinstance(kind, type) else compute for kind, compute in zip(kinds, computes)
-    ], [common] * len(operation.outputs)
-
-
-def _gradient(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    """Masks and indices stay what they are; everything else meets in the dtype of the gradients."""
-    common = float_dtype(common_dtype(kinds))
-    computes = [
-        kind.dtype if isinstance(kind, Layout) and not kind.dtype.is_floating_point else common
-        for kind in kinds
-    ]
-    return computes, [common] * len(operation.outputs)
-
-
-#: how the dtypes of operands and results follow from the operands, by the word in the declaration
-RULES: dict[str, Rule] = {
-    "same": _same,
-    "float": _float,
-    "numeric": _numeric,
-    "difference": _difference,
-    "square": _square,
-    "integral": _integral,
-    "bool": _compare,
-    "logical": _logical,
-    "select": _select,
-    "first": _first,
-    "exponent": _exponent,
-    "gradient": _gradient,
-}
 
 
 class ConstantNode(Node):
@@ -332,6 +225,8 @@ class Pointwise:
         self.grad = grad
         self.node_name = node_name or camel(name) + "Backward0"
         self.constant = promote in ("bool", "logical", "integral")
+        #: in place it leaves the history of what it writes alone, as PyTorch does for these
+        self.keeps_history = promote == "logical"
         self.differentiable = differentiable and not self.constant
         self.plans = Plans(self._plan)
         self.inplace_plans = Plans(self._inplace_plan)
@@ -390,6 +285,9 @@ class Pointwise:
         """The function as a dunder method: gives NotImplemented for foreign operands."""
 
         def convert(*values: Any) -> Any:
+            batched = batched_operand(values)
+            if batched is not None:
+                return batched._pointwise(self.function, values, len(self.operands))
             try:
                 operands = self.accepted(values)
             except TypeError:
@@ -440,6 +338,9 @@ class Pointwise:
         return result
 
     def _convert(self, *values: Any) -> Any:
+        batched = batched_operand(values)
+        if batched is not None:
+            return batched._pointwise(self.function, values, len(self.operands))
         operands = self.accepted(values)
         if len(self.operands) == 1 and not isinstance(operands[0], Tensor):
             raise TypeError(
@@ -451,6 +352,9 @@ class Pointwise:
         return self.function(*operands)
 
     def _convert_inplace(self, *values: Any) -> Any:
+        batched = batched_operand(values)
+        if batched is not None:
+            return batched._pointwise(self.inplace, values, len(self.operands))
         operands = self.accepted(values)
         if not isinstance(operands[0], Tensor):
             raise TypeError(f"{self.name}_: a {type(values[0]).__name__} cannot be written to.")
@@ -582,7 +486,7 @@ class Pointwise:
             # What is overwritten is saved as a copy, with its history for second derivatives.
             kept = [o.clone() if o is target else o for o in operands]
             recipe.save(node, tuple(kept) if 0 in recipe.tensors else operands)
-        elif others or target._requires_grad:
+        elif (others or target._requires_grad) and not self.keeps_history:
             if not self.constant:
                 raise RuntimeError(f"{self.name}_: has no gradient. Use detach().")
             edges = tuple(
@@ -597,6 +501,14 @@ class Pointwise:
             if recipe is not None and recipe.saves_result:
                 node.save_outputs(target)
         return target
+
+
+def batched_operand(values: Sequence[Any]) -> Any:
+    """The first operand that stands for many samples (`tritorch.func`), which knows what to do."""
+    for value in values:
+        if getattr(value, "_pointwise", None) is not None:
+            return value
+    return None
 
 
 def camel(name: str) -> str:
