@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tritorch.triton_cpu.codegen import pairs, quads
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
+from tritorch.triton_cpu.codegen.packing import parts_of_rows
 from tritorch.triton_cpu.codegen.product import Product
 
 #: The register kernel asks for B so many steps of K ahead.
@@ -86,11 +87,14 @@ def register_kernel(
     next_source = next_to = "null"
     if copies:
         moved = inner.define(f"load {kind}, ptr {source}, align {align}")
-        inner.emit(f"store {kind} {moved}, ptr {to}, align {align}")
+        part = inner.type(product.compute, product.rows)
+        for inside, rows in parts_of_rows(product, inner, moved):
+            place = at(to, product.part(inside))
+            inner.emit(f"store {part} {rows}, ptr {place}, align {align}")
         later = inner.define(f"getelementptr i8, ptr {source}, i64 {distance}")
         _prefetch(inner, later, write=False)
         next_source = inner.define(f"getelementptr i8, ptr {source}, i64 %from_step")
-        next_to = inner.define(f"getelementptr {kind}, ptr {to}, i64 1")
+        next_to = at(to, product.rows)
     place = ahead
     for line in range(fetched):
         if line:
@@ -197,6 +201,6 @@ def _put(
             builder.emit(f"store {kind} {value}, ptr {place}, align {align}")
 
 
-def _prefetch(builder: Builder, place: str, write: bool) -> None:
+def _prefetch(builder: Builder, place: str, write: bool, near: int = 3) -> None:
     builder.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    builder.emit(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(write)}, i32 3, i32 1)")
+    builder.emit(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(write)}, i32 {near}, i32 1)")

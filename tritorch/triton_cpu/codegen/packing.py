@@ -74,8 +74,11 @@ def pack_rows(
     if product.a_dimension == 0:
 
         def column(k: Position) -> None:
-            to = integer("mul", k, height)
-            _copy(product, builder, a, (row, k), height, pointer, to)
+            vector = _converted(product, builder, a, a.load(row, k, height), height)
+            to = integer("mul", k, product.rows)
+            for inside, part in parts_of_rows(product, builder, vector):
+                at = integer("add", to, product.part(inside))
+                _store(product, builder, part, product.rows, pointer, at)
 
         steps = product.steps(builder)
         if done is not None:
@@ -95,6 +98,17 @@ def pack_rows(
         1,
         lambda i: product.loop(builder, inner, product.strip, lambda k: strip(i, k)),
     )
+
+
+def parts_of_rows(product: Product, builder: Builder, vector: str) -> list[tuple[int, str]]:
+    """A vector along a panel's rows, cut into register tiles: (first row, part)."""
+    height, rows = product.panel_rows, product.rows
+    if rows == height:
+        return [(0, vector)]
+    return [
+        (at, builder.shuffle(vector, vector, product.compute, height, list(range(at, at + rows))))
+        for at in range(0, height, rows)
+    ]
 
 
 def pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None:

@@ -70,7 +70,7 @@ def multiply(
         places = [
             builder.define(f"getelementptr {kind}, ptr {pointer}, i64 {at}")
             for kind, pointer, at in (
-                (element, panel, inside * product.a_strides[0]),
+                (element, panel, product.part(inside)),
                 (element, b, integer("mul", block, product.b_stride)),
                 (accumulator, c, c_at),
             )
@@ -129,7 +129,7 @@ def multiply(
         for inside in range(0, product.panel_rows, product.rows):
             for turn in range(copying):
                 column = integer("mul", share, inside // product.rows * copying + turn)
-                at_to = integer("mul", column, product.panel_rows)
+                at_to = integer("mul", column, product.rows)
                 to = builder.define(f"getelementptr {element}, ptr {there}, i64 {at_to}")
                 place = a.memory.address(following, column)
                 copied = f", ptr {place}, i64 {a.memory.strides[1]}, ptr {to}"

@@ -6,7 +6,8 @@ them with the register kernel of `microkernel`.
 Packed layouts (V = lanes of a hardware vector, less for narrower tiles):
 
 - B in columns of one vector: `[N / V][K + padding][V]`.
-- A with consecutive columns: rows, `[M][K + padding]`; A with consecutive rows: `[M / V][K][V]`.
+- A with consecutive columns: rows, `[M][K + padding]`; A with consecutive rows:
+  `[M / rows][K][rows]`, the rows those of a register tile, so that it reads whole cache lines.
   The kernel broadcasts single elements of A, so neither needs a transpose.
 - B with consecutive rows (the transposed weight of a linear layer) passes through 8 x 8 register
   transposes.
@@ -136,12 +137,16 @@ class Product:
 
     @cached_property
     def a_strides(self) -> tuple[int, int]:
-        """Elements between neighbouring rows, and columns, of a packed panel of A."""
+        """Elements between neighbouring rows, and columns, of a register tile's part of packed A."""
         if self.a_dimension == 0:
-            return 1, self.panel_rows
+            return 1, self.rows
         # Off the powers of two: rows 4 KiB apart would share one set of the L1 cache.
         padding = self.target.vector_bytes // self.bytes if self.k >= 64 else 0
         return self.k + padding, 1
+
+    def part(self, inside: int) -> int:
+        """Where the register tile's part of a panel of A begins that starts at row `inside`."""
+        return inside * (self.a_strides[0] if self.a_dimension == 1 else self.k)
 
     @property
     def a_bytes(self) -> int:
