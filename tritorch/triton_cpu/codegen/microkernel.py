@@ -13,6 +13,8 @@ from tritorch.triton_cpu.codegen.product import Product
 
 #: The register kernel asks for B so many steps of K ahead.
 AHEAD = 8
+#: And for what it copies, which comes from beyond the second-level cache.
+COPY_AHEAD = 16
 
 KERNEL_PARAMETERS = [
     ("ptr noalias readonly", "%a"),
@@ -70,7 +72,7 @@ def register_kernel(
             found = inner.define(f"load {kind}, ptr {place}, align {align}")
             begin[v] = inner.define(f"sub {kind} zeroinitializer, {found}")
     start, done = inner.label("loop"), inner.label("done")
-    distance = inner.define(f"mul i64 %from_step, {AHEAD}") if copies else ""
+    distance = inner.define(f"mul i64 %from_step, {COPY_AHEAD}") if copies else ""
     inner.emit(f"br label %{start}")
     inner.start(start)
     counter, a, b, ahead = (inner.register() for _ in range(4))
@@ -86,13 +88,16 @@ def register_kernel(
     partial = dict(sums)
     next_source = next_to = "null"
     if copies:
-        moved = inner.define(f"load {kind}, ptr {source}, align {align}")
+        whole = inner.type(product.compute, product.panel_rows)
+        moved = inner.define(f"load {whole}, ptr {source}, align {align}")
         part = inner.type(product.compute, product.rows)
         for inside, rows in parts_of_rows(product, inner, moved):
             place = at(to, product.part(inside))
             inner.emit(f"store {part} {rows}, ptr {place}, align {align}")
         later = inner.define(f"getelementptr i8, ptr {source}, i64 {distance}")
-        _prefetch(inner, later, write=False)
+        for line in range(product.panel_rows * product.bytes // product.target.vector_bytes):
+            place = at(later, line * product.target.vector_bytes, "i8")
+            _prefetch(inner, place, write=False, near=2)
         next_source = inner.define(f"getelementptr i8, ptr {source}, i64 %from_step")
         next_to = at(to, product.rows)
     place = ahead

@@ -39,7 +39,7 @@ def multiply(
     With `is_first`, an i1 register, C = A B where that is true.
 
     A panel of A's rows is packed to `panel` (of `a_bytes`), where it stays in the first-level
-    cache while all of B passes by. Where the kernel copies the next panel (see `_may_copy`),
+    cache while all of B passes by. Where the kernel copies the next panel (see `may_copy`),
     two halves of the scratch take turns.
     """
     stride = product.n if c_row_stride is None else c_row_stride

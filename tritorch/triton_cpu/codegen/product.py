@@ -130,14 +130,15 @@ class Product:
     # ---- layout of packed tiles
     @cached_property
     def panel_rows(self) -> int:
-        """Rows of A that are packed at a time: a vector of them where they are consecutive."""
+        """Rows of A that are packed at a time: two vectors of them where they are consecutive."""
         if self.a_dimension == 1:
             return self.rows
-        return max(self.rows, min(self.target.vector_bytes // self.bytes, self.m))
+        # Two cache lines: of the second, which the CPU fetches with the first, nothing is lost.
+        return max(self.rows, min(2 * self.target.vector_bytes // self.bytes, self.m))
 
     @cached_property
     def a_strides(self) -> tuple[int, int]:
-        """Elements between neighbouring rows, and columns, of a register tile's part of packed A."""
+        """Elements between neighbouring rows, and columns, of a register tile's part of A."""
         if self.a_dimension == 0:
             return 1, self.rows
         # Off the powers of two: rows 4 KiB apart would share one set of the L1 cache.
@@ -164,7 +165,7 @@ class Product:
         return (
             self.a_dimension == 0
             and self.in_word == 1
-            and self.panel_rows * self.bytes == self.target.vector_bytes
+            and self.panel_rows * self.bytes >= self.target.vector_bytes
             and self.m > self.panel_rows
             and self.is_far(self.m * self.k)
             and self.chunks()[0][2] >= self.copying_tiles
