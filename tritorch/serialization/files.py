@@ -19,7 +19,7 @@ from tritorch.errors import LoadError
 def memory_view(address: int, nbytes: int) -> memoryview:
     """Host memory as bytes that can be read and written; the caller keeps it alive."""
     if not nbytes:
-        return memoryview(b"")
+        return memoryview(bytearray())
     return memoryview((ctypes.c_char * nbytes).from_address(address)).cast("B")
 
 
