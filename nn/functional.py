@@ -23,6 +23,14 @@ from tritorch.ops.activation import (
     softsign,
     tanhshrink,
 )
+from tritorch.ops.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
 from tritorch.ops.attention import scaled_dot_product_attention
 from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm
 from tritorch.ops.convolution import (
@@ -35,6 +43,7 @@ from tritorch.ops.convolution import (
 )
 from tritorch.ops.elementary import sigmoid, tanh
 from tritorch.ops.embedding_bag import embedding_bag
+from tritorch.ops.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
 from tritorch.ops.grid_sample import affine_grid, grid_sample
 from tritorch.ops.interpolate import interpolate
 from tritorch.ops.joining import one_hot
@@ -87,12 +96,6 @@ from tritorch.ops.normalization import (
 )
 from tritorch.ops.padding import pad
 from tritorch.ops.pooling import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -153,6 +156,8 @@ __all__ = [
     "embedding_bag",
     "feature_alpha_dropout",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "gaussian_nll_loss",
     "gelu",
     "glu",

@@ -327,6 +327,12 @@ def scale(gradient, factor_ptr):
     return gradient * factor_ptr
 
 
+@update(columns=1, writes=("gradient",))
+def clamp(gradient, low, high):
+    """Every element within [low, high]; nan stays."""
+    return tl.where(gradient < low, low, tl.where(gradient > high, high, gradient))
+
+
 @kernel()
 def partial_norms(
     partials_ptr, table_ptr, chunks_ptr, typed_ptr, power,

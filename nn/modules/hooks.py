@@ -8,26 +8,12 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from tritorch.autograd import Function, is_grad_enabled
 from tritorch.autograd.hooks import RemovableHandle
 from tritorch.tensor import Tensor
-
-
-@dataclass(frozen=True)
-class ForwardHook:
-    """A hook around `forward` and how it wants to be called."""
-
-    function: Callable[..., Any]
-    with_kwargs: bool = False
-    always_call: bool = False
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
 
 Hooks = OrderedDict[int, Any]
 
@@ -41,6 +27,9 @@ EVERYWHERE: dict[str, Hooks] = {
 }  # fmt: skip
 FORWARD_PRE, FORWARD = EVERYWHERE["forward_pre"], EVERYWHERE["forward"]
 BACKWARD_PRE, BACKWARD = EVERYWHERE["backward_pre"], EVERYWHERE["backward"]
+#: those of FORWARD that take keyword arguments too, and those that are called whatever happens
+FORWARD_WITH_KWARGS: dict[int, bool] = {}
+FORWARD_ALWAYS: dict[int, bool] = {}
 
 
 def added(hooks: Hooks, hook: Any, prepend: bool = False) -> RemovableHandle:
@@ -54,7 +43,7 @@ def added(hooks: Hooks, hook: Any, prepend: bool = False) -> RemovableHandle:
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """`hook(module, args)` before each forward of every module; may return other arguments."""
-    return added(FORWARD_PRE, ForwardHook(hook))
+    return added(FORWARD_PRE, hook)
 
 
 def register_module_forward_hook(
@@ -66,7 +55,12 @@ def register_module_forward_hook(
         with_kwargs: the hook is `hook(module, args, kwargs, output)`.
         always_call: also when forward raised.
     """
-    return added(FORWARD, ForwardHook(hook, with_kwargs, always_call))
+    handle = added(FORWARD, hook)
+    if with_kwargs:
+        FORWARD_WITH_KWARGS[handle.id] = True
+    if always_call:
+        FORWARD_ALWAYS[handle.id] = True
+    return handle
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -213,19 +207,20 @@ def call_with_hooks(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     try:
         return _call(module, args, kwargs, done)
     except Exception:
-        for key, hook in _all(FORWARD, module._forward_hooks):
-            if hook.always_call and key not in done:
-                _call_despite_error(hook, module, args, kwargs)
+        always = {**FORWARD_ALWAYS, **module._forward_hooks_always_called}
+        for key, hook in (*FORWARD.items(), *module._forward_hooks.items()):
+            if key in always and key not in done:
+                _call_despite_error(hook, _takes_kwargs(key, module), module, args, kwargs)
         raise
 
 
-def _all(everywhere: Hooks, own: Hooks) -> Iterable[tuple[int, Any]]:
-    return [*everywhere.items(), *own.items()]
+def _takes_kwargs(key: int, module: Any) -> bool:
+    return key in module._forward_hooks_with_kwargs or key in FORWARD_WITH_KWARGS
 
 
 def _call(module: Any, args: Any, kwargs: dict[str, Any], done: set[int]) -> Any:
-    for _, hook in _all(FORWARD_PRE, module._forward_pre_hooks):
-        if hook.with_kwargs:
+    for key, hook in (*FORWARD_PRE.items(), *module._forward_pre_hooks.items()):
+        if key in module._forward_pre_hooks_with_kwargs:
             found = hook(module, args, kwargs)
             if found is not None:
                 if not (isinstance(found, tuple) and len(found) == 2):
@@ -238,17 +233,18 @@ def _call(module: Any, args: Any, kwargs: dict[str, Any], done: set[int]) -> Any
             found = hook(module, args)
             if found is not None:
                 args = found if isinstance(found, tuple) else (found,)
-    before = [hook for _, hook in _all(BACKWARD_PRE, module._backward_pre_hooks)]
-    after = [hook for _, hook in _all(BACKWARD, module._backward_hooks)]
+    before = [*BACKWARD_PRE.values(), *module._backward_pre_hooks.values()]
+    after = [*BACKWARD.values(), *module._backward_hooks.values()]
     gradients = GradientHooks(module, before, after) if before or after else None
     if gradients is not None:
         args = gradients.around_inputs(args)
     output = module.forward(*args, **kwargs)
-    for key, hook in _all(FORWARD, module._forward_hooks):
+    for key, hook in (*FORWARD.items(), *module._forward_hooks.items()):
         done.add(key)
-        found = (
-            hook(module, args, kwargs, output) if hook.with_kwargs else hook(module, args, output)
-        )
+        if _takes_kwargs(key, module):
+            found = hook(module, args, kwargs, output)
+        else:
+            found = hook(module, args, output)
         output = output if found is None else found
     if gradients is not None:
         if not isinstance(output, Tensor | tuple):
@@ -261,9 +257,11 @@ def _call(module: Any, args: Any, kwargs: dict[str, Any], done: set[int]) -> Any
     return output
 
 
-def _call_despite_error(hook: Any, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+def _call_despite_error(
+    hook: Any, with_kwargs: bool, module: Any, args: Any, kwargs: dict[str, Any]
+) -> None:
     try:
-        if hook.with_kwargs:
+        if with_kwargs:
             hook(module, args, kwargs, None)
         else:
             hook(module, args, None)

@@ -18,7 +18,6 @@ from tritorch.nn.modules.hooks import (
     BACKWARD_PRE,
     FORWARD,
     FORWARD_PRE,
-    ForwardHook,
     added,
     call_with_hooks,
     register_module_backward_hook,
@@ -51,6 +50,7 @@ __all__ = [
 _ROOMS = ("_parameters", "_buffers", "_modules")
 _HOOKS = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs",
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )  # fmt: skip
@@ -479,7 +479,12 @@ class Module(Stateful):
             with_kwargs: the hook is `hook(module, args, kwargs, output)`.
             always_call: also when forward raised; the output is None then.
         """
-        return added(self._forward_hooks, ForwardHook(hook, with_kwargs, always_call), prepend)
+        handle = added(self._forward_hooks, hook, prepend)
+        if with_kwargs:
+            self._forward_hooks_with_kwargs[handle.id] = True
+        if always_call:
+            self._forward_hooks_always_called[handle.id] = True
+        return handle
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -490,7 +495,10 @@ class Module(Stateful):
             prepend: before the hooks that are there.
             with_kwargs: the hook is `hook(module, args, kwargs)` and returns both.
         """
-        return added(self._forward_pre_hooks, ForwardHook(hook, with_kwargs), prepend)
+        handle = added(self._forward_pre_hooks, hook, prepend)
+        if with_kwargs:
+            self._forward_pre_hooks_with_kwargs[handle.id] = True
+        return handle
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
