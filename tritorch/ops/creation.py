@@ -12,7 +12,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.host import array_from_data
 from tritorch.kernels import copy as kernels
 from tritorch.layout import Layout, contiguous_strides
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, without_gradient
 from tritorch.ops.memory import dense, fill, to
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.tensor import Tensor, check_requires_grad, from_array
@@ -256,6 +256,7 @@ def full_like(
 
 
 @method("new_tensor")
+@without_gradient
 def new_tensor(
     self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:

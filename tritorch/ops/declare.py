@@ -249,6 +249,12 @@ def writes(function: Callable[..., Any]) -> Callable[..., Any]:
     return numpy_names(function)
 
 
+def without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Say that results have no gradient: indices, counts, truth values, random numbers."""
+    function.__dict__["differentiable"] = False
+    return function
+
+
 def operation(
     kind: str,
     *,

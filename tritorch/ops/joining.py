@@ -12,7 +12,7 @@ from tritorch.autograd.node import Node
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import concat as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, numpy_names, operation, pointwise, writes
+from tritorch.ops.declare import method, numpy_names, operation, pointwise, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, duplicate
 from tritorch.ops.output import finished
@@ -537,6 +537,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
     return placed + with_hole
 
 
+@without_gradient
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """A 1 at the class of each element along a new last dimension, zeros elsewhere."""
     from tritorch.ops.creation import arange

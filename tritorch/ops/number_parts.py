@@ -17,7 +17,7 @@ from tritorch.ops import return_types
 from tritorch.ops.arithmetic import mul, pow, pow_
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import full_like
-from tritorch.ops.declare import method, pointwise, writes
+from tritorch.ops.declare import method, pointwise, without_gradient, writes
 from tritorch.ops.memory import contiguous, to_dtype
 from tritorch.ops.promotion import common_dtype, float_dtype
 from tritorch.ops.views import broadcast_tensors
@@ -142,6 +142,7 @@ def _chosen_neighbour(input, other, bits):
 
 @method("nextafter")
 @writes
+@without_gradient
 def nextafter(input: Tensor, other: Tensor) -> Tensor:
     """The next number of the dtype after `input` towards `other`."""
     kind = common_dtype([input._layout, other._layout])
@@ -158,6 +159,7 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method("nextafter_")
+@without_gradient
 def nextafter_(input: Tensor, other: Tensor) -> Tensor:
     """In-place version of `nextafter`."""
     if input._layout.dtype.itemsize == 2:

@@ -19,7 +19,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
 from tritorch.layout import Layout
 from tritorch.ops.creation import _finished, _like, _sizes
-from tritorch.ops.declare import method, writes
+from tritorch.ops.declare import method, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import FillBackward0, dense
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
@@ -211,6 +211,7 @@ def randint(
     return _finished(draw("randint", result, (low, high), generator), requires_grad)
 
 
+@without_gradient
 def rand_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     generator: Generator | None = None, memory_format: Any = None,
@@ -221,6 +222,7 @@ def rand_like(
     return _finished(draw("uniform", result, (0.0, 1.0), generator), requires_grad)
 
 
+@without_gradient
 def randn_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     generator: Generator | None = None, memory_format: Any = None,
@@ -231,6 +233,7 @@ def randn_like(
     return _finished(draw("normal", result, (0.0, 1.0), generator), requires_grad)
 
 
+@without_gradient
 def randint_like(
     input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None
 ) -> Tensor:
@@ -290,6 +293,7 @@ def _inplace(name: str, target: Tensor, numbers: tuple[Any, ...], generator: Any
 
 
 @method("uniform_")
+@without_gradient
 def uniform_(
     self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **options: float
 ) -> Tensor:
@@ -300,6 +304,7 @@ def uniform_(
 
 
 @method("normal_")
+@without_gradient
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write normal numbers."""
     _check_floating("normal_", self)
@@ -309,6 +314,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any
 
 
 @method("exponential_")
+@without_gradient
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write numbers with density lambd * exp(-lambd * x)."""
     _check_floating("exponential_", self)
@@ -316,6 +322,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> 
 
 
 @method("random_")
+@without_gradient
 def random_(
     self: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None
 ) -> Tensor:
@@ -339,6 +346,7 @@ _bernoullis = Plans(_bernoulli_plan)
 
 
 @method("bernoulli_")
+@without_gradient
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Write 1 with probability p (a number or a tensor), else 0."""
     if isinstance(p, Tensor):
@@ -353,6 +361,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
 
 @method("bernoulli")
 @writes
+@without_gradient
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """1 with the probability that each element (or `p`) says, else 0."""
     result = empty(dense(input._layout))
@@ -361,6 +370,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -
 
 @method("multinomial")
 @writes
+@without_gradient
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
 ) -> Tensor:

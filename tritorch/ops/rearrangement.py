@@ -14,7 +14,7 @@ from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import contiguous_format
 from tritorch.ops.creation import arange, empty, ones
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import method, operation, without_gradient, writes
 from tritorch.ops.joining import cat, diag, flip
 from tritorch.ops.memory import clone
 from tritorch.ops.scan import cumprod
@@ -112,6 +112,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     return getitem(input, argwhere(expand(reduce(lambda a, b: a & b, ordered), *[count] * r)))
 
 
+@without_gradient
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The coordinates in an array of this shape of places counted row by row."""
     if indices._layout.dtype.category != 1:

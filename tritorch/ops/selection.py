@@ -15,7 +15,7 @@ from tritorch.determinism import state as determinism
 from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import method, operation, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.overlap import share_elements
@@ -482,6 +482,7 @@ def flat_nonzero(input: Tensor) -> Tensor:
 
 @method("nonzero")
 @writes
+@without_gradient
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of nonzero elements: a row each, or with `as_tuple` a tensor per dimension."""
     input = input.detach()
@@ -511,6 +512,7 @@ def _from_flat(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @writes
+@without_gradient
 def argwhere(input: Tensor) -> Tensor:
     """The indices of nonzero elements, a row each."""
     return nonzero(input)

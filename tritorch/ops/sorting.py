@@ -16,7 +16,7 @@ from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import arange, full, linspace, tensor, zeros
-from tritorch.ops.declare import method, writes
+from tritorch.ops.declare import method, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import ceil, floor, isnan, round
 from tritorch.ops.joining import cat
@@ -92,6 +92,7 @@ method("msort")(msort)
 
 @method("argsort")
 @writes
+@without_gradient
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """Where the elements in order were."""
     return sort(input.detach(), dim, descending).indices
@@ -292,6 +293,7 @@ def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
 
 
 @writes
+@without_gradient
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Tensor | None = None,
@@ -337,6 +339,7 @@ def searchsorted(
 
 
 @writes
+@without_gradient
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -346,6 +349,7 @@ def bucketize(
 
 @method("isin")
 @writes
+@without_gradient
 def isin(
     elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
 ) -> Tensor:
@@ -425,6 +429,7 @@ def _unique_slices(input: Tensor, dim: int, consecutive: bool) -> _Unique:
 
 
 @method("unique")
+@without_gradient
 def unique(
     input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
     dim: int | None = None,
@@ -445,6 +450,7 @@ def unique(
 
 
 @method("unique_consecutive")
+@without_gradient
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
@@ -462,6 +468,7 @@ def unique_consecutive(
 
 
 @method("bincount")
+@without_gradient
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each whole number occurs (or the sum of its weights)."""
     if input._layout.ndim != 1 or input._layout.dtype.category != 1:
@@ -482,6 +489,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 @method("histc")
 @writes
+@without_gradient
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements are in each of `bins` equal parts of [min, max]."""
     low, high = float(min), float(max)
@@ -496,6 +504,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 @writes
+@without_gradient
 def histogram(
     input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
     density: bool = False,
