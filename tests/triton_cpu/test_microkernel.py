@@ -10,7 +10,8 @@ from tests.triton_cpu.emitted import TARGETS, load, target_named
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import Builder
 from tritorch.triton_cpu.codegen.operand import operand_in_memory
-from tritorch.triton_cpu.codegen.panels import emit_dot
+from tritorch.triton_cpu.codegen.packing import pack_b
+from tritorch.triton_cpu.codegen.panels import emit_dot, multiply
 from tritorch.triton_cpu.codegen.product import (
     Product,
     plan_dot,
@@ -206,3 +207,31 @@ def test_unknown_element_is_refused() -> None:
         emit_dot(
             builder, target_named("x86-64"), (16, 16, 16), *operands, "f32", "%c", ("%s", "%t")
         )
+
+
+@pytest.mark.parametrize(("element", "accumulator"), [("f32", "f32"), ("i8", "i32")])
+@pytest.mark.parametrize("columns", [0, 10, 40, 97, 128])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_columns_that_are_left_out_stay(
+    element: str, accumulator: str, columns: int, transposed: bool
+) -> None:
+    target, sizes = target_named("native"), (8, 128, 32)
+    a, b = values((8, 32), element, 1), values((32, 128), element, 2)
+    b[:, columns:] = 0
+    c = np.full((8, 128), 5, NUMPY[accumulator])
+    builder = Builder()
+    operands = [
+        operand_in_memory(builder, element, "%a", 32, 1),
+        operand_in_memory(builder, element, "%b", *((1, 32) if transposed else (128, 1))),
+    ]
+    plan = plan_dot(target, sizes, *operands, accumulator, extent=(8, "%columns", 32))
+    scratch = [np.full(size, 0xFF, np.uint8) for size in (plan.a_bytes, plan.b_bytes)]
+    pack_b(plan, builder, operands[1], "%sb")
+    multiply(plan, builder, operands[0], "%sa", "%sb", "%c")
+    pointers = [("ptr", f"%{name}") for name in ("a", "b", "c", "sa", "sb")]
+    run = load(builder, [*pointers, ("i64", "%columns")], target)
+    b_memory = np.asfortranarray(b) if transposed else b
+    run(*(x.ctypes.data for x in (a, b_memory, c, *scratch)), columns)
+    wide = np.int64 if element == "i8" else np.float64
+    check(c, 5 + a.astype(wide) @ b.astype(wide), 32, accumulator)
+    assert (c[:, columns:] == 5).all()

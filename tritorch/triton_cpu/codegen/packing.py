@@ -124,11 +124,11 @@ def pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None
         to = builder.define(f"getelementptr i32, ptr {place}, i64 {product.k * product.lanes}")
         builder.emit(f"call void @{sums}(ptr {place}, i64 {steps}, ptr {to})")
 
-    product.loop(builder, product.limits[1], product.lanes, column)
+    product.loop(builder, product.columns(builder), product.lanes, column)
 
 
 def _pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None:
-    columns, steps = product.limits[1], product.steps(builder)
+    columns, steps = product.columns(builder), product.steps(builder)
     if b.vector_dimension != product.b_dimension:
         raise ValueError(
             f"dot: B was planned with vectors along {product.b_dimension}, "

@@ -237,6 +237,23 @@ class Product:
                 first += width * count
         return result
 
+    def columns(self, builder: Builder) -> Position:
+        """Columns of B that count, rounded up to whole register tiles, which read all of theirs."""
+        columns = self.limits[1]
+        if isinstance(columns, int):
+            return self.n
+        rounded, limit = "", 0
+        for first, width, _ in reversed(self.chunks()):
+            begin, block = first * self.lanes, width * self.lanes
+            above = builder.integer("add", columns, block - 1 - begin)
+            whole = builder.define(f"sdiv i64 {above}, {block}")
+            end = builder.integer("add", builder.integer("mul", whole, block), begin)
+            if rounded:
+                inside = builder.define(f"icmp sle i64 {columns}, {limit}")
+                end = builder.define(f"select i1 {inside}, i64 {end}, i64 {rounded}")
+            rounded, limit = str(end), begin
+        return rounded
+
     def is_far(self, elements: int) -> bool:
         """Whether so many elements leave the first-level cache."""
         return elements * self.bytes > NEAR_BYTES
