@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tritorch.kernels import scalar as s
-from tritorch.ops.declare import pointwise
+from tritorch.ops.declare import method, pointwise
 from tritorch.tensor import Tensor
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -244,6 +244,7 @@ def _prelu(input, weight):
     return s.where(input > 0, input, weight * input)
 
 
+@method("prelu")
 def prelu(input: Tensor, weight: Any) -> Tensor:
     """input where positive, else weight * input; a weight per channel (dimension 1) or one for
     all.

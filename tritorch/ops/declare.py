@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol, cast
 
+from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.kernels import trace
 from tritorch.ops.output import finished
 from tritorch.ops.pointwise import Pointwise
@@ -36,7 +37,7 @@ class OpInfo:
         kind: "pointwise", "reduction", "view", ...; tests make inputs accordingly.
         operands: number of tensor operands.
         numpy: the reference, on float64 (or integer) arrays and the same further arguments.
-        promote: how the result's dtype follows, a word of `tritorch.ops.pointwise.RULES`.
+        promote: how the result's dtype follows, a word of `tritorch.ops.dtype_rules.RULES`.
         low, high: range of random inputs, inside the domain of the function.
         samples: further values to try: edges of branches and of the domain.
         differentiable: whether gradients exist. integers: whether integer tensors are accepted.
@@ -106,7 +107,7 @@ def pointwise(
     annotated ones (float, int, bool) are always Python numbers.
 
     Args:
-        promote: a word of `tritorch.ops.pointwise.RULES`.
+        promote: a word of `tritorch.ops.dtype_rules.RULES`.
         grad: overrides the derived gradient, see `tritorch.ops.recipe.gradient_trees`.
         method, inplace, out: whether `Tensor.name`, `Tensor.name_` and `out=` exist.
         operators: dunder methods; `__r...__` is reflected, `__i...__` in place.
@@ -247,6 +248,22 @@ def writes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function take `out=`: what it gives is copied there. Below what declares it."""
     function.__dict__["writes"] = True
     return numpy_names(function)
+
+
+def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give Tensor the method that writes what a function gives into its first operand."""
+    name = function.__name__ + "_"
+
+    def written(input: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        # Gradients may need what is overwritten.
+        own = input.clone() if input._requires_grad and mode.enabled else input
+        result: Tensor = input.copy_(function(own, *arguments, **options))
+        return result
+
+    written.__name__ = written.__qualname__ = name
+    written.__doc__ = f"In-place version of `{name[:-1]}`."
+    setattr(Tensor, name, written)
+    return function
 
 
 def without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:

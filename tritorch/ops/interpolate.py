@@ -19,9 +19,13 @@ from tritorch.autograd.node import Node
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import Layout
+from tritorch.ops.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+)
 from tritorch.ops.declare import operation
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from tritorch.ops.resample import Taps, resampled
 from tritorch.ops.views import expand
 from tritorch.tensor import Tensor

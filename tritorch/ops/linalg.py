@@ -14,7 +14,7 @@ from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import matmul as kernels
 from tritorch.layout import Layout
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import in_place, method, operation, writes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device
@@ -342,6 +342,7 @@ def _nothing(like: Tensor) -> Tensor:
 
 
 @method("addmm")
+@in_place
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1,
     out: Tensor | None = None,
@@ -355,6 +356,7 @@ def addmm(
 
 
 @method("baddbmm")
+@in_place
 @writes
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
@@ -366,6 +368,7 @@ def baddbmm(
 
 
 @method("addmv")
+@in_place
 @writes
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
@@ -373,18 +376,11 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
 
 
 @method("addr")
+@in_place
 @writes
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     return input * beta + outer(vec1, vec2) * alpha
-
-
-@method("addmm_")
-def addmm_(
-    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
-) -> Tensor:
-    """In-place version of `addmm`."""
-    return input.copy_(addmm(input, mat1, mat2, beta=beta, alpha=alpha))
 
 
 # ---- linear layers

@@ -136,7 +136,8 @@ def _weighted_logits(input, target, pos_weight):
     grad=lambda g, input, target: (-g * target, g * (s.log(target) + 1.0 - input)),
 )  # fmt: skip
 def _kl_div(input, target):
-    return s.where(target == 0, 0.0, target * (s.log(s.where(target == 0, 1.0, target)) - input))
+    # where the target is 0 the input still counts, so that 0 * inf is nan
+    return target * s.log(s.where(target == 0, 1.0, target)) - target * input
 
 
 @pointwise(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tritorch import dtypes
 from tritorch.kernels import scalar as s
+from tritorch.ops.activation import logsigmoid
 from tritorch.ops.comparison import eq, ne, where
 from tritorch.ops.creation import arange, from_numpy, full, zeros
 from tritorch.ops.declare import pointwise
@@ -96,7 +97,7 @@ def soft_margin_loss(
         + (np.where(t > 1, t * np.log(np.where(t > 1, t, 1)) - t
                     + 0.5 * np.log(2 * np.pi * np.where(t > 1, t, 1)), 0) if full else 0)
     ),
-    method=False, out=False, integers=False, low=0.1, node="PoissonNllLossBackward0",
+    method=False, out=False, promote="float", low=0.1, node="PoissonNllLossBackward0",
     calls=(
         {"log_input": True, "full": False, "eps": 1e-8},
         {"log_input": False, "full": True, "eps": 1e-3},
@@ -177,6 +178,11 @@ def full_like(x: Tensor, value: float) -> Tensor:
     return full(x._layout.shape, value, dtype=x._layout.dtype, device=x._layout.device)
 
 
+def _positive(margins: Tensor) -> Tensor:
+    """max(0, margins), and 0 for nan: what is not above 0 costs nothing."""
+    return where(margins > 0, margins, 0.0)
+
+
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     size_average: Any = None, reduce: Any = None, reduction: str = "mean",
@@ -191,7 +197,7 @@ def multi_margin_loss(
     classes = x._layout.shape[-1]
     index = unsqueeze(target.reshape(-1), 1)
     own = gather(x, 1, index)
-    loss = (margin - own + x).clamp(min=0)
+    loss = _positive(margin - own + x)
     if p == 2:
         loss = loss * loss
     if weight is not None:
@@ -219,7 +225,7 @@ def multilabel_margin_loss(
     own = gather(x, 1, index)
     hits = zeros(*x._layout.shape, dtype=dtypes.int64, device=x._layout.device)
     is_target = hits.scatter_add(1, index, counted.to(dtypes.int64)) > 0
-    loss = (1 - (unsqueeze(own, 2) - unsqueeze(x, 1))).clamp(min=0)
+    loss = _positive(1 - (unsqueeze(own, 2) - unsqueeze(x, 1)))
     used = unsqueeze(counted, 2) & ~unsqueeze(is_target, 1)
     loss = sum(where(used, loss, 0.0), (1, 2)) / classes
     if input._layout.ndim == 1:
@@ -232,9 +238,7 @@ def multilabel_soft_margin_loss(
     reduce: Any = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """The mean over classes of the binary cross entropy of logits; target of 0 and 1."""
-    from tritorch.ops.loss import binary_cross_entropy_with_logits
-
-    loss = binary_cross_entropy_with_logits(input, target, reduction="none")
+    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
     return reduced(mean(loss, -1), reduction_of(size_average, reduce, reduction))

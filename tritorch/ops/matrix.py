@@ -15,7 +15,7 @@ from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import eye, zeros
-from tritorch.ops.declare import method, writes
+from tritorch.ops.declare import in_place, method, without_gradient, writes
 from tritorch.ops.decomposition import (
     check_matrix,
     inv,
@@ -361,6 +361,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 
 
 @writes
+@without_gradient
 def matrix_rank(
     A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False
 ) -> Tensor:
@@ -481,6 +482,8 @@ def renorm_(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 @method("addbmm")
+@in_place
+@writes
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,30 @@ from tritorch.ops.arithmetic import abs, div, mul, pow
 from tritorch.ops.declare import operation
 from tritorch.ops.elementary import sign
 from tritorch.ops.padding import pad
-from tritorch.ops.pooling import avg_pool1d, avg_pool2d, avg_pool3d, numbers
+from tritorch.ops.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
+from tritorch.ops.pooling_arguments import numbers
 from tritorch.ops.views import reshape, squeeze
 from tritorch.tensor import Tensor
 
 _AVERAGES = {1: avg_pool1d, 2: avg_pool2d, 3: avg_pool3d}
+_MAXIMA = {1: max_pool1d, 2: max_pool2d, 3: max_pool3d}
 
 
 def _lp_pool(
     count: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool
 ) -> Tensor:
     kernel = numbers(f"lp_pool{count}d", "kernel_size", kernel_size, count)
+    if norm_type in (math.inf, -math.inf):
+        sign_of = 1 if norm_type > 0 else -1
+        largest = _MAXIMA[count](abs(input) * sign_of, kernel, stride, 0, 1, ceil_mode)
+        return mul(largest, sign_of)
     mean = _AVERAGES[count](pow(input, norm_type), kernel, stride, 0, ceil_mode)
     elements = 1
     for size in kernel:

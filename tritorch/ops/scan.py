@@ -16,7 +16,7 @@ from tritorch.kernels import scalar as s
 from tritorch.kernels.scan import ScanKernel
 from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import in_place, method, operation, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import _NOWHERE
 from tritorch.ops.output import finished
@@ -83,6 +83,7 @@ def _cumsum(input: Tensor, dim: int, kind: Dtype, reverse: bool) -> Tensor:
 
 
 @operation("scan", numpy=np.cumsum)
+@in_place
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sums of the elements up to each one; integers and bool give int64."""
     dim = normalize_dim("cumsum", dim, input._layout.ndim)
@@ -119,6 +120,7 @@ class CumprodBackward0(ScanNode):
 
 
 @operation("scan", numpy=np.cumprod)
+@in_place
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The products of the elements up to each one; integers and bool give int64."""
     dim = normalize_dim("cumprod", dim, input._layout.ndim)

@@ -16,7 +16,7 @@ from tritorch.autograd.node import Node
 from tritorch.layout import normalize_dim
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import ones_like, zeros_like
-from tritorch.ops.declare import method, writes
+from tritorch.ops.declare import in_place, method, writes
 from tritorch.ops.selection import corner, gather, scatter, scatter_add, scattered
 from tritorch.ops.views import expand, reshape
 from tritorch.tensor import Tensor
@@ -116,6 +116,7 @@ class ScatterReduceBackward0(Node):
 
 
 @method("scatter_reduce")
+@in_place
 @writes
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
@@ -146,15 +147,8 @@ def scatter_reduce(
     return result
 
 
-@method("scatter_reduce_")
-def scatter_reduce_(
-    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """In-place version of `scatter_reduce`."""
-    return input.copy_(scatter_reduce(input, dim, index, src, reduce, include_self=include_self))
-
-
 @method("index_reduce")
+@in_place
 @writes
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *,
@@ -175,12 +169,3 @@ def index_reduce(
     shape[dim] = index._layout.numel
     spread = expand(reshape(index, *shape), *source._layout.shape)
     return scatter_reduce(input, dim, spread, source, reduce, include_self=include_self)
-
-
-@method("index_reduce_")
-def index_reduce_(
-    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *,
-    include_self: bool = True,
-) -> Tensor:  # fmt: skip
-    """In-place version of `index_reduce`."""
-    return input.copy_(index_reduce(input, dim, index, source, reduce, include_self=include_self))

@@ -278,13 +278,25 @@ def _source(x: Tensor, index: Tensor, src: Any) -> Tensor:
 _MODES = {None: "set", "add": "add", "multiply": "multiply"}
 
 
+class NotImplementedNode(Node):
+    """Backward of a scatter that multiplies, which neither PyTorch has; scatter_reduce does."""
+
+    __slots__ = ()
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """Raises."""
+        raise NotImplementedError(
+            "scatter: derivative for reduce='multiply' is not implemented. Use scatter_reduce."
+        )
+
+
 def _scatter_node(
     input: Tensor, result: Tensor, dim: int, index: Tensor, source: Tensor, how: str
-) -> ScatterBackward0 | None:
+) -> Node | None:
     if not ((input._requires_grad or source._requires_grad) and mode.enabled):
         return None
     if how not in ("set", "add"):
-        raise NotImplementedError(f"scatter: no gradient for reduce={how!r}. Use detach().")
+        return NotImplementedNode((edge(input), edge(source)), (result._layout,))
     node = ScatterBackward0((edge(input), edge(source)), (result._layout,))
     node.dim, node.how, node.source = dim, how, source._layout
     node.save(index)

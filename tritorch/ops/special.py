@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tritorch.kernels import scalar as s
-from tritorch.ops.declare import method, pointwise, writes
+from tritorch.ops.declare import in_place, method, pointwise, writes
 from tritorch.tensor import Tensor
 
 
@@ -434,6 +434,7 @@ polygamma = _polygamma_method
 
 
 @method("mvlgamma")
+@in_place
 @writes
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension p."""

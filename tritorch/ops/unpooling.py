@@ -12,7 +12,7 @@ from tritorch.layout import numel
 from tritorch.ops.creation import zeros
 from tritorch.ops.declare import operation
 from tritorch.ops.extrema import aminmax
-from tritorch.ops.pooling import numbers
+from tritorch.ops.pooling_arguments import numbers
 from tritorch.ops.selection import scatter
 from tritorch.ops.views import reshape
 from tritorch.tensor import Tensor

@@ -70,30 +70,32 @@ def chop_float(
 def float_to_integer(
     builder: Builder, register: str, source: str, element: str, lanes: int, is_signed: bool
 ) -> str:
-    """Truncated; saturated outside the range, and 0 for nan, as GPUs do. `source` is f32 or f64.
+    """Truncated; `source` is f32 or f64.
 
-    LLVM's saturating intrinsics do the same in three times as much code.
+    What is outside the range of a signed type, or nan, gives its lowest number, as x86's own
+    instructions do (and so PyTorch there); an unsigned type saturates and nan gives 0.
     """
     bits = BITS[element]
     floats, integers = builder.type(source, lanes), builder.type(element, lanes)
-    mask = builder.type("i1", lanes)
-    low, high = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1)) if is_signed else (-1.0, 2.0**bits)
-    smallest, largest = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if is_signed else (0, -1)
     inner = builder.define(
         f"{'fptosi' if is_signed else 'fptoui'} {floats} {register} to {integers}"
     )
     result = builder.define(f"freeze {integers} {inner}")
-    below = "olt" if is_signed else "ole"
-    for predicate, bound, value in (
-        (below, low, smallest),
-        ("oge", high, largest),
-        ("uno", 0.0, 0),
-    ):
+    tests: tuple[tuple[str, str, float, int], ...] = (
+        ("ole", register, -1.0, 0),
+        ("oge", register, 2.0**bits, -1),
+        ("uno", register, 0.0, 0),
+    )
+    if is_signed:
+        size = builder.intrinsic("fabs", source, lanes, register)
+        tests = (("uge", size, 2.0 ** (bits - 1), -(1 << (bits - 1))),)
+    for predicate, tested, bound, value in tests:
         limit = builder.splat(float_literal(bound, source), source, lanes)
-        outside = builder.define(f"fcmp {predicate} {floats} {register}, {limit}")
-        bound_value = builder.splat(str(value), element, lanes)
+        outside = builder.define(f"fcmp {predicate} {floats} {tested}, {limit}")
+        chosen = builder.splat(str(value), element, lanes)
         result = builder.define(
-            f"select {mask} {outside}, {integers} {bound_value}, {integers} {result}"
+            f"select {builder.type('i1', lanes)} {outside}, {integers} {chosen}, "
+            f"{integers} {result}"
         )
     return result
 

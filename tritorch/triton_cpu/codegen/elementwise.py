@@ -279,7 +279,7 @@ def _to_float(name: str) -> Emitter:
 
 
 def _to_integer(signed: bool) -> Emitter:
-    """Float to integer: saturated, nan gives 0; narrow results are cut from 32 bits."""
+    """Float to integer, see `float_to_integer`; narrow results are cut from 32 bits."""
 
     def emit(g: Generator, op: Operation, args: list[str], lanes: int, element: str) -> str:
         builder, source = g.builder, _operand(op)
