@@ -66,9 +66,8 @@ from tritorch.serialization import load, save
 from tritorch.tensor import Size, Tensor
 from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm
 from tritorch.ops.placement import get_default_device, set_default_device
+from tritorch.ops.adaptive_pooling import adaptive_avg_pool1d, adaptive_max_pool1d
 from tritorch.ops.pooling import (
-    adaptive_avg_pool1d,
-    adaptive_max_pool1d,
     avg_pool1d,
     max_pool1d,
     max_pool1d_with_indices,
@@ -519,6 +518,7 @@ from tritorch.ops import interpolate as _interpolate
 from tritorch.ops import power_pooling as _power_pooling
 from tritorch.ops import recurrent as _recurrent
 from tritorch.ops import unpooling as _unpooling
+from tritorch.ops import views_in_place as _views_in_place
 from tritorch.ops import return_types
 from tritorch.ops import random
 
