@@ -45,6 +45,7 @@ class OpInfo:
         calls: further keyword arguments to try, a dictionary each.
         cases: for what is not pointwise, functions of a random generator that give
             (arguments, keyword arguments).
+        module: where it is declared, for those whose function is generated.
     """
 
     name: str
@@ -62,6 +63,7 @@ class OpInfo:
     calls: Sequence[dict[str, Any]] = field(default_factory=lambda: [{}])
     cases: Sequence[Callable[..., Any]] = ()
     operation: Any = None
+    module: str = ""
 
     def __repr__(self) -> str:
         return self.name
@@ -153,6 +155,7 @@ def pointwise(
                 inplace=inplace,
                 calls=calls,
                 operation=operation,
+                module=function.__module__,
             )
         )
         made = cast(Function, operation.function)
