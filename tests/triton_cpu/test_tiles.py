@@ -153,6 +153,35 @@ def check(
     assert (np.abs(c - wide_a @ wide_b) <= bound).all()
 
 
+@triton.jit
+def masked(a_ptr, b_ptr, c_ptr, m, n, k, S: tl.constexpr):
+    at, other = tl.arange(0, S)[:, None], tl.arange(0, S)[None, :]
+    a = tl.load(a_ptr + at * S + other, mask=(at < m) & (other < k), other=0)
+    b = tl.load(b_ptr + at * S + other, mask=(at < k) & (other < n), other=0)
+    tl.store(c_ptr + at * S + other, tl.dot(a, b, out_dtype=tl.float32))
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(WITH_TILES, "tdpbf16ps"), (WITH_PAIRS, "avx512bf16.dpbf16ps")]
+)
+def test_what_a_mask_leaves_out_is_zeros(target: CPUTarget, name: str) -> None:
+    size = 128
+    a, b = (np.full((size, size), np.nan, ml_dtypes.bfloat16) for _ in range(2))
+    c = np.zeros((size, size), np.float32)
+    signature = {f"{x}_ptr": "*bf16" for x in "ab"} | {"c_ptr": "*fp32"}
+    signature |= dict.fromkeys("mnk", "i32")
+    run = emulated.launcher(masked, signature, {"S": size}, target, name)
+    run((1,), a, b, c, size, size, size)  # leaves scratch full of nan
+    assert np.isnan(c).all()
+    a[:], b[:] = 1, 2
+    for m, n, k in ((37, 10, 5), (64, 70, 33), (1, 128, 100)):
+        run((1,), a, b, c, m, n, k)
+        expected = np.zeros_like(c)
+        expected[:m, :n] = 2 * k
+        np.testing.assert_array_equal(c, expected)
+    assert not STATE.faults
+
+
 @triton.jit(noinline=True)
 def second(p_ptr, v_ptr, o_ptr, N: tl.constexpr):
     at = tl.arange(0, N)[:, None] * N + tl.arange(0, N)[None, :]
