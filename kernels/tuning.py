@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -141,18 +140,12 @@ def _keywords(function: Callable[..., Any]) -> tuple[str, ...] | None:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-@contextmanager
-def forced(configurations: Mapping[str, Configuration]) -> Iterator[None]:
-    """Let these kernels (by name) run with these configurations; for tuners, in a process of their
-    own, since plans that were made before stay as they are.
+def force(configurations: Mapping[str, Configuration]) -> None:
+    """Let these kernels (by name) run with these configurations, and no others be forced; for
+    tuners, in a process of their own: plans that were made before stay as they are.
     """
-    saved = dict(_forced)
+    _forced.clear()
     _forced.update(configurations)
-    try:
-        yield
-    finally:
-        _forced.clear()
-        _forced.update(saved)
 
 
 def bucket(facts: Facts) -> tuple[tuple[str, Any], ...]:

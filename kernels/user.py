@@ -97,6 +97,10 @@ class UserKernel:
             )
         self._launch(self.grid, arguments, named)
 
+    def forget(self) -> None:
+        """Choose anew at the next launch."""
+        self._bound.clear()
+
     def arguments(self, arguments: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """Parameter -> argument, for those that are given.
 

@@ -44,6 +44,7 @@ FLOORS = {
     "tritorch.nn": 5,
     "tritorch.optim": 5,
     "tritorch.utils": 5,
+    "tritorch.tune": 5.8,
     "tritorch.func": 5.5,
     "tritorch.examples": 6,
     "tritorch.as_torch": 6,

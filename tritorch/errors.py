@@ -26,6 +26,10 @@ class CompileError(TritorchError, RuntimeError):
     """A kernel could not be compiled; names the kernel and the stage."""
 
 
+class TuneError(TritorchError, RuntimeError):
+    """A kernel cannot be tuned, or what was measured cannot be kept."""
+
+
 class UnsupportedOperation(CompileError):
     """The CPU target met an operation of Triton IR that it does not know; names both."""
 

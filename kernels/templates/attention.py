@@ -206,7 +206,6 @@ class _Heads:
             **template.choose(
                 of.q.device.type,
                 dtype=of.q.dtype.name,
-                itemsize=of.q.dtype.itemsize,
                 causal=of.causal,
                 **facts,
             ),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tritorch import dtypes
 from tritorch.kernels.templates.attention_kernels import kept, load_tile, masked_scores
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset
 from tritorch.kernels.templates.template import helper, kernel
@@ -56,14 +57,14 @@ def backward_blocks(
     n_keys: int,
     depth: int,
     v_depth: int,
-    itemsize: int,
+    dtype: str,
     causal: bool,
 ) -> dict[str, Any]:
     """As in the forward; the same blocks for all kernels, so that they add in the same order."""
     if target == "cpu":
         m = n = 128 if n_keys >= 512 and not causal else 64 if n_keys > 256 or not causal else 32
     else:
-        m = n = 64 if itemsize <= 2 else 32
+        m = n = 64 if dtypes.BY_NAME[dtype].itemsize <= 2 else 32
         if max(depth, v_depth) > 128:
             m, n = m // 2, n // 2
     return {

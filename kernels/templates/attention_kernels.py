@@ -15,6 +15,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tritorch import dtypes
 from tritorch.kernels.helpers import HELPERS
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset
 from tritorch.kernels.templates.template import Helper, helper, kernel
@@ -153,7 +154,7 @@ def forward_blocks(
     n_keys: int,
     depth: int,
     v_depth: int,
-    itemsize: int,
+    dtype: str,
     causal: bool,
 ) -> dict[str, Any]:
     """CPU: the larger the block, the less is packed per operation; with a causal mask, the more is
@@ -161,7 +162,7 @@ def forward_blocks(
     if target == "cpu":
         m = n = 32 if causal else 64 if n_keys < 512 else 128
     else:
-        m, n = (128, 64) if itemsize <= 2 else (64, 32)
+        m, n = (128, 64) if dtypes.BY_NAME[dtype].itemsize <= 2 else (64, 32)
         if max(depth, v_depth) > 128:
             m, n = m // 2, n // 2
     return {

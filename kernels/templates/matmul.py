@@ -21,6 +21,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tritorch import dtypes
 from tritorch.config import config
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
@@ -92,9 +93,10 @@ def _cpu_tile(m: int, n: int, k: int, batch: int, itemsize: int, threads: int) -
     return {"BLOCK_M": height, "BLOCK_N": width, "BLOCK_K": block_k, "GROUP_M": 8}
 
 
-def _tile(*, target: str, m: int, n: int, k: int, batch: int, itemsize: int) -> dict[str, Any]:
+def _tile(*, target: str, m: int, n: int, k: int, batch: int, dtype: str) -> dict[str, Any]:
     """CPU: by a model of packing, multiplying and sharing out. GPU: 128x128 tiles of halves on the
     tensor cores, 64x64 of wider types, which run on the ordinary units."""
+    itemsize = dtypes.BY_NAME[dtype].itemsize
     if target == "cpu":
         return dict(_cpu_tile(m, n, k, batch, itemsize, config.num_threads))
     if itemsize <= 2:
@@ -107,6 +109,15 @@ def _tile(*, target: str, m: int, n: int, k: int, batch: int, itemsize: int) -> 
         "BLOCK_K": max(16, min(block_k, next_power_of_2(k))),
         "GROUP_M": 8,
     }
+
+
+def _fits(
+    *, BLOCK_M: int, BLOCK_N: int, BLOCK_K: int, num_warps: int | None = None, **_: Any
+) -> bool:
+    """A GPU's registers hold a tile's sums, 256 a thread; a CPU's second-level cache packed B."""
+    if num_warps is not None:
+        return 32 * 128 * num_warps >= BLOCK_M * BLOCK_N
+    return BLOCK_N * BLOCK_K * 4 <= _PACKED_BYTES
 
 
 def _integer_tile(*, target: str, m: int, n: int) -> dict[str, Any]:
@@ -149,14 +160,14 @@ def add_bias(total, bias_ptr, offsets, mask, alpha, beta, BIAS: tl.constexpr, SC
 
 @kernel(
     space={
-        "BLOCK_M": [32, 64, 128, 192, 256, 384],
-        "BLOCK_N": [32, 64, 128, 192, 256],
-        "BLOCK_K": [32, 64, 128, 256, 384],
+        "BLOCK_M": [16, 32, 64, 128, 256, 512, 1024],
+        "BLOCK_N": [16, 32, 64, 128, 256, 512],
+        "BLOCK_K": [32, 64, 128, 256, 512],
         "GROUP_M": [1, 4, 8],
         "num_warps": [4, 8],
         "num_stages": [2, 3, 4],
     },
-    keep=lambda BLOCK_M, BLOCK_N, **_: BLOCK_M * BLOCK_N <= 65_536,
+    keep=_fits,
     default=_tile,
     key=("m", "n", "k", "batch", "dtype", "a_turned", "b_turned"),
 )
@@ -465,8 +476,7 @@ class _Product:
             template = matmul_tile
             choice = template.choose(
                 target, m=m, n=n, k=k, batch=rows.count, dtype=self.a.dtype.name,
-                itemsize=self.a.dtype.itemsize, a_turned=abs(self.strides["a"][-1]) > 1,
-                b_turned=abs(self.strides["b"][-1]) > 1,
+                a_turned=abs(self.strides["a"][-1]) > 1, b_turned=abs(self.strides["b"][-1]) > 1,
             )  # fmt: skip
             choice["EARLY"] = target == "cpu"
         elif abs(self.strides["a"][-1]) <= abs(self.strides["a"][-2]) or m == 1:

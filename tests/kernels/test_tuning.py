@@ -130,12 +130,14 @@ def test_forced_wins_and_observers_see(tunable: tuning.Tunable, tmp_path: Path) 
     observe = lambda *a: seen.append(a)  # noqa: E731
     tuning.observers.append(observe)
     try:
-        with locked(tmp_path / "lock.json", entry()), tuning.forced({tunable.name: {"BLOCK": 16}}):
+        tuning.force({tunable.name: {"BLOCK": 16}})
+        with locked(tmp_path / "lock.json", entry()):
             assert tunable.choose("cpu", n=100, dtype="float32")["BLOCK"] == 16
         assert seen == [
             (tunable, "cpu", {"n": 100, "dtype": "float32"}, {"BLOCK": 16, "LOOPED": True})
         ]
     finally:
+        tuning.force({})
         tuning.observers.remove(observe)
 
 

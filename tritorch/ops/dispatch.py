@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
@@ -32,10 +32,14 @@ class Plans(dict[Any, Any]):
 
     __slots__ = ("_build", "_limit")
 
+    #: all of them, which live as long as their operations
+    every: ClassVar[list[Plans]] = []
+
     def __init__(self, build: Callable[[Any], Any], limit: int = 4096) -> None:
         super().__init__()
         self._build = build
         self._limit = limit
+        Plans.every.append(self)
 
     def __missing__(self, key: Any) -> Any:
         found = self._build(key)

@@ -1,0 +1,238 @@
+"""One kernel's workload in this process: candidates are forced, verified and timed on scratch.
+
+Verified means: on fresh outputs whose memory was poisoned, twice, the results are the same bits and
+as near to the reference as the default's. The reference is the same operation in float64 by default
+configurations (for integers and float64: the default's own result), or what a user's `reference=`
+says. A candidate that is to win also runs once with every access to memory checked (CPU).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import tritorch as torch
+from tritorch import dtypes
+from tritorch.config import config
+from tritorch.errors import TritorchError, TuneError
+from tritorch.kernels import tuning
+from tritorch.ops.dispatch import Plans
+from tritorch.runtime import get_target
+from tritorch.tensor import Tensor
+from tritorch.tune import problems
+
+#: a sample lasts at least so long, for the clock's sake
+_SAMPLE_SECONDS = 0.004
+
+
+class Wrong(TritorchError):
+    """A candidate's results are not the reference's."""
+
+
+class Measure:
+    """A kernel on a workload of these sizes.
+
+    Attributes:
+        facts: what the kernel's choice depends on here.
+        default: the rule's configuration, as far as the space names it.
+        candidates: the others that are possible.
+    """
+
+    def __init__(self, kernel: str, sizes: Mapping[str, Any], dtype: str | None) -> None:
+        problem = problems.find(kernel)
+        self.sizes, kind = problems.complete(problem, sizes, dtype)
+        self.kernel = kernel
+        self._active: dict[str, Any] | None = None
+        self._user = problems.user_kernel(kernel) if ":" in kernel else None
+        self._workload = problem.build(dtype=dtypes.BY_NAME[kind], **self.sizes)
+        tunable = self._user.tunable if self._user else tuning.TUNABLES.get(kernel)
+        if tunable is None:
+            self._run()  # its module is imported by now
+            tunable = tuning.TUNABLES[kernel]
+        self.tunable = tunable
+        with config(tune="off"):
+            self._forget()
+            facts = problems.facts_of(kernel, self._run)
+            if facts is None:
+                raise TuneError(
+                    f"tune: {kernel} is not what runs for sizes {self.sizes} and {kind}: another "
+                    "kernel is chosen there. Change the sizes."
+                )
+            self.facts = facts
+            whole = self.tunable.default("cpu", self.facts)
+            self.default = {name: whole[name] for name in self.tunable.space if name in whole}
+            self._expected, self._allowed = self._reference()
+        self.candidates = [
+            c for c in self.tunable.candidates("cpu", self.facts) if c != self.default
+        ]
+
+    # ---- running
+
+    def _forget(self) -> None:
+        """Let the operations make their plans anew."""
+        for plans in Plans.every:
+            plans.clear()
+        if self._user:
+            self._user.forget()
+
+    def _force(self, candidate: Mapping[str, Any]) -> None:
+        """Run with this configuration from now on; {} for the default."""
+        if self._active != candidate:
+            tuning.force({self.kernel: dict(candidate) or self.default})
+            self._forget()
+            self._ready = self._prepared()
+            self._active = dict(candidate)
+
+    def _prepared(self) -> Sequence[Any]:
+        inputs = [x.clone() for x in self._workload.inputs] if self._user else self._workload.inputs
+        prepare = self._workload.prepare
+        return inputs if prepare is None else prepare(*inputs)
+
+    def _run(self) -> list[np.ndarray]:
+        """Results of a run on fresh copies."""
+        return [_numbers(y) for y in self._workload.call(*self._prepared())]
+
+    # ---- verifying
+
+    def _reference(self) -> tuple[list[np.ndarray], list[float]]:
+        """What is expected, and how far from it a result may be."""
+        usual = self._run()
+        if self._user and self._user.reference is not None:
+            expected = self._by_user()
+        else:
+            workload = self._workload
+            wide = [x.double() if x.dtype.is_floating_point else x for x in workload.inputs]
+            if self._user or all(a is b for a, b in zip(wide, workload.inputs)):
+                expected = usual
+            else:
+                prepared = workload.prepare(*wide) if workload.prepare else wide
+                expected = [_numbers(y) for y in workload.call(*prepared)]
+        allowed = []
+        for got, right in zip(usual, expected, strict=True):
+            if got.dtype.kind != "f":
+                allowed.append(0.0)
+                continue
+            scale = float(np.max(np.abs(right), initial=0.0))
+            error = float(np.max(np.abs(got - right), initial=0.0))
+            allowed.append(4 * error + 8 * self._epsilon() * scale)
+        return expected, allowed
+
+    def _epsilon(self) -> float:
+        kinds = [x.dtype for x in self._workload.inputs if x.dtype.is_floating_point]
+        return max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+
+    def _by_user(self) -> list[np.ndarray]:
+        """What the user's reference says; tensors that it leaves out stay as they are."""
+        assert self._user is not None and self._user.reference is not None
+        assert self._user.example is not None
+        given = {n: v for n, v in self.sizes.items() if v is not None}
+        arguments = dict(self._user.example(**given))
+        right = self._user.reference(**arguments)
+        return [
+            _numbers(right.get(name, value))
+            for name, value in arguments.items()
+            if isinstance(value, Tensor)
+        ]
+
+    def check(self, candidate: Mapping[str, Any]) -> float:
+        """Compile, run twice and compare; the seconds that the first run took.
+
+        Raises:
+            Wrong: the results differ from the reference, or between the runs.
+            TritorchError: it does not compile or run.
+        """
+        start = time.perf_counter()
+        self._force(candidate)
+        self._poison()
+        first = self._run()
+        took = time.perf_counter() - start
+        for i, (got, right, allowed) in enumerate(
+            zip(first, self._expected, self._allowed, strict=True)
+        ):
+            self._compare(i, got, right, allowed)
+        self._poison()
+        for i, (once, again) in enumerate(zip(first, self._run(), strict=True)):
+            if not np.array_equal(once, again, equal_nan=True):
+                raise Wrong(
+                    f"{self.kernel}: two runs differ in output {i}: programs write the same place."
+                )
+        return took
+
+    def check_bounds(self, candidate: Mapping[str, Any]) -> None:
+        """Run once with every access checked.
+
+        Raises:
+            Wrong: the candidate reads or writes beyond a tensor.
+        """
+        try:
+            with config(debug="bounds"):
+                self._active = None
+                self._force(candidate)
+                self._run()
+        except TritorchError as error:
+            raise Wrong(str(error)) from error
+        finally:
+            self._active = None
+
+    def _compare(self, i: int, got: np.ndarray, right: np.ndarray, allowed: float) -> None:
+        if got.shape != right.shape:
+            raise Wrong(f"{self.kernel}: output {i} has shape {got.shape}, not {right.shape}.")
+        if got.dtype.kind != "f":
+            wrong = int((got != right).sum())
+        else:
+            wrong = int((~(np.abs(got - right) <= allowed)).sum())
+        if wrong:
+            raise Wrong(
+                f"{self.kernel}: {wrong} of {got.size} elements of output {i} are not the "
+                f"reference's (allowed difference {allowed:.3g})."
+            )
+
+    def _poison(self) -> None:
+        """Fill the memory that outputs will get with what no result is."""
+        held = []
+        for right in self._expected:
+            for kind in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+                held.append(torch.full(right.shape, float("nan"), dtype=kind))
+            held.append(torch.full(right.shape, -77, dtype=torch.int8))
+        del held
+
+    # ---- timing
+
+    def time(self, candidate: Mapping[str, Any], at_least: float = _SAMPLE_SECONDS) -> float:
+        """Seconds of a call: one sample, of as many calls as last `at_least` seconds."""
+        self._force(candidate)
+        call, ready = self._workload.call, self._ready
+        call(*ready)
+        count = 1
+        while True:
+            start = time.perf_counter()
+            for _ in range(count):
+                call(*ready)
+            took = time.perf_counter() - start
+            if took >= at_least or count > 1 << 20:
+                return took / count
+            count = max(count + 1, int(count * at_least * 1.2 / max(took, 1e-7)))
+
+    def describe(self) -> dict[str, Any]:
+        """All that a session needs to know, as plain data."""
+        return {
+            "digest": self.tunable.digest(),
+            "target": get_target("cpu").identity,
+            "facts": self.facts,
+            "sizes": self.sizes,
+            "default": self.default,
+            "candidates": self.candidates,
+            "moved": float(self._workload.moved),
+            "operations": float(self._workload.operations),
+        }
+
+
+def _numbers(y: Any) -> np.ndarray:
+    """A tensor's elements; floating ones as float64."""
+    if isinstance(y, Tensor):
+        y = y.detach()
+        y = (y.double() if y.dtype.is_floating_point else y).numpy().copy()
+    return np.asarray(y)

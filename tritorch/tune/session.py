@@ -1,0 +1,442 @@
+"""One search: a kernel and sizes in, the best verified configuration out, every result kept.
+
+Candidates come in batches from a strategy. Each is verified in a worker process (several at a time)
+with a deadline, then the batch is timed in one worker, in turn with the default configuration: a
+candidate's ratio is the median over rounds of its time over the default's in the same round, so
+that a noisy machine disturbs both. Hopeless ones are given up after two rounds. What leads at the
+end is timed again at length and run with checked memory before it counts.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tritorch.config import config
+from tritorch.errors import TuneError
+from tritorch.kernels import choices, tuning
+from tritorch.tune.database import Database, Row, now
+from tritorch.tune.strategies import strategy
+from tritorch.tune.worker import Died, Late, Worker
+
+_BATCH = 4
+_ROUNDS = 5
+_FINAL_ROUNDS = 15
+#: this much slower than the best after two rounds: hopeless
+_HOPELESS = 1.3
+#: share of the budget that is kept for the finals
+_RESERVE = 0.15
+
+Progress = Callable[["Session"], None]
+
+
+@dataclass
+class Outcome:
+    """What a search came to.
+
+    Attributes:
+        best: the fastest verified row; the default's own (ratio 1) where nothing is faster.
+        default_seconds: of a call with the default, median.
+        tried, resumed: candidates measured now, and known from before.
+        rejected: rows that are wrong, failed or ran out of time.
+        stopped: why it ended: "done" (nothing left), "budget", "trials", "interrupted".
+        seconds: wall time.
+    """
+
+    kernel: str
+    sizes: dict[str, Any]
+    dtype: str | None
+    facts: dict[str, Any]
+    target: str
+    best: Row
+    default_seconds: float
+    tried: int
+    resumed: int
+    space: int
+    rejected: list[Row]
+    stopped: str
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            **{k: v for k, v in self.__dict__.items() if k not in ("best", "rejected")},
+            "best": self.best.as_json(),
+            "rejected": [row.as_json() for row in self.rejected],
+        }
+
+    def _repr_html_(self) -> str:
+        from tritorch.tune.report import outcome_html
+
+        return outcome_html(self)
+
+
+@dataclass
+class Options:
+    """How to search; see `tritorch tune run --help`."""
+
+    strategy: str = "hill"
+    budget: float = 60.0
+    trials: int | None = None
+    workers: int | None = None
+    seed: int = 0
+    deadline: float = 10.0
+    again: bool = False
+
+
+@dataclass
+class Session:
+    """A search under way; `progress` sees it after every step."""
+
+    kernel: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
+    options: Options = field(default_factory=Options)
+    database: Database = field(default_factory=Database)
+    progress: Progress = lambda session: None
+
+    def run(self) -> Outcome:
+        """Search.
+
+        Raises:
+            TuneError: no such kernel or sizes, or the default itself does not run.
+        """
+        self.begun = time.monotonic()
+        self.end = self.begun + self.options.budget
+        self.rows: dict[int, Row] = {}
+        self.tried = self.resumed = 0
+        self.default_times: list[float] = []
+        self.stopped = "done"
+        count = self.options.workers or config.num_threads
+        self._workers = [Worker(self.kernel, self.sizes, self.dtype) for _ in range(max(1, count))]
+        try:
+            try:
+                self._open()
+                self._search()
+            except KeyboardInterrupt:
+                if not self.default_times:
+                    raise
+                self.stopped = "interrupted"
+            else:
+                self._finals()
+            return self._outcome()
+        finally:
+            for worker in self._workers:
+                worker.end()
+
+    # ---- state that a live table shows
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self.end - time.monotonic()
+
+    @property
+    def default_seconds(self) -> float:
+        """Median of a call with the default."""
+        return statistics.median(self.default_times)
+
+    @property
+    def best(self) -> Row | None:
+        """The fastest verified row so far."""
+        good = [row for row in self.rows.values() if row.status == "ok"]
+        return min(good, key=lambda row: row.ratio or math.inf) if good else None
+
+    # ---- steps
+
+    def _open(self) -> None:
+        try:
+            found = self._workers[0].start(time.monotonic() + max(self.left, 5.0))
+        except Late:
+            raise TuneError(
+                f"tune: {self.kernel} with its default did not run within the budget of "
+                f"{self.options.budget:.0f} s. Give smaller sizes or more time."
+            ) from None
+        except Died as error:
+            raise TuneError(f"tune: {self.kernel} with its default: {error}.") from error
+        self.sizes = found["sizes"]
+        self.facts: dict[str, Any] = found["facts"]
+        self.target: str = found["target"]
+        self.digest: str = found["digest"]
+        self.moved, self.operations = found["moved"], found["operations"]
+        self.default: dict[str, Any] = found["default"]
+        self.candidates: list[dict[str, Any]] = found["candidates"]
+        self._sample_default()
+        self._plan = strategy(self.options.strategy, self.candidates, self.options.seed)
+        if not self.options.again:
+            self._resume()
+        self.progress(self)
+
+    def _sample_default(self) -> float:
+        took = self._timer().time({}, time.monotonic() + max(self.left, 5.0))
+        self.default_times.append(took)
+        return took
+
+    def _timer(self) -> Worker:
+        worker = self._workers[0]
+        if not worker.alive:
+            worker.start(time.monotonic() + max(self.left, 5.0))
+        return worker
+
+    def _resume(self) -> None:
+        """What was measured before need not be again."""
+        places = {_key(c): i for i, c in enumerate(self.candidates)}
+        for row in self.database.rows(self.kernel, self.target):
+            place = places.get(_key(row.config))
+            if row.digest == self.digest and row.facts == self.facts and place is not None:
+                self.rows[place] = row
+                self.resumed += 1
+                self._plan.tell(place, row.ratio if row.status == "ok" and row.ratio else math.inf)
+
+    def _search(self) -> None:
+        reserve = max(self.options.budget * _RESERVE, 20 * _FINAL_ROUNDS * self.default_seconds)
+        limit = self.options.trials
+        while True:
+            size = max(_BATCH, len(self._workers))
+            if limit is not None:
+                size = min(size, limit - self.tried)
+                if size <= 0:
+                    self.stopped = "trials"
+                    return
+            if self.left < min(reserve, self.options.budget / 2):
+                self.stopped = "budget"
+                return
+            batch = self._plan.ask(size)
+            if not batch:
+                return
+            self._batch(batch, reserve)
+
+    def _batch(self, batch: list[int], reserve: float) -> None:
+        """Verify candidates, several at a time, then time the good ones in turn."""
+        last = max(self.end - reserve, time.monotonic() + 0.5)
+        queue = list(batch)
+        findings: dict[int, dict[str, Any]] = {}
+
+        def serve(worker: Worker) -> None:
+            while queue:
+                place = queue.pop(0)
+                findings[place] = self._verify(worker, self.candidates[place], last)
+
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            list(pool.map(serve, self._workers[: len(batch)]))
+        good = []
+        for place in batch:
+            found = findings[place]
+            if found["status"] == "ok":
+                good.append(place)
+            elif found["status"] != "late":
+                self._keep(place, found["status"], found["message"])
+            self.tried += found["status"] != "late"
+        self._time(good)
+        self.progress(self)
+
+    def _verify(self, worker: Worker, candidate: dict[str, Any], last: float) -> dict[str, Any]:
+        """{"status", "message"}; "late" where the budget, not the deadline, ended it."""
+        deadline = min(time.monotonic() + self.options.deadline, last)
+        try:
+            if not worker.alive:
+                worker.start(max(last, time.monotonic() + 5.0))
+                deadline = min(time.monotonic() + self.options.deadline, last)
+            found: dict[str, Any] = worker.check(candidate, deadline)
+            return found
+        except Late:
+            if deadline == last:
+                return {"status": "late", "message": ""}
+            return {
+                "status": "timeout",
+                "message": f"no result within {self.options.deadline:g} s",
+            }
+        except Died as error:
+            return {"status": "failed", "message": str(error)}
+        except TuneError as error:
+            return {"status": "failed", "message": str(error)}
+
+    def _time(self, places: list[int]) -> None:
+        times: dict[int, list[float]] = {place: [] for place in places}
+        ratios: dict[int, list[float]] = {place: [] for place in places}
+        running = list(places)
+        best = self.best
+        leader = best.ratio if best is not None and best.ratio else 1.0
+        for turn in range(_ROUNDS):
+            if not running or self.left < 0:
+                break
+            usual = self._sample_default()
+            for place in list(running):
+                took = self._sample(place)
+                if took is None:
+                    running.remove(place)
+                    del times[place]
+                    continue
+                times[place].append(took)
+                ratios[place].append(took / usual)
+                hopeless = min(ratios[place]) > _HOPELESS * min(leader, 1.0)
+                if turn == 1 and hopeless:
+                    self._keep(place, "slow", "", times[place], ratios[place])
+                    running.remove(place)
+        for place in running:
+            self._keep(place, "ok", "", times[place], ratios[place])
+
+    def _sample(self, place: int) -> float | None:
+        """A sample of a candidate; None where it hangs or dies after all, which is kept."""
+        deadline = time.monotonic() + self.options.deadline
+        try:
+            return self._timer().time(self.candidates[place], deadline)
+        except Late:
+            self._keep(place, "timeout", f"no result within {self.options.deadline:g} s")
+        except (Died, TuneError) as error:
+            self._keep(place, "failed", str(error))
+        return None
+
+    def _keep(
+        self,
+        place: int,
+        status: str,
+        message: str,
+        times: list[float] | None = None,
+        ratios: list[float] | None = None,
+    ) -> None:
+        """Remember a result, here, in the strategy and in the database."""
+        row = self._row(self.candidates[place], status, message, times, ratios)
+        self.rows[place] = row
+        self._plan.tell(place, row.ratio if status in ("ok", "slow") and row.ratio else math.inf)
+        self.database.add([row])
+
+    def _row(
+        self,
+        configuration: dict[str, Any],
+        status: str,
+        message: str = "",
+        times: list[float] | None = None,
+        ratios: list[float] | None = None,
+    ) -> Row:
+        seconds = statistics.median(times) if times else None
+        spread = None
+        if times and seconds is not None:
+            spread = statistics.median(abs(t - seconds) for t in times)
+        return Row(
+            kernel=self.kernel, digest=self.digest, target=self.target, facts=self.facts,
+            config=configuration, status=status, message=message, seconds=seconds, spread=spread,
+            ratio=statistics.median(ratios) if ratios else None, samples=len(times or ()),
+            sizes=dict(self.sizes), moved=self.moved, operations=self.operations,
+            versions=versions(), measured=now(),
+        )  # fmt: skip
+
+    def _finals(self) -> None:
+        """Time the leaders at length until the first of them has been; check its accesses."""
+        done: set[int] = set()
+        while self.left > 0:
+            leaders = [
+                place
+                for place, row in sorted(
+                    self.rows.items(), key=lambda item: item[1].ratio or math.inf
+                )
+                if row.status == "ok"
+            ][:3]
+            if not leaders or leaders[0] in done:
+                return
+            now_due = [place for place in leaders if place not in done]
+            times: dict[int, list[float]] = {place: [] for place in now_due}
+            ratios: dict[int, list[float]] = {place: [] for place in now_due}
+            for _ in range(_FINAL_ROUNDS):
+                if self.left < 0 and all(times.values()):
+                    break
+                usual = self._sample_default()
+                for place in list(times):
+                    took = self._sample(place)
+                    if took is None:
+                        del times[place]
+                        continue
+                    times[place].append(took)
+                    ratios[place].append(took / usual)
+            for place in times:
+                done.add(place)
+                self._keep(place, "ok", "", times[place], ratios[place])
+            self._check_bounds(done)
+            self.progress(self)
+
+    def _check_bounds(self, done: set[int]) -> None:
+        """The leader must not win by reading or writing where it must not."""
+        best = self.best
+        if best is None or self.left < 0:
+            return
+        place = next(i for i, row in self.rows.items() if row is best)
+        if place not in done:
+            return
+        try:
+            found = self._timer().check(
+                best.config, time.monotonic() + self.options.deadline, bounds=True
+            )
+        except Late:  # it takes 10 to 100 times as long as without
+            unchecked = replace(best, message="accesses to memory not checked: it takes too long")
+            self.rows[place] = unchecked
+            self.database.add([unchecked])
+            return
+        except (Died, TuneError) as error:
+            found = {"status": "failed", "message": f"with checked accesses: {error}"}
+        if found["status"] != "ok":
+            self._keep(place, found["status"], found["message"])
+
+    def _outcome(self) -> Outcome:
+        usual = self._row(self.default, "ok", "", self.default_times, [1.0])
+        self.database.add([usual])
+        best = self.best
+        if best is None or best.ratio is None or best.ratio >= 1.0:
+            best = usual
+        choices.reload()
+        return Outcome(
+            kernel=self.kernel, sizes=dict(self.sizes), dtype=self.dtype, facts=self.facts,
+            target=self.target, best=best, default_seconds=self.default_seconds,
+            tried=self.tried, resumed=self.resumed, space=len(self.candidates) + 1,
+            rejected=[
+                r for r in self.rows.values() if r.status in ("wrong", "failed", "timeout")
+            ],
+            stopped=self.stopped, seconds=self.elapsed,
+        )  # fmt: skip
+
+
+def _key(configuration: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(configuration.items()))
+
+
+def versions() -> dict[str, str]:
+    """Of what made the machine code that was measured."""
+    import tritorch
+    from tritorch.triton_cpu import cache
+
+    found = {name: v for name, v in cache.versions().items() if name != "code"}
+    return {"tritorch": tritorch.__version__, **found}
+
+
+def on_first_call(
+    tunable: tuning.Tunable, target: str, facts: tuning.Facts
+) -> dict[str, Any] | None:
+    """A short search for what a program is about to run, in other processes; its own data is not
+    touched. None where these facts cannot be made again.
+    """
+    from tritorch.tune import problems
+
+    if target != "cpu":
+        return None
+    database = Database()
+    try:
+        sizes, dtype = problems.from_facts(tunable.name, facts)
+        options = Options(budget=float(config.tune_budget), workers=1)
+        session = Session(tunable.name, sizes, dtype, options, database)
+        outcome = session.run()
+    except TuneError:
+        return None
+    if choices.bucket(outcome.facts) != choices.bucket(facts):
+        return None
+    # The row of these very facts, so that it is not looked for again.
+    database.add([replace(outcome.best, facts=dict(facts))])
+    return dict(outcome.best.config)
