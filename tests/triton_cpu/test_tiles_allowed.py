@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +114,17 @@ def test_the_system_is_asked_for_the_tile_data(
 @pytest.mark.skipif(targets.detected_host().has("amx-tile"), reason="this CPU has AMX")
 def test_a_system_without_tiles_refuses() -> None:
     assert not tiles.permitted()
+
+
+def test_tensors_on_a_machine_with_tiles() -> None:
+    """From `tritorch.bmm` down, on the threads of the pool, each with tiles of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.triton_cpu.tiles_program"],
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"TRITORCH_CACHE": "off"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "2 threads\n"), done.stderr
