@@ -178,3 +178,9 @@ def asgd(
     else:
         ax = parameter
     return parameter, ax
+
+
+@update(columns=2, writes=("average",))
+def average_toward(average, parameter, share):
+    """A running average takes over a share of what is averaged."""
+    return average + share * (parameter - average)

@@ -194,7 +194,5 @@ def test_averaged_path_and_errors() -> None:
         torch.optim.Muon([torch.ones(3, requires_grad=True)])
     with pytest.raises(ValueError, match="doesn't support per-parameter options"):
         torch.optim.LBFGS([{"params": [parameter]}, {"params": [torch.ones(1)]}])
-    with pytest.raises(NotImplementedError, match="differentiable=True is not supported"):
-        torch.optim.RMSprop([parameter], differentiable=True)
     with pytest.raises(RuntimeError, match="only 'strong_wolfe' is supported"):
         torch.optim.LBFGS([parameter], line_search_fn="armijo").step(closure)

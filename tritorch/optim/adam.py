@@ -8,7 +8,7 @@ from typing import Any
 import tritorch
 from tritorch.kernels.templates import multi_tensor as kernels
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
-from tritorch.optim.optimizer import Optimizer, check_option, refuse_differentiable
+from tritorch.optim.optimizer import Optimizer, check_option, check_variants
 from tritorch.tensor import Tensor
 
 
@@ -16,7 +16,7 @@ class Adam(Optimizer):
     """p ← p - lr · m̂ / (sqrt(v̂) + eps), with running means m of the gradient and v of its square.
 
     Args:
-        lr: learning rate.
+        lr: learning rate, a number or a tensor of one element.
         betas: how much of m and of v is kept at each step.
         eps: added to the root.
         weight_decay: L2 penalty, added to the gradient (AdamW: decay of the parameter itself).
@@ -43,7 +43,7 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        refuse_differentiable(type(self).__name__, differentiable)
+        check_variants(differentiable, foreach, fused)
         check_option("learning rate", lr)
         check_option("epsilon value", eps)
         check_option("beta parameter at index 0", betas[0], below=1.0)
@@ -57,6 +57,10 @@ class Adam(Optimizer):
         }  # fmt: skip
         self._launch = MultiTensor()
         super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._launch = MultiTensor()
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         decay, amsgrad = group["weight_decay"], group["amsgrad"]

@@ -8,7 +8,7 @@ from typing import Any
 import tritorch
 from tritorch.kernels.templates.multi_tensor import Update
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
-from tritorch.optim.optimizer import Optimizer, refuse_differentiable
+from tritorch.optim.optimizer import Optimizer, check_variants
 from tritorch.tensor import Tensor
 
 #: an update, its scalars, its flags
@@ -23,9 +23,15 @@ class FusedOptimizer(Optimizer):
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        refuse_differentiable(type(self).__name__, defaults.get("differentiable", False))
+        check_variants(
+            defaults.get("differentiable", False), defaults.get("foreach"), defaults.get("fused")
+        )
         self._launch = MultiTensor()
         super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._launch = MultiTensor()
 
     def _tensors(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the tensors kept for each parameter, in the order of the update's columns."""

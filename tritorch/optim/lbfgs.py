@@ -24,7 +24,7 @@ class LBFGS(Optimizer):
     Source: Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.5.
     """
 
-    _kept_numbers = ("H_diag",)
+    _kept_numbers = ()
 
     def __init__(
         self,
@@ -48,6 +48,21 @@ class LBFGS(Optimizer):
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
         self._params: list[Tensor] = self.param_groups[0]["params"]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._params = self.param_groups[0]["params"]
+
+    def _saved(self, name: str, value: Any) -> Any:
+        """Numbers that PyTorch has as tensors; shares for as many directions as could be."""
+        if name == "al":
+            value = [*value, *[None] * (self.param_groups[0]["history_size"] - len(value))]
+        if name in ("ro", "al"):
+            return [self._saved("", each) for each in value]
+        if isinstance(value, float) and name not in ("t", "prev_loss"):
+            kind = self._params[0].dtype
+            return tritorch.tensor(value, dtype=kind, device=self._params[0].device)
+        return value
 
     def _gradient(self) -> Tensor:
         """All gradients in one vector."""
@@ -79,7 +94,7 @@ class LBFGS(Optimizer):
             with tritorch.enable_grad():
                 return closure()
 
-        group = self.param_groups[0]
+        group = self._options(self.param_groups[0])
         search = group["line_search_fn"]
         if search not in (None, "strong_wolfe"):
             raise RuntimeError(f"only 'strong_wolfe' is supported, got {search!r}")
@@ -98,7 +113,7 @@ class LBFGS(Optimizer):
             direction = self._direction(state, gradient, group["history_size"])
             state["d"], state["prev_flat_grad"], previous = direction, gradient, loss
             state["prev_loss"] = loss
-            rate = float(group["lr"])
+            rate = group["lr"]
             if state["n_iter"] == 1:
                 rate *= min(1.0, 1.0 / float(gradient.abs().sum()))
             state["t"] = rate
@@ -130,7 +145,7 @@ class LBFGS(Optimizer):
     def _direction(self, state: dict[str, Any], gradient: Tensor, history: int) -> Tensor:
         """Minus the inverse of the remembered Hessian times the gradient, after updating it."""
         if state["n_iter"] == 1:
-            state.update(old_dirs=[], old_stps=[], ro=[], H_diag=1.0)
+            state.update(old_dirs=[], old_stps=[], ro=[], H_diag=1)
             return -gradient
         change = gradient - state["prev_flat_grad"]
         moved = state["d"] * float(state["t"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch.optim.optimizer import Optimizer
+from tritorch.tensor import Tensor
 
 
 class LRScheduler:
@@ -22,13 +23,13 @@ class LRScheduler:
         self.optimizer = optimizer
         for index, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
+                group.setdefault("initial_lr", own(group["lr"]))
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{index}] when resuming "
                     "scheduler with last_epoch >= 0. Load the optimizer's state first."
                 )
-        self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
+        self.base_lrs: list[float] = [own(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._initial_step()
 
@@ -68,11 +69,11 @@ class LRScheduler:
 
     def _set(self, rates: list[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+            set_rate(group, rate)
         self._last_lr: list[float] = self._rates()
 
     def _rates(self) -> list[float]:
-        return [group["lr"] for group in self.optimizer.param_groups]
+        return [own(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer."""
@@ -87,6 +88,19 @@ class LRScheduler:
 
     def _from_base(self, factor: float) -> list[float]:
         return [base * factor for base in self.base_lrs]
+
+
+def own(rate: Any) -> Any:
+    """A rate that stays what it is: a copy of one that is a tensor."""
+    return rate.clone() if isinstance(rate, Tensor) else rate
+
+
+def set_rate(group: dict[str, Any], rate: Any) -> None:
+    """Set a group's rate; one that is a tensor is written to, as in PyTorch."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(float(rate))
+    else:
+        group["lr"] = rate
 
 
 def require_optimizer(optimizer: Any) -> None:

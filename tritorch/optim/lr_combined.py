@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from tritorch.optim.lr_base import LRScheduler, require_optimizer
+from tritorch.optim.lr_base import LRScheduler, require_optimizer, set_rate
 from tritorch.optim.optimizer import Optimizer
 
 
@@ -96,7 +96,7 @@ class ReduceLROnPlateau(LRScheduler):
         for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
             rate = max(group["lr"] * self.factor, lowest)
             if group["lr"] - rate > self.eps:
-                group["lr"] = rate
+                set_rate(group, rate)
 
     def _is_better(self, value: float, best: float) -> bool:
         sign = 1 if self.mode == "min" else -1
@@ -185,7 +185,7 @@ class SequentialLR(_Several):
         self._milestones = list(milestones)
         self.last_epoch = last_epoch + 1
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
+            set_rate(group, group["initial_lr"])
         _undo(self)
         first = self._schedulers[bisect_right(self._milestones, 0)]
         first._initial_step()

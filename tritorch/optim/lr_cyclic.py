@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tritorch.optim.lr_base import LRScheduler, Momentum, per_group, require_optimizer
+from tritorch.optim.lr_base import LRScheduler, Momentum, per_group, require_optimizer, set_rate
 from tritorch.optim.optimizer import Optimizer
 
 
@@ -103,7 +103,7 @@ class CyclicLR(LRScheduler):
         lowest = per_group("base_lr", optimizer, base_lr)
         if last_epoch == -1:
             for rate, group in zip(lowest, groups, strict=True):
-                group["lr"] = rate
+                set_rate(group, rate)
         self.max_lrs = per_group("max_lr", optimizer, max_lr)
         up = float(step_size_up)
         self.total_size = up + float(step_size_up if step_size_down is None else step_size_down)

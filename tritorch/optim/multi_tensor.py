@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tritorch
+from tritorch.autograd.grad_mode import grad_mode_state
 from tritorch.kernels.templates.multi_tensor import TensorTable, Update
 from tritorch.layout import Layout
 from tritorch.tensor import Tensor
@@ -32,9 +33,14 @@ class MultiTensor:
         """One launch: `update` on every element of the columns (parameters, gradients, states).
 
         All tensors of a column have one dtype; tensor i of each column has the same layout apart
-        from
-        its dtype, and is dense. The columns that the update writes are changed in place.
+        from its dtype, and is dense. The columns that the update writes are changed in place.
+        While operations are recorded, the update is made of those instead (`differentiable=True`).
         """
+        if grad_mode_state.enabled:
+            from tritorch.optim import recorded
+
+            recorded.step(update, columns, scalars, flags)
+            return
         layouts = tuple(tensor._layout for tensor in columns[0])
         kinds = tuple(column[0]._layout.dtype for column in columns)
         key = (update.name, layouts, kinds)

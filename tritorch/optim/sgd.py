@@ -8,7 +8,7 @@ from typing import Any
 import tritorch
 from tritorch.kernels.templates import multi_tensor as kernels
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
-from tritorch.optim.optimizer import Optimizer, check_option, refuse_differentiable
+from tritorch.optim.optimizer import Optimizer, check_option, check_variants
 from tritorch.tensor import Tensor
 
 
@@ -40,7 +40,7 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        refuse_differentiable("SGD", differentiable)
+        check_variants(differentiable, foreach, fused)
         check_option("learning rate", lr)
         check_option("momentum value", momentum)
         check_option("weight_decay value", weight_decay)
@@ -53,6 +53,10 @@ class SGD(Optimizer):
         }  # fmt: skip
         self._launch = MultiTensor()
         super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._launch = MultiTensor()
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         momentum, decay = group["momentum"], group["weight_decay"]
