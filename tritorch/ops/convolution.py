@@ -16,6 +16,7 @@ from tritorch.autograd.node import Node
 from tritorch.kernels.templates import convolution as kernels
 from tritorch.kernels.templates.convolution import Geometry
 from tritorch.layout import Layout, contiguous_strides
+from tritorch.ops import convolution_integers as integers
 from tritorch.ops.convolution_arguments import (
     Arguments,
     convolution_geometry,
@@ -197,9 +198,10 @@ def _run(
         name, rank, x, w, b, _hashable(stride), _hashable(padding), _hashable(dilation), groups,
     )  # fmt: skip
     geometry = _geometries[key]
+    run = _convolve if x.dtype.is_floating_point else integers.convolve
     if x.ndim == rank + 1:
-        return squeeze(_convolve(unsqueeze(input, 0), weight, bias, geometry), 0)
-    return _convolve(input, weight, bias, geometry)
+        return squeeze(run(unsqueeze(input, 0), weight, bias, geometry), 0)
+    return run(input, weight, bias, geometry)
 
 
 def _run_transposed(
@@ -220,9 +222,10 @@ def _run_transposed(
         _hashable(output_padding),
     )  # fmt: skip
     geometry = _transposed_geometries[key]
+    run = _transpose if x.dtype.is_floating_point else integers.transpose_of
     if x.ndim == rank + 1:
-        return squeeze(_transpose(unsqueeze(input, 0), weight, bias, geometry), 0)
-    return _transpose(input, weight, bias, geometry)
+        return squeeze(run(unsqueeze(input, 0), weight, bias, geometry), 0)
+    return run(input, weight, bias, geometry)
 
 
 def _cases(*calls: tuple[Any, ...]) -> list[Callable[..., Any]]:

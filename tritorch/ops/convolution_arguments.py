@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tritorch.dtypes import bool as boolean
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates.convolution import Geometry
 from tritorch.layout import Layout, Shape
@@ -84,7 +85,7 @@ class Arguments:
                 f"{name}: Input type ({x.dtype}) and {what} type ({other.dtype}) should be the "
                 "same. Cast one with .to(dtype)."
             )
-        if not x.dtype.is_floating_point:
+        if x.dtype is boolean:
             raise DtypeError(
                 f"{name}: not implemented for {x.dtype}. Convert input and weight with .float()."
             )

@@ -39,7 +39,7 @@ def _max_pool(
     name: str, count: int, node_type: type[PoolNode], input: Tensor, kernel_size: Any, stride: Any,
     padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool,
 ) -> Any:  # fmt: skip
-    check_dtype(name, input._layout, integers=count > 1)
+    check_dtype(name, input._layout, integers=count > 1 or return_indices)
     window = window_of(
         name, input._layout, count, kernel_size, stride, padding, dilation, ceil_mode, True
     )
