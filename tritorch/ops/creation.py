@@ -54,7 +54,7 @@ def tensor(
     return _finished(from_array(array, resolve_device(device)), requires_grad)
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Tensor | Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of `data`, sharing memory with a tensor or array where nothing has to change."""
     if isinstance(data, Tensor):
         kind = None if dtype is None else resolve_dtype(dtype, "as_tensor")
@@ -69,7 +69,9 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor(data, dtype=dtype, device=device)
 
 
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+def asarray(
+    obj: Tensor | Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None
+) -> Tensor:
     """`as_tensor`, or a copy in any case with `copy=True`."""
     if copy:
         return tensor(obj, dtype=dtype, device=device)
