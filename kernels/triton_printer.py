@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -228,7 +229,7 @@ class Printer:
             value = converted(self._values[id(operand)], wanted)
             if spelling.count(f"{{{position}}}") > 1 and not value.text.isidentifier():
                 value = self._named(value)
-            texts.append(value.atom if infix else value.text)
+            texts.append(value.text if position in _alone(spelling) else value.atom)
         bits = dtype.itemsize * 8
         text = spelling.format(*texts, t=triton_name(dtype), bits=bits, signed=dtype.is_signed)
         result = dtypes.BY_NAME.get(primitive.kind, dtype)
@@ -259,6 +260,14 @@ def _has_operator(spelling: str) -> bool:
         outside += character if depth == 0 else ""
         depth += character == "("
     return " " in outside or spelling[0] in "-~"
+
+
+@cache
+def _alone(spelling: str) -> frozenset[int]:
+    """The operands that are whole arguments of a call wherever they stand: no operator is by."""
+    whole = re.findall(r"(?<=[(,])( ?)\{(\d)\}(?=[,)])", spelling)
+    counts = Counter(int(number) for _, number in whole)
+    return frozenset(n for n, count in counts.items() if spelling.count(f"{{{n}}}") == count)
 
 
 def _promote(a: Dtype, b: Dtype) -> Dtype:

@@ -100,6 +100,7 @@ class UninitializedTensorMixin:
             tuple(shape), device=device or blank.device, dtype=dtype or blank.dtype
         )
         self.__class__ = self.cls_to_become
+        self._layout = made._layout  # type: ignore[attr-defined]
         self.data = made
 
     @property

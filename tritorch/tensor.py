@@ -357,8 +357,11 @@ class Tensor:
                 f"data set to a tensor that requires gradients must be floating point, got "
                 f"{value._layout.dtype}."
             )
+        old, new = self._layout, value._layout
+        if self._hooks is not None and (old.dtype is not new.dtype or old.device != new.device):
+            self._hooks.accumulate_grad = None  # graphs from now on sum another kind of gradient
         self._storage = value._storage
-        self._layout = value._layout
+        self._layout = new
         self._address = value._address
 
     # ---- to the host

@@ -31,7 +31,7 @@ from tritorch.nn.modules.hooks import (
     registered,
 )
 from tritorch.nn.modules.state import Stateful, _IncompatibleKeys
-from tritorch.nn.parameter import Buffer, Parameter
+from tritorch.nn.parameter import Buffer, Parameter, is_lazy
 from tritorch.tensor import Tensor
 
 __all__ = [
@@ -395,7 +395,9 @@ class Module(Stateful):
                 if parameter.grad is not None:
                     parameter.grad = fn(parameter.grad.detach())
         for name, buffer in self._buffers.items():
-            if buffer is not None:
+            if is_lazy(buffer):
+                buffer.data = fn(buffer.data)  # type: ignore[union-attr]
+            elif buffer is not None:
                 self._buffers[name] = fn(buffer)
         return self
 

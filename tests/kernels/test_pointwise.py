@@ -385,6 +385,25 @@ def test_names_that_the_generated_text_uses():
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "dtype"),
+    [
+        (lambda x, y: s.sigmoid(x + y) * x, dtypes.float32),
+        (lambda x, y: s.sigmoid(x - y), dtypes.float64),
+        (lambda x, y: s.trunc_div(x + y, y - 0.5), dtypes.float64),
+        (lambda x, y: s.floor(x + y) * 2, dtypes.int64),
+    ],
+    ids=["sigmoid", "sigmoid of doubles", "trunc_div", "floor of integers"],
+)
+def test_operators_inside_a_spelling_take_whole_operands(body, dtype):
+    trees = trace(body, ["x", "y"])
+    kernel = PointwiseKernel("whole", ["x", "y"], trees)
+    x, y = (np.round(floats(9) * 5).astype(dtype.numpy) for _ in range(2))
+    (out,) = run(kernel, [x, y], [dtype] * 2, [dtype])
+    (expected,) = evaluate(trees, {"x": x, "y": y})
+    np.testing.assert_allclose(out, expected, rtol=1e-5)
+
+
 def test_wide_indices_give_the_same():
     # the extent of this layout is above 2**31 although it touches few elements; nothing is read
     # beyond x
