@@ -14,6 +14,7 @@ import pytest
 
 from tests.triton_cpu.emulated import STATE, WITH_TILES, emulated
 from tests.triton_cpu.running import HOST
+from tritorch.config import config
 from tritorch.triton_cpu import target as targets
 from tritorch.triton_cpu import tiles
 from tritorch.triton_cpu.llvm import compile_object
@@ -90,6 +91,18 @@ def test_with_permission_tiles_are_used(
     found = targets.host()
     assert found.has("amx-bf16") and "+amx-bf16" in found.features
     assert found.cpu == "sapphirerapids" and found.fingerprint != HOST.fingerprint
+
+
+def test_the_check_is_real_code_for_this_machine(
+    equipped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the run, which would be the end here: text, object, loading, without AMX emulated."""
+    ran = []
+    monkeypatch.setattr(tiles, "permitted", lambda: True)
+    monkeypatch.setattr(tiles, "_result", lambda function, element, _: ran.append(element))
+    with config(cache="off"):
+        assert targets.host().has("amx-tile")
+    assert ran == ["bf16", "bf16", "i8", "i8"]
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(0, True), (-1, False)])
