@@ -19,10 +19,15 @@ class Row:
     #: values are not comparable; shapes and dtypes are
     random: bool = False
     lazy: bool = False
+    #: why PyTorch's gradients are wrong, where they are
+    wrong_gradients: str = ""
 
 
-def row(layer: str, *inputs: str, mode: str = "train", random: bool = False) -> Row:
-    return Row(layer, inputs, mode, random, lazy="Lazy" in layer)
+def row(
+    layer: str, *inputs: str, mode: str = "train", random: bool = False, wrong_gradients: str = ""
+) -> Row:
+    """A row; layers with "Lazy" in their names are called once before they are compared."""
+    return Row(layer, inputs, mode, random, "Lazy" in layer, wrong_gradients)
 
 
 def _each(layers: str, *inputs: str, mode: str = "train") -> list[Row]:
@@ -82,7 +87,8 @@ ACTIVATIONS = _each(
 IN_PLACE = [
     row(f"nn.Sequential(nn.Identity(), nn.{name}inplace=True))", "x(3, 4) * 1")
     for name in (
-        "ReLU(", "ReLU6(", "SiLU(", "Mish(", "SELU(", "Hardswish(", "Hardsigmoid(", "LeakyReLU(0.1, ",
+        "ReLU(", "ReLU6(", "SiLU(", "Mish(", "SELU(", "Hardswish(", "Hardsigmoid(",
+        "LeakyReLU(0.1, ",
         "ELU(", "CELU(", "Hardtanh(", "Threshold(0.1, 0.2, ", "RReLU(0.1, 0.1, ",
     )
 ]  # fmt: skip
@@ -134,7 +140,8 @@ CONVOLUTIONS = [
     row("nn.Conv2d(3, 4, 3, padding=1, padding_mode='circular')", "x(2, 3, 5, 6)"),
     row("nn.Conv2d(4, 4, 3, groups=4, padding='valid')", "x(2, 4, 5, 6)"),
     row("nn.Conv3d(2, 3, 2)", "x(2, 2, 4, 4, 5)"),
-    row("nn.Conv3d(2, 4, (1, 2, 3), groups=2, padding=1, padding_mode='replicate')", "x(2, 2, 3, 4, 5)"),
+    row("nn.Conv3d(2, 4, (1, 2, 3), groups=2, padding=1, padding_mode='replicate')",
+        "x(2, 2, 3, 4, 5)"),
     row("nn.ConvTranspose1d(3, 4, 3, 2, 1, 1)", "x(2, 3, 5)"),
     row("nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False)", "x(2, 4, 4, 5)"),
     row("nn.ConvTranspose2d(3, 4, 3, 2)", "x(2, 3, 4, 5)", "(10, 12)"),
@@ -151,24 +158,28 @@ CONVOLUTIONS = [
     row("nn.Unfold((2, 3))", "x(2, 3, 5, 6)"),
     row("nn.Unfold(2, 2, 1, 2)", "x(2, 3, 5, 6)"),
 ]  # fmt: skip
+#: its own gradcheck fails: backward does not know which windows forward used
+_OLD_NORM = "PyTorch's gradient of CrossMapLRN2d is not that of its forward"
 NORMS = [
     *[row("nn.BatchNorm1d(3)", "x(4, 3)", mode=mode) for mode in ("train", "eval")],
     row("nn.BatchNorm1d(3, momentum=None)", "x(4, 3, 5)"),
     row("nn.BatchNorm1d(3, affine=False)", "x(4, 3, 5)"),
     row("nn.BatchNorm1d(3, bias=False)", "x(4, 3, 5)"),
-    *[row("nn.BatchNorm2d(3, 1e-3, 0.3)", "x(4, 3, 5, 4)", mode=mode) for mode in ("train", "eval")],
+    row("nn.BatchNorm2d(3, 1e-3, 0.3)", "x(4, 3, 5, 4)"),
+    row("nn.BatchNorm2d(3, 1e-3, 0.3)", "x(4, 3, 5, 4)", mode="eval"),
     row("nn.BatchNorm2d(3, track_running_stats=False)", "x(4, 3, 5, 4)", mode="eval"),
     row("nn.BatchNorm3d(3)", "x(2, 3, 3, 4, 2)"),
     row("nn.SyncBatchNorm(3)", "x(2, 3, 3, 4)", mode="eval"),
-    row("nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm2d(3)))", "x(2, 3, 3, 4)",
-        mode="eval"),
+    row("nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm2d(3)))",
+        "x(2, 3, 3, 4)", mode="eval"),
     *[row(f"nn.LazyBatchNorm{d}d()", f"x(4, 3{', 3' * d})") for d in (1, 2, 3)],
     row("nn.LazyBatchNorm1d(affine=False)", "x(4, 3)"),
     *[row(f"nn.LazyInstanceNorm{d}d()", f"x(4, 3{', 3' * d})") for d in (1, 2, 3)],
     row("nn.InstanceNorm1d(3)", "x(4, 3, 5)"),
     row("nn.InstanceNorm1d(3, affine=True)", "x(3, 5)"),
     *[
-        row("nn.InstanceNorm2d(3, affine=True, track_running_stats=True)", "x(4, 3, 5, 4)", mode=mode)
+        row("nn.InstanceNorm2d(3, affine=True, track_running_stats=True)", "x(4, 3, 5, 4)",
+            mode=mode)
         for mode in ("train", "eval")
     ],
     row("nn.InstanceNorm3d(3, affine=True)", "x(2, 3, 3, 4, 2)"),
@@ -181,8 +192,8 @@ NORMS = [
     row("nn.RMSNorm((3, 4), 1e-3, False)", "x(2, 3, 4)"),
     row("nn.LocalResponseNorm(2)", "x(2, 5, 4)"),
     row("nn.LocalResponseNorm(3, 0.1, 0.5, 2.0)", "x(2, 5, 4, 3)"),
-    row("nn.CrossMapLRN2d(3, 0.1, 0.5, 2)", "x(2, 7, 4, 3)"),
-    row("nn.CrossMapLRN2d(4, 0.1)", "x(2, 7, 4, 3)"),
+    row("nn.CrossMapLRN2d(3, 0.1, 0.5, 2)", "x(2, 7, 4, 3)", wrong_gradients=_OLD_NORM),
+    row("nn.CrossMapLRN2d(4, 0.1)", "x(2, 7, 4, 3)", wrong_gradients=_OLD_NORM),
 ]  # fmt: skip
 POOLS = [
     row("nn.MaxPool1d(3)", "x(2, 3, 10)"),
@@ -330,7 +341,8 @@ ATTENTION = [
     row("nn.MultiheadAttention(8, 2, add_bias_kv=True, add_zero_attn=True, kdim=3, vdim=5)",
         "x(5, 2, 8)", "x(4, 2, 3)", "x(4, 2, 5)", "None", "True", "c(5, 4)"),
     row(f"nn.TransformerEncoderLayer{_LAYER})", "x(5, 2, 8)"),
-    row(f"nn.TransformerEncoderLayer{_LAYER}, 'gelu', batch_first=True, norm_first=True, bias=False)",
+    row(f"nn.TransformerEncoderLayer{_LAYER}, 'gelu', batch_first=True, norm_first=True, "
+        "bias=False)",
         "x(2, 5, 8)", "nn.Transformer.generate_square_subsequent_mask(5).to(dtype)"),
     row(f"nn.TransformerDecoderLayer{_LAYER})", "x(5, 2, 8)", "x(4, 2, 8)"),
     row(f"nn.TransformerEncoder(nn.TransformerEncoderLayer{_LAYER}), 2, nn.LayerNorm(8))",
