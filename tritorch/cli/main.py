@@ -43,7 +43,7 @@ def _options(
 
 
 #: modules with a function `register(app)`
-_COMMANDS = ("environment", "caches", "run")
+_COMMANDS = ("environment", "caches", "run", "tuning")
 
 for _name in _COMMANDS:
     import_module(f"tritorch.cli.{_name}").register(app)

@@ -62,3 +62,8 @@ def pairs(data: Mapping[str, Any], *, title: str | None = None) -> None:
 def fail(message: str) -> None:
     """One line on standard error."""
     print(f"tritorch: {' '.join(message.split())}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """A remark on standard error, which does not end the command."""
+    print(f"tritorch: {' '.join(message.split())}", file=sys.stderr)

@@ -21,7 +21,7 @@ from typing import Any
 
 from tritorch.config import config
 from tritorch.errors import TuneError
-from tritorch.kernels.choices import FORMAT, Choice
+from tritorch.kernels.choices import FORMAT, Choice, read
 
 _VERSION = 1
 _SCHEMA = """
@@ -266,7 +266,7 @@ def _row(values: tuple[Any, ...]) -> Row:
 
 def export(rows: Iterable[Row], path: Path) -> int:
     """Write a lock file with these rows' choices, whole or not at all; how many."""
-    choices = [row.choice().as_json() for row in rows]
+    choices = [{**row.as_json(), **row.choice().as_json()} for row in rows]
     text = json.dumps({"format": FORMAT, "choices": choices}, indent=1, sort_keys=True) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -281,3 +281,25 @@ def export(rows: Iterable[Row], path: Path) -> int:
             f"tune: cannot write {path}: {error.strerror}. Choose another file."
         ) from error
     return len(choices)
+
+
+def from_lock(path: Path) -> list[Row]:
+    """The rows of a lock file that `export` wrote.
+
+    Raises:
+        ConfigError: no such file, or no lock file.
+        TuneError: it has choices without measurements.
+    """
+    read(path)
+    rows = []
+    for entry in json.loads(path.read_text())["choices"]:
+        try:
+            row = Row(**entry)
+        except TypeError as error:
+            raise TuneError(
+                f"tune: {path} has entries that are no measurements: {error}."
+            ) from error
+        if row.status not in STATUSES or not row.ratio or not row.seconds:
+            raise TuneError(f"tune: {path}: the entry for {row.kernel} has no time.")
+        rows.append(row)
+    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tritorch.config import config
@@ -21,6 +21,8 @@ class CPUTarget:
     def __init__(self) -> None:
         self._allocator = CachingAllocator()
         self._kernels = KernelTable(_build)
+        #: tracing puts itself between a plan and its launch
+        self.on_bind: Callable[[Kernel, Launch], Launch] | None = None
         self.free_lists = self._allocator.free_lists
         self.allocate = self._allocator.allocate
         self.free = self._allocator.free
@@ -72,7 +74,8 @@ class CPUTarget:
         """A launch with everything fixed but the values that are None (see `launcher.bind`)."""
         from tritorch.runtime.cpu.launcher import bind
 
-        return bind(kernel, grid, values, work=work)
+        launch = bind(kernel, grid, values, work=work)
+        return launch if self.on_bind is None else self.on_bind(kernel, launch)
 
     def empty_cache(self) -> None:
         """Give cached tensor memory and idle scratch memory of kernels back to the system."""

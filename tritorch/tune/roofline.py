@@ -1,0 +1,82 @@
+"""What this machine can do at most, measured by kernels of our own with the threads in use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import tritorch as torch
+from tritorch.kernel_source import KernelSource
+from tritorch.runtime import get_target
+
+_COPIED = 1 << 25  # elements of 4 bytes: far beyond any cache
+_ROUNDS = 100_000
+_VALUES = 12  # in flight: latency 4 times two ports, and some
+_NAMES = [f"v{i}" for i in range(_VALUES)]
+_MULTIPLY_ADD = KernelSource(
+    "multiply_add",
+    "\n".join(
+        [
+            "@triton.jit",
+            "def multiply_add(o_ptr, rounds, scale, BLOCK: tl.constexpr):",
+            "    lanes = tl.arange(0, BLOCK)",
+            *(f"    {name} = lanes * {i / 10 + 0.1:.1f}" for i, name in enumerate(_NAMES)),
+            "    for _ in range(rounds):",
+            *(f"        {name} = tl.fma({name}, scale, scale)" for name in _NAMES),
+            f"    total = {' + '.join(_NAMES)}",
+            "    tl.store(o_ptr + tl.program_id(0) * BLOCK + lanes, total)",
+            "",
+        ]
+    ),
+)
+
+
+def _fastest(run: Callable[[], object], samples: int = 7) -> float:
+    run()
+    times = []
+    for _ in range(samples):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def peaks(threads: int | None = None) -> dict[str, float]:
+    """`gb_per_s` read and written by a copy of 128 MiB; `gflop_per_s` of float32 multiply-adds.
+
+    Args:
+        threads: how many work; None: as many as are set.
+    """
+    return dict(_peaks(threads or torch.get_num_threads()))
+
+
+@cache
+def _peaks(threads: int) -> dict[str, float]:
+    from tritorch.triton_cpu.target import host
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        source, to = torch.ones(_COPIED), torch.empty(_COPIED)
+        copy = _fastest(lambda: to.copy_(source))
+        lanes = host().vector_bytes // 4
+        programs = 4 * threads
+        out = torch.empty(programs * lanes)
+        target = get_target("cpu")
+        signature = {"o_ptr": "*fp32", "rounds": "i32", "scale": "fp32"}
+        kernel = target.compile(_MULTIPLY_ADD, signature, {"BLOCK": lanes})
+        launch = target.bind(kernel, (programs,), [None, _ROUNDS, 0.5])
+        added = _fastest(lambda: launch(out.data_ptr()))
+    finally:
+        torch.set_num_threads(before)
+    operations = 2 * _VALUES * lanes * _ROUNDS * programs
+    return {"gb_per_s": 8 * _COPIED / copy / 1e9, "gflop_per_s": operations / added / 1e9}
+
+
+def share(moved: float, operations: float, seconds: float, peak: dict[str, float]) -> float | None:
+    """How much of the roofline a call reaches: 1 is what memory or arithmetic allow at best."""
+    if not moved and not operations:
+        return None
+    least = max(moved / peak["gb_per_s"], operations / peak["gflop_per_s"]) / 1e9
+    return least / seconds
