@@ -23,7 +23,7 @@ def report(
     ] = None,
     as_json: output.Json = False,
 ) -> None:
-    """Per kernel: the best configuration, its time against the default's, its share of the roofline.
+    """Per kernel: the best configuration, its time against the default's, its share of the roof.
 
     Example: tritorch tune report --html report.html
     """
