@@ -12,8 +12,10 @@ from tritorch.func.derivatives import (
     vjp,
 )
 from tritorch.func.mapping import vmap
+from tritorch.func.modules import functional_call, stack_module_state
 
 __all__ = [
+    "functional_call",
     "grad",
     "grad_and_value",
     "hessian",
@@ -21,6 +23,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "stack_module_state",
     "value_and_grad",
     "vjp",
     "vmap",

@@ -30,6 +30,10 @@ class UnbatchedTarget(RuntimeError):
     """A batched value would have to be written to a tensor that all samples share."""
 
 
+class UnbatchedDraw(UnbatchedTarget):
+    """Random numbers of each sample would have to be written to a tensor that all share."""
+
+
 class Level:
     """One `vmap` that is under way.
 

@@ -12,6 +12,7 @@ Forward mode is reverse mode twice: v ↦ J v is the transpose of the linear map
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,7 +51,15 @@ def _input(x: Tensor, linked: bool) -> tuple[Tensor, FuncInput]:
     return tracked, node
 
 
-def _leads_out(tensors: Sequence[Tensor], own: Sequence[Node]) -> bool:
+class _Enclosing(threading.local):
+    #: the inputs of the derivatives whose functions are running in this thread
+    places: frozenset[Node] = frozenset()
+
+
+_enclosing = _Enclosing()
+
+
+def _leads_out(tensors: Sequence[Tensor]) -> bool:
     """Whether their history has a leaf, or the input of a derivative further out."""
     known = set()
     stack = [innermost_value(x)._grad_fn for x in tensors if x._requires_grad]
@@ -60,7 +69,7 @@ def _leads_out(tensors: Sequence[Tensor], own: Sequence[Node]) -> bool:
         if node is None or node in known:
             continue
         known.add(node)
-        if isinstance(node, AccumulateGrad) or (isinstance(node, FuncInput) and node not in own):
+        if isinstance(node, AccumulateGrad) or node in _enclosing.places:
             return True
         stack += [following for following, _ in node.next_functions]
     return False
@@ -85,7 +94,12 @@ class _Pullback:
         self.inputs = [x for x, _ in tracked]
         self.places = [node for _, node in tracked]
         with enable_grad():
-            result = func(*(hidden(x, self.levels) for x in self.inputs))
+            around = _enclosing.places
+            _enclosing.places = around.union(self.places)
+            try:
+                result = func(*(hidden(x, self.levels) for x in self.inputs))
+            finally:
+                _enclosing.places = around
             aux = None
             if has_aux:
                 if not (isinstance(result, tuple) and len(result) == 2):
@@ -105,7 +119,7 @@ class _Pullback:
                     )
             self.outputs = [shown(leaf, self.levels) for leaf in leaves]
         extra = [leaf for leaf in flatten(aux)[0] if isinstance(leaf, Tensor)]
-        self.leads_out = self.recording and _leads_out([*self.outputs, *extra], self.places)
+        self.leads_out = self.recording and _leads_out([*self.outputs, *extra])
         self.aux = mapped(self.released, aux) if has_aux else None
         self.result = unflatten([self.released(leaf) for leaf in leaves], self.structure)
 

@@ -12,11 +12,14 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
+from tritorch.autograd.grad_mode import grad_mode_state
+from tritorch.autograd.node import Node
 from tritorch.func.batched import (
     BatchedTensor,
     DataDependent,
     Level,
     NotBatchable,
+    UnbatchedDraw,
     UnbatchedTarget,
     batched,
     innermost,
@@ -39,6 +42,8 @@ class Randomness(Exception):
 #: declared rules by function, and by the function that draws
 RULES: dict[Callable[..., Any], Rule] = {}
 RANDOM_RULES: dict[Callable[..., Any], Rule] = {}
+#: functions with their own code, by the ones whose code is exchanged
+ORIGINALS: dict[Callable[..., Any], Callable[..., Any]] = {}
 _warned: set[str] = set()
 
 
@@ -60,6 +65,7 @@ class Operation:
         self.original = original
         self.name = name
         self.rule = rule_of(function)
+        ORIGINALS[function] = original
 
     def __call__(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         level = innermost((args, options))
@@ -68,7 +74,7 @@ class Operation:
                 return self.original(*args, **options)
             try:
                 return self.original(*args, **options)
-            except Randomness:
+            except (Randomness, UnbatchedDraw):
                 return self._random(args, options)
         if self.rule is not None:
             result = self.rule(level, self.function, args, options)
@@ -77,7 +83,7 @@ class Operation:
         before = _versions((args, options))
         try:
             return self.original(*args, **options)
-        except Randomness:
+        except (Randomness, UnbatchedDraw):
             return self._random(args, options)
         except (NotBatchable, DataDependent, UnbatchedTarget) as error:
             if before != _versions((args, options)):
@@ -85,7 +91,26 @@ class Operation:
                     f"vmap: {self.name} wrote to a tensor before it met one that it cannot handle "
                     "as a batch. Use the version that makes a new tensor."
                 ) from error
+            found = self._written_out(args, options)
+            if found is not None:
+                return found
             return loop(self.function, self.name, level, args, options, cause=error)
+
+    def _written_out(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The gradients of a node, by the operations that it records for a second derivative.
+
+        Many nodes have a kernel of their own for first derivatives, and for others a formula.
+        """
+        if not (args and isinstance(args[0], Node)) or grad_mode_state.enabled:
+            return None
+        grad_mode_state.enabled = True
+        try:
+            found = self.original(*args, **options)
+        except (NotBatchable, DataDependent, UnbatchedTarget):
+            return None
+        finally:
+            grad_mode_state.enabled = False
+        return substituted(found, lambda tensor: tensor.detach())
 
     def _random(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         level = state.levels[-1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -20,7 +21,17 @@ from tritorch.autograd.node import Node
 from tritorch.func.batched import state
 from tritorch.func.dispatch import Operation, Randomness
 from tritorch.nn import functional
-from tritorch.ops import joining, memory, random, selection, subscript, view_nodes, views
+from tritorch.ops import (
+    convolution,
+    joining,
+    memory,
+    random,
+    scan,
+    selection,
+    subscript,
+    view_nodes,
+    views,
+)
 from tritorch.tensor import Tensor
 
 #: functions that are not public, but where a rule is to be applied or an attempt may be repeated
@@ -33,6 +44,11 @@ _INNER: tuple[Any, ...] = (
     views.slice_dim,
     subscript._view,
     joining.constant_pad_nd,
+    scan._cumsum,
+    scan._logcumsumexp,
+    convolution._convolve,
+    convolution._transpose,
+    convolution._weight_gradient,
     selection.index,
     selection._put,
     selection._put_,
@@ -43,22 +59,34 @@ _PLAIN_TENSOR_MODULE = Tensor.__module__
 _POINTWISE = "<tritorch operation>"
 
 
-def _template(*args: Any, **options: Any) -> Any:
-    operation: Any = "the operation"
-    return operation(args, options)
+@cache
+def _template(free: tuple[str, ...]) -> CodeType:
+    """Code of a function with these variables from outside, which it must have but does not use."""
+    text = (
+        f"def outer({', '.join(free)}):\n"
+        "    def function(*args, **options):\n"
+        "        operation = 'the operation'\n"
+        "        return operation(args, options)\n"
+        f"        {', '.join(free)}\n"
+        "    return function\n"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(text, "<tritorch batching>", "exec"), names)
+    code: CodeType = names["outer"](*free).__code__
+    assert code.co_freevars == free
+    return code
 
 
 def _asking(operation: Callable[..., Any], like: CodeType) -> CodeType:
     """Code that hands all arguments to `operation`, fit for a function with that code."""
-    constants = tuple(
-        operation if constant == "the operation" else constant
-        for constant in _template.__code__.co_consts
-    )
-    return _template.__code__.replace(
-        co_consts=constants,
+    template = _template(like.co_freevars)
+    return template.replace(
+        co_consts=tuple(
+            operation if constant == "the operation" else constant
+            for constant in template.co_consts
+        ),
         co_name=like.co_name,
         co_qualname=like.co_qualname,
-        co_freevars=like.co_freevars,
     )
 
 
@@ -72,6 +100,7 @@ def _copied(function: FunctionType) -> FunctionType:
         function.__closure__,
     )
     made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
     return made
 
 

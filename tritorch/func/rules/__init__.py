@@ -15,6 +15,7 @@ def _load() -> None:
     from tritorch.func.rules import (  # noqa: F401
         dimensions,
         indexing,
+        matrices,
         memory,
         neural,
         products,

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from tritorch.func.batched import Level
-from tritorch.func.dispatch import RULES, Rule, at, front, rewrapped
+from tritorch.func.dispatch import ORIGINALS, RULES, Rule, at, front, rewrapped
 from tritorch.func.rules.declaring import behind, without_line
 from tritorch.layout import normalize_dim
 from tritorch.ops import extrema, normalization, reduction, scan, sorting, views
@@ -25,7 +25,7 @@ _FLATTENING = frozenset(
 
 @cache
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
+    return inspect.signature(ORIGINALS.get(function, function))
 
 
 def _bound(
@@ -139,8 +139,8 @@ for _function in (
 ):  # fmt: skip
     RULES[_function] = reduced
 for _function in (
-    scan.logcumsumexp, scan.cummax, scan.cummin, sorting.sort, sorting.argsort,
-    normalization.softmax, normalization.log_softmax,
+    scan.logcumsumexp, scan._cumsum, scan._logcumsumexp, scan.cummax, scan.cummin,
+    sorting.sort, sorting.argsort, normalization.softmax, normalization.log_softmax,
 ):  # fmt: skip
     RULES[_function] = along
 

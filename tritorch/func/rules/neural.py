@@ -10,21 +10,8 @@ from tritorch.func.batched import Level, batched, substituted
 from tritorch.func.dispatch import at, expanded, front
 from tritorch.func.rules.declaring import family, rule
 from tritorch.func.rules.pointwise import aligned
-from tritorch.ops import (
-    attention,
-    batch_norm,
-    comparison,
-    grid_sample,
-    interpolate,
-    loss,
-    normalization,
-    pooling,
-    power_pooling,
-    shuffle,
-    unpooling,
-    views,
-    windows,
-)
+from tritorch.nn import functional
+from tritorch.ops import comparison, loss, views
 from tritorch.tensor import Tensor
 
 Layer = Callable[..., Any]
@@ -62,17 +49,17 @@ def _spatial(function: Layer) -> int:
 
 @family(
     *(
-        getattr(pooling, f"{name}{n}d")
+        getattr(functional, f"{name}{n}d")
         for n in (1, 2, 3)
         for name in ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool")
     ),
-    *(getattr(power_pooling, f"lp_pool{n}d") for n in (1, 2, 3)),
-    *(getattr(unpooling, f"max_unpool{n}d") for n in (1, 2, 3)),
-    windows.unfold,
-    windows.fold,
+    *(getattr(functional, f"lp_pool{n}d") for n in (1, 2, 3)),
+    *(getattr(functional, f"max_unpool{n}d") for n in (1, 2, 3)),
+    functional.unfold,
+    functional.fold,
 )
 def _pooled(level: Level, function: Layer, input: Tensor, *args: Any, **options: Any) -> Any:
-    spatial = 1 if function is windows.fold else _spatial(function)
+    spatial = 1 if function is functional.fold else _spatial(function)
     args = (input, *args)
     if input._layout.ndim == spatial + 2:
         chosen = [folded(a, level) if isinstance(a, Tensor) else a for a in args]
@@ -87,10 +74,10 @@ def _pooled(level: Level, function: Layer, input: Tensor, *args: Any, **options:
 
 
 @family(
-    interpolate.interpolate,
-    grid_sample.grid_sample,
-    shuffle.channel_shuffle,
-    power_pooling.local_response_norm,
+    functional.interpolate,
+    functional.grid_sample,
+    functional.channel_shuffle,
+    functional.local_response_norm,
 )
 def _images(level: Level, function: Layer, input: Tensor, *args: Any, **options: Any) -> Any:
     if input._layout.ndim < 3:
@@ -100,7 +87,7 @@ def _images(level: Level, function: Layer, input: Tensor, *args: Any, **options:
     return unfolded(function(*chosen, **named), level)
 
 
-@family(shuffle.pixel_shuffle, shuffle.pixel_unshuffle)
+@family(functional.pixel_shuffle, functional.pixel_unshuffle)
 def _shuffled(level: Level, function: Layer, input: Tensor, factor: int) -> Any:
     return batched(function(front(input, level), factor), 0, level)
 
@@ -108,28 +95,28 @@ def _shuffled(level: Level, function: Layer, input: Tensor, factor: int) -> Any:
 # ---- normalisation
 
 
-@rule(normalization.layer_norm)
+@rule(functional.layer_norm)
 def _layer_norm(
     level: Level, input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     bias: Tensor | None = None, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
     if _shared(level, weight, bias):
-        value = normalization.layer_norm(front(input, level), normalized_shape, weight, bias, eps)
+        value = functional.layer_norm(front(input, level), normalized_shape, weight, bias, eps)
         return batched(value, 0, level)
-    made = normalization.layer_norm(input, normalized_shape, eps=eps)
+    made = functional.layer_norm(input, normalized_shape, eps=eps)
     made = made if weight is None else made * weight
     return made if bias is None else made + bias
 
 
-@rule(normalization.rms_norm)
+@rule(functional.rms_norm)
 def _rms_norm(
     level: Level, input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Any:  # fmt: skip
     if _shared(level, weight):
-        value = normalization.rms_norm(front(input, level), normalized_shape, weight, eps)
+        value = functional.rms_norm(front(input, level), normalized_shape, weight, eps)
         return batched(value, 0, level)
-    return normalization.rms_norm(input, normalized_shape, None, eps) * weight
+    return functional.rms_norm(input, normalized_shape, None, eps) * weight
 
 
 def _per_channel(x: Tensor | None, ndim: int) -> Tensor | None:
@@ -144,18 +131,18 @@ def _scaled(made: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return made if bias is None else made + _per_channel(bias, ndim)
 
 
-@rule(batch_norm.group_norm)
+@rule(functional.group_norm)
 def _group_norm(
     level: Level, input: Tensor, num_groups: int, weight: Tensor | None = None,
     bias: Tensor | None = None, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
     if _shared(level, weight, bias):
-        value = batch_norm.group_norm(folded(input, level), num_groups, weight, bias, eps)
+        value = functional.group_norm(folded(input, level), num_groups, weight, bias, eps)
         return unfolded(value, level)
-    return _scaled(batch_norm.group_norm(input, num_groups, eps=eps), weight, bias)
+    return _scaled(functional.group_norm(input, num_groups, eps=eps), weight, bias)
 
 
-@rule(batch_norm.batch_norm)
+@rule(functional.batch_norm)
 def _batch_norm(
     level: Level, input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
     weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
@@ -169,7 +156,7 @@ def _batch_norm(
     ):
         return NotImplemented
     if not training and _shared(level, running_mean, running_var, weight, bias):
-        value = batch_norm.batch_norm(
+        value = functional.batch_norm(
             folded(input, level), running_mean, running_var, weight, bias, False, momentum, eps
         )
         return unfolded(value, level)
@@ -181,7 +168,7 @@ def _batch_norm(
         views.reshape(expanded(s, level), -1) if isinstance(s, Tensor) else None
         for s in (running_mean, running_var)
     ]
-    made = batch_norm.batch_norm(joined, *statistics, None, None, training, momentum, eps)
+    made = functional.batch_norm(joined, *statistics, None, None, training, momentum, eps)
     for given, now in zip((running_mean, running_var), statistics):
         if training and given is not None and now is not None:
             value = front(given, level)
@@ -191,7 +178,7 @@ def _batch_norm(
     return _scaled(batched(made, 0, level), weight, bias)
 
 
-@rule(batch_norm.instance_norm)
+@rule(functional.instance_norm)
 def _instance_norm(
     level: Level, input: Tensor, running_mean: Tensor | None = None,
     running_var: Tensor | None = None, weight: Tensor | None = None, bias: Tensor | None = None,
@@ -200,15 +187,15 @@ def _instance_norm(
     if running_mean is not None or running_var is not None or not use_input_stats:
         return NotImplemented
     if _shared(level, weight, bias):
-        value = batch_norm.instance_norm(folded(input, level), weight=weight, bias=bias, eps=eps)
+        value = functional.instance_norm(folded(input, level), weight=weight, bias=bias, eps=eps)
         return unfolded(value, level)
-    return _scaled(batch_norm.instance_norm(input, eps=eps), weight, bias)
+    return _scaled(functional.instance_norm(input, eps=eps), weight, bias)
 
 
 # ---- lookups, losses, attention
 
 
-@rule(normalization.embedding)
+@rule(functional.embedding)
 def _embedding(
     level: Level, input: Tensor, weight: Tensor, padding_idx: int | None = None,
     max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
@@ -217,7 +204,7 @@ def _embedding(
     if max_norm is not None or scale_grad_by_freq or sparse:
         return NotImplemented
     if not at(weight, level):
-        return batched(normalization.embedding(front(input, level), weight, padding_idx), 0, level)
+        return batched(functional.embedding(front(input, level), weight, padding_idx), 0, level)
     made = weight[input]
     if padding_idx is None:
         return made
@@ -255,30 +242,30 @@ def _class_losses(
     return total / (share.sum() if share._layout.ndim else share)
 
 
-@rule(loss.cross_entropy)
+@rule(functional.cross_entropy)
 def _cross_entropy(
     level: Level, input: Tensor, target: Tensor, weight: Tensor | None = None,
     size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
     reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Any:  # fmt: skip
     return _class_losses(
-        level, loss.cross_entropy, input, target, weight, ignore_index,
+        level, functional.cross_entropy, input, target, weight, ignore_index,
         loss.reduction_of(size_average, reduce, reduction), label_smoothing=label_smoothing,
     )  # fmt: skip
 
 
-@rule(loss.nll_loss)
+@rule(functional.nll_loss)
 def _nll_loss(
     level: Level, input: Tensor, target: Tensor, weight: Tensor | None = None,
     size_average: Any = None, ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
 ) -> Any:  # fmt: skip
     return _class_losses(
-        level, loss.nll_loss, input, target, weight, ignore_index,
+        level, functional.nll_loss, input, target, weight, ignore_index,
         loss.reduction_of(size_average, reduce, reduction),
     )  # fmt: skip
 
 
-@rule(attention.scaled_dot_product_attention)
+@rule(functional.scaled_dot_product_attention)
 def _attention(
     level: Level, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
@@ -288,7 +275,7 @@ def _attention(
         return NotImplemented
     ndim = max(query._layout.ndim, key._layout.ndim, value._layout.ndim)
     mask = attn_mask if attn_mask is None else aligned(attn_mask, level, ndim)
-    made = attention.scaled_dot_product_attention(
+    made = functional.scaled_dot_product_attention(
         *(aligned(t, level, ndim) for t in (query, key, value)),
         mask, 0.0, is_causal, scale, enable_gqa,
     )  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from tritorch.func.batched import Level, batched
@@ -109,54 +111,36 @@ def _cut(x: Tensor, place: int, count: int) -> Tensor:
     return views.movedim(views.reshape(x, *shape[:place], *apart, *shape[place + 1 :]), place, 0)
 
 
-@family(convolution.conv1d, convolution.conv2d, convolution.conv3d)
+@cache
+def _grouped(geometry: Any, times: int) -> Any:
+    """The geometry of so many convolutions side by side."""
+    return replace(geometry, groups=geometry.groups * times)
+
+
+@family(convolution._convolve, convolution._transpose)
 def _convolution(
-    level: Level, function: Callable[..., Tensor], input: Tensor, weight: Tensor,
-    bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1,
+    level: Level, function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None,
+    geometry: Any,
 ) -> Any:  # fmt: skip
-    spatial = weight._layout.ndim - 2
-    if input._layout.ndim == spatial + 1:
-        one = views.unsqueeze(input, 0)
-        return views.squeeze(function(one, weight, bias, stride, padding, dilation, groups), 0)
-    geometry = (stride, padding, dilation)
     if not at(weight, level) and (bias is None or not at(bias, level)):
-        rows = _merged(front(input, level), 0)
-        return batched(
-            _cut(function(rows, weight, bias, *geometry, groups), 0, level.size), 0, level
-        )
+        rows = _merged(front(x, level), 0)
+        return batched(_cut(function(rows, weight, bias, geometry), 0, level.size), 0, level)
     if bias is not None:
-        made = function(input, weight, None, *geometry, groups)
-        return made + views.reshape(bias, -1, *(1,) * spatial)
-    filters = _merged(front(weight, level), 0)
-    if not at(input, level) and groups == 1:
-        made = function(input, filters, None, *geometry, 1)
+        made = function(x, weight, None, geometry)
+        return made + views.reshape(bias, -1, *(1,) * (weight._layout.ndim - 2))
+    filters = _merged(expanded(weight, level), 0)
+    if function is convolution._convolve and not at(x, level) and geometry.groups == 1:
+        made = function(x, filters, None, geometry)
     else:
-        channels = _merged(expanded(input, level), 1)
-        made = function(channels, filters, None, *geometry, groups * level.size)
+        channels = _merged(expanded(x, level), 1)
+        made = function(channels, filters, None, _grouped(geometry, level.size))
     return batched(_cut(made, 1, level.size), 0, level)
 
 
-@family(convolution.conv_transpose1d, convolution.conv_transpose2d, convolution.conv_transpose3d)
-def _transposed_convolution(
-    level: Level, function: Callable[..., Tensor], input: Tensor, weight: Tensor,
-    bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-    groups: int = 1, dilation: Any = 1,
-) -> Any:  # fmt: skip
-    spatial = weight._layout.ndim - 2
-    geometry = (stride, padding, output_padding)
-    if input._layout.ndim == spatial + 1:
-        one = views.unsqueeze(input, 0)
-        return views.squeeze(function(one, weight, bias, *geometry, groups, dilation), 0)
-    if not at(weight, level) and (bias is None or not at(bias, level)):
-        rows = _merged(front(input, level), 0)
-        made = function(rows, weight, bias, *geometry, groups, dilation)
-        return batched(_cut(made, 0, level.size), 0, level)
-    if bias is not None:
-        made = function(input, weight, None, *geometry, groups, dilation)
-        return made + views.reshape(bias, -1, *(1,) * spatial)
-    # Each sample is a group of its own: input channels come first in these weights.
-    channels = _merged(expanded(input, level), 1)
-    filters = _merged(front(weight, level), 0)
-    made = function(channels, filters, None, *geometry, groups * level.size, dilation)
-    return batched(_cut(made, 1, level.size), 0, level)
+@rule(convolution._weight_gradient)
+def _weight_gradient(level: Level, g: Tensor, x: Tensor, geometry: Any) -> Any:
+    upstream = _merged(expanded(g, level), 1)
+    if at(x, level) or geometry.groups > 1:
+        x, geometry = _merged(expanded(x, level), 1), _grouped(geometry, level.size)
+    made = convolution._weight_gradient(upstream, x, geometry)
+    return batched(_cut(made, 0, level.size), 0, level)

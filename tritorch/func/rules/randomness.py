@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tritorch.func.batched import Level, batched
-from tritorch.func.dispatch import at, expanded, front
+from tritorch.func.batched import Level, UnbatchedDraw, batched
+from tritorch.func.dispatch import at, expanded, front, is_batched
 from tritorch.func.rules.declaring import random_rule
+from tritorch.func.rules.neural import folded, unfolded
 from tritorch.func.rules.pointwise import check_target
 from tritorch.func.rules.structure import sizes_of
-from tritorch.ops import creation, memory, random, views
+from tritorch.ops import creation, memory, noise, random, views
 from tritorch.tensor import Tensor
 
 Draw = Callable[..., Tensor]
@@ -54,15 +55,21 @@ def _like(level: Level, function: Draw, input: Tensor, *args: Any, **options: An
     random.uniform_, random.normal_, random.exponential_, random.random_, random.bernoulli_
 )
 def _written(level: Level, function: Draw, self: Tensor, *args: Any, **options: Any) -> Any:
-    if any(isinstance(value, Tensor) for value in (*args, *options.values())):
+    by_sample = is_batched((args, options), level)
+    if at(self, level) and by_sample:
         return NotImplemented
-    if level.randomness == "same":
+    if level.randomness == "same" and not by_sample:
         if not at(self, level):
             return function(self, *args, **options)
         drawn = function(creation.empty_like(_sample(self, level)), *args, **options)
         memory.copy_(self, drawn)
         return self
-    check_target(function.__name__, self, level)
+    if not at(self, level):
+        raise UnbatchedDraw(
+            f"vmap: {function.__name__} would write numbers of each sample to a tensor of shape "
+            f"{list(self._layout.shape)} that all samples share. Use the version that makes a new "
+            "tensor, let the target be batched too, or choose randomness='same'."
+        )
     function(front(self, level), *args, **options)
     return self
 
@@ -80,3 +87,15 @@ def _dropout(
     else:
         result = batched(function(expanded(input, level), p), 0, level)
     return memory.copy_(input, result) if inplace else result
+
+
+@random_rule(noise.alpha_dropout, noise.feature_dropout, noise.feature_alpha_dropout)
+def _channels(
+    level: Level, function: Draw, input: Tensor, p: float = 0.5, training: bool = False,
+    inplace: bool = False,
+) -> Any:  # fmt: skip
+    if level.randomness == "same" or inplace:
+        return NotImplemented
+    if function is noise.alpha_dropout:
+        return batched(function(expanded(input, level), p, training), 0, level)
+    return unfolded(function(folded(input, level), p, training), level)

@@ -11,7 +11,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.func.batched import Level, batched
 from tritorch.func.dispatch import at, expanded, front, rewrapped
 from tritorch.func.rules.declaring import behind, family, padded, rule
-from tritorch.layout import Layout, normalize_dim
+from tritorch.layout import Layout, contiguous_strides, normalize_dim
 from tritorch.ops import joining, memory, strided, view_nodes, views
 from tritorch.tensor import Tensor
 
@@ -202,13 +202,23 @@ def _pad(level: Level, input: Tensor, pad: Sequence[int], value: Any = 0) -> Ten
 
 @rule(view_nodes.place)
 def _place(level: Level, part: Tensor, layout: Layout, view: Any, around: float = 0) -> Tensor:
-    from tritorch.ops.creation import full
+    from tritorch.func.interception import interception
 
-    kind = part._layout.dtype
-    whole = full((level.size, *layout.shape), around, dtype=kind, device=layout.device)
-    made = batched(whole, 0, level)
-    memory.copy_(view(made), part)
-    return made
+    def of_all(whole: Tensor) -> Tensor:
+        with interception:
+            shown: Tensor = front(view(batched(whole, 0, level)), level)
+            return shown
+
+    all_layout = Layout.contiguous(layout.dtype, (level.size, *layout.shape), layout.device)
+    made = view_nodes.place(front(part, level), all_layout, of_all, around)
+    return batched(made, 0, level)
+
+
+@rule(memory.restride)
+def _restride(level: Level, input: Tensor, shape: Any, strides: Any) -> Tensor:
+    value = front(input, level)
+    whole = value._layout.shape
+    return batched(memory.restride(value, whole, contiguous_strides(whole)), 0, level)
 
 
 @rule(engine._accumulate)
