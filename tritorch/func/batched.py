@@ -158,7 +158,7 @@ class BatchedTensor(Tensor):
             "tritorch.func.grad for gradients of each sample."
         )
 
-    def __repr__(self, **options: Any) -> str:
+    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
         return (
             f"BatchedTensor(lvl={self._level.number}, bdim={self._dim}, value=\n"
             f"    {self._value!r}\n)"
