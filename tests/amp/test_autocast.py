@@ -10,7 +10,6 @@ import pytest
 import tritorch as torch
 from tritorch import nn
 from tritorch.amp import casting, custom_bwd, custom_fwd, lists, state
-from tritorch.ops.interception import Interception
 
 BF16, HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float16, torch.float32, torch.float64
 
@@ -19,8 +18,7 @@ BF16, HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float16, torch.float32, torch
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lists of CUDA on the CPU's tensors."""
     table = {f: {"cpu": p["cuda"]} for f, p in lists.policies().items() if "cuda" in p}
-    made = Interception(table, lambda f, twin: casting.Autocasting(twin, table[f]))
-    monkeypatch.setattr(state, "_interception", made)
+    monkeypatch.setattr(state, "_interception", casting.interception(table))
 
 
 def test_products_run_in_lower_precision() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
@@ -10,7 +11,7 @@ from tritorch.amp.lists import FLOAT32, LOWER, REFUSED, WIDEST, policies
 from tritorch.amp.state import autocast_state
 from tritorch.autograd.grad_mode import grad_mode_state
 from tritorch.dtypes import dtype as Dtype
-from tritorch.ops.interception import Interception
+from tritorch.ops.interception import AUTOCASTING, Interception
 from tritorch.ops.memory import to_dtype
 from tritorch.tensor import Tensor
 
@@ -31,7 +32,7 @@ class Autocasting:
         self.original = original
         self.by_device = by_device
 
-    def handle(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def __call__(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Call the function with its arguments cast; operations within it are left alone."""
         state = autocast_state
         active = state.active
@@ -132,7 +133,9 @@ def _cast_tensor(tensor: Tensor, kind: Dtype) -> Tensor:
     return made
 
 
-def interception() -> Interception:
-    """All functions of the lists, each with its handler."""
-    table = policies()
-    return Interception(table, lambda function, twin: Autocasting(twin, table[function]))
+def interception(table: Mapping[FunctionType, dict[str, str]] | None = None) -> Interception:
+    """All functions of the lists (or of a table like `policies()`), each with its handler."""
+    made = Interception(AUTOCASTING)
+    for function, by_device in (policies() if table is None else table).items():
+        made.add(function, lambda below, by_device=by_device: Autocasting(below, by_device))  # type: ignore[misc]
+    return made

@@ -3,96 +3,172 @@
 The functions behind operations are plain Python functions, which modules import by name and which
 are methods too. Giving such a function other code for the time reaches all of them at once, and
 leaves nothing behind: no flag is asked for when an operation is called in a program without one.
+
+Several interceptions may be under way at once. Each has a place in their order: the uppermost one
+gets a call first, and what it is given to go on with is the next one below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from types import CodeType, FunctionType
-from typing import Any, Protocol
+from typing import Any
 
 from tritorch.ops.dispatch import completed
 
+#: called with all positional and all named arguments of a call
+Handler = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
-class Handler(Protocol):
-    """What is called in place of a function."""
-
-    def handle(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """The result of the call."""
-
+#: places in the order
+BATCHING, AUTOCASTING = 0, 1
 
 _HANDLER = "the handler"
 
 
 @cache
-def _template() -> CodeType:
-    # A method of a constant: the compiler would warn of a constant that is called.
-    text = f"def function(*args, **options): return {_HANDLER!r}.handle(args, options)"
-    module = compile(text, "<tritorch interception>", "exec")
-    return next(value for value in module.co_consts if isinstance(value, CodeType))
+def _template(free: tuple[str, ...]) -> CodeType:
+    """Code of a function with these variables from outside, which it must have but does not use."""
+    text = (
+        f"def outer({', '.join(free)}):\n"
+        "    def function(*args, **options):\n"
+        f"        handler = {_HANDLER!r}\n"
+        "        return handler(args, options)\n"
+        f"        {', '.join(free)}\n"
+        "    return function\n"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(text, "<tritorch interception>", "exec"), names)
+    code: CodeType = names["outer"](*free).__code__
+    assert code.co_freevars == free
+    return code
 
 
-def _calling(handler: Handler, original: CodeType) -> CodeType:
-    """Code that hands its arguments to the handler, in place of `original`."""
-    code = _template()
-    constants = tuple([handler if value == _HANDLER else value for value in code.co_consts])
-    return code.replace(
-        co_consts=constants,
-        co_name=original.co_name,
-        co_qualname=original.co_qualname,
-        co_freevars=original.co_freevars,
+def _calling(handler: Handler, like: CodeType) -> CodeType:
+    """Code that hands all arguments to the handler, fit for a function with that code."""
+    template = _template(like.co_freevars)
+    return template.replace(
+        co_consts=tuple([handler if c == _HANDLER else c for c in template.co_consts]),
+        co_name=like.co_name,
+        co_qualname=like.co_qualname,
     )
 
 
-def twin(function: FunctionType) -> FunctionType:
-    """A function of its own that does what this one does now."""
-    copy = FunctionType(
+def _twin(function: FunctionType) -> FunctionType:
+    """The same function with a code of its own."""
+    made = FunctionType(
         function.__code__,
         function.__globals__,
         function.__name__,
         function.__defaults__,
         function.__closure__,
     )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+class _Layer:
+    """One interception of one function: its code, and the function as it is below."""
+
+    __slots__ = ("active", "below", "code", "place")
+
+    def __init__(self, place: int, below: FunctionType, code: CodeType) -> None:
+        self.place = place
+        self.below = below
+        self.code = code
+        self.active = False
+
+
+class _Point:
+    """A function with the interceptions that know it, lowest first."""
+
+    __slots__ = ("function", "layers", "own")
+
+    def __init__(self, function: FunctionType) -> None:
+        self.function = function
+        self.own = completed(function).__code__
+        self.layers: list[_Layer] = []
+
+    def apply(self) -> None:
+        """Give the function the code of the uppermost interception that is under way."""
+        code = self.own
+        for layer in self.layers:
+            if layer.active:
+                if layer.below.__code__ is not code:
+                    layer.below.__code__ = code
+                code = layer.code
+        if self.function.__code__ is not code:
+            self.function.__code__ = code
+
+
+_points: dict[FunctionType, _Point] = {}
+_lock = Lock()
+
+
+def own_code(function: FunctionType) -> CodeType:
+    """The code that a function has when nothing intercepts it."""
+    point = _points.get(function)
+    return function.__code__ if point is None else point.own
 
 
 class Interception:
-    """Functions whose calls can be sent to handlers.
+    """Functions whose calls can be sent to handlers; a context manager, counted over all threads.
 
     Args:
-        functions: the functions.
-        handler_of: makes the handler of each; it is given the function's twin, which does what the
-            function does without interception.
+        place: in the order of interceptions.
     """
 
-    def __init__(
-        self,
-        functions: Iterable[FunctionType],
-        handler_of: Callable[[FunctionType, FunctionType], Handler],
-    ) -> None:
-        self._codes: list[tuple[FunctionType, CodeType, CodeType]] = []
-        self._lock = Lock()
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self._known: dict[FunctionType, tuple[_Point, _Layer]] = {}
         self._users = 0
-        for function in functions:
-            original = completed(function).__code__
-            handler = handler_of(function, twin(function))
-            self._codes.append((function, original, _calling(handler, original)))
+
+    def __contains__(self, function: FunctionType) -> bool:
+        return function in self._known
+
+    def add(self, function: FunctionType, handler_of: Callable[[FunctionType], Handler]) -> None:
+        """Intercept this function too, from the next `start` on.
+
+        Args:
+            function: to intercept.
+            handler_of: makes the handler; it is given the function as it is below this one.
+        """
+        with _lock:
+            point = _points.get(function)
+            if point is None:
+                point = _points[function] = _Point(function)
+        below = _twin(function)
+        below.__code__ = point.own
+        layer = _Layer(self.place, below, _calling(handler_of(below), point.own))
+        with _lock:
+            point.layers.append(layer)
+            point.layers.sort(key=lambda each: each.place)
+            self._known[function] = point, layer
 
     def start(self) -> None:
         """Send calls of all threads to the handlers, until `stop` was called as often."""
-        with self._lock:
+        with _lock:
             self._users += 1
             if self._users == 1:
-                for function, _, other in self._codes:
-                    function.__code__ = other
+                self._switch(True)
 
     def stop(self) -> None:
         """The end of one `start`."""
-        with self._lock:
+        with _lock:
             self._users -= 1
             if self._users == 0:
-                for function, original, _ in self._codes:
-                    function.__code__ = original
+                self._switch(False)
+
+    def _switch(self, active: bool) -> None:
+        for point, layer in self._known.values():
+            layer.active = active
+            point.apply()
+
+    def __enter__(self) -> Interception:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.stop()
