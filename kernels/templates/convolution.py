@@ -340,6 +340,7 @@ def _correlate(
         )
         values["tiles_n"] = ceil_divide(tables.n_columns, values["BLOCK_N"])
         values["tiles_m"] = ceil_divide(m, values["BLOCK_M"])
+        values["EARLY"] = target == "cpu"
         grid = count * values["tiles_n"] * values["tiles_m"]
     operands: dict[str, Any] = {
         "out_ptr": out, "x_ptr": source.operand, "w_ptr": w.operand, **tables.types,

@@ -132,9 +132,13 @@ def convolution_tile(
     w_row_stride,
     ROW_TABLE: tl.constexpr, CONTIGUOUS: tl.constexpr, MASKED: tl.constexpr, WORDS: tl.constexpr,
     OUT_CONTIGUOUS: tl.constexpr, HOLES: tl.constexpr, BIAS: tl.constexpr,
+    EARLY: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_M channels of BLOCK_N positions of one image and group."""
+    """One program: BLOCK_M channels of BLOCK_N positions of one image and group.
+
+    EARLY: where a contiguous result lies is known before the loop, so the CPU sums in place.
+    """
     program = tl.program_id(0)
     tile_m = program % tiles_m
     rest = program // tiles_m
@@ -149,6 +153,10 @@ def convolution_tile(
     w_ptr += channel * w_row_stride
     columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
     ACCUMULATE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
+    out_ptr += batch * out_batch_stride + channel * out_channel_stride + out_base
+    mask = (rows < height)[:, None] & (columns < n_columns)[None, :]
+    if OUT_CONTIGUOUS and EARLY:
+        pointers = out_ptr + rows[:, None] * out_channel_stride + columns[None, :]
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATE)
     for start in range(0, k, BLOCK_K):
         inner = start + tl.arange(0, BLOCK_K)
@@ -165,11 +173,9 @@ def convolution_tile(
         total = tl.dot(w, x, total, input_precision="ieee", out_dtype=ACCUMULATE)
     if BIAS:
         total += tl.load(bias_ptr + channel + rows, rows < height).to(ACCUMULATE)[:, None]
-    out_ptr += batch * out_batch_stride + channel * out_channel_stride + out_base
-    mask = (rows < height)[:, None] & (columns < n_columns)[None, :]
-    if OUT_CONTIGUOUS:
+    if OUT_CONTIGUOUS and not EARLY:
         pointers = out_ptr + rows[:, None] * out_channel_stride + columns[None, :]
-    else:
+    if not OUT_CONTIGUOUS:
         positions = tl.load(out_column_ptr + columns)
         pointers = out_ptr + (rows[:, None] * out_channel_stride + positions[None, :])
         if HOLES:

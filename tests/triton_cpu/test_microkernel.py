@@ -10,13 +10,12 @@ from tests.triton_cpu.emitted import TARGETS, load, target_named
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import Builder
 from tritorch.triton_cpu.codegen.operand import operand_in_memory
-from tritorch.triton_cpu.codegen.packing import pack_b
-from tritorch.triton_cpu.codegen.panels import emit_dot, multiply
 from tritorch.triton_cpu.codegen.product import (
     Product,
     plan_dot,
 )
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
+from tritorch.triton_cpu.codegen.whole_product import emit_dot
 from tritorch.triton_cpu.target import CPUTarget
 
 NUMPY = {
@@ -37,6 +36,7 @@ SHAPES = [
     (32, 64, 64),
     (64, 8, 32),
     (8, 256, 4),
+    (32, 128, 64),
 ]
 
 
@@ -110,9 +110,10 @@ def test_elements_and_layouts(
     check(c, expected, sizes[2], accumulator)
 
 
-# In (64, 128, 128) the register kernel copies the next panel of A.
+# In (64, 128, 128) the register kernel copies the next panel of A, in (32, 128, 64) a panel of B's
+# columns is packed at a time.
 @pytest.mark.parametrize(
-    "sizes", [(64, 32, 128), (4, 2, 64), (2, 16, 4), (32, 32, 2), (64, 128, 128)]
+    "sizes", [(64, 32, 128), (4, 2, 64), (2, 16, 4), (32, 32, 2), (64, 128, 128), (32, 128, 64)]
 )
 @pytest.mark.parametrize("transposed", [(True, False), (False, True), (True, True)])
 def test_transposed_shapes(sizes: tuple[int, int, int], transposed: tuple[bool, bool]) -> None:
@@ -212,26 +213,28 @@ def test_unknown_element_is_refused() -> None:
 @pytest.mark.parametrize(("element", "accumulator"), [("f32", "f32"), ("i8", "i32")])
 @pytest.mark.parametrize("columns", [0, 10, 40, 97, 128])
 @pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("m", "k"), [(8, 32), (32, 64)])
 def test_columns_that_are_left_out_stay(
-    element: str, accumulator: str, columns: int, transposed: bool
+    element: str, accumulator: str, columns: int, transposed: bool, m: int, k: int
 ) -> None:
-    target, sizes = target_named("native"), (8, 128, 32)
-    a, b = values((8, 32), element, 1), values((32, 128), element, 2)
+    target, sizes = target_named("native"), (m, 128, k)
+    a, b = values((m, k), element, 1), values((k, 128), element, 2)
     b[:, columns:] = 0
-    c = np.full((8, 128), 5, NUMPY[accumulator])
+    c = np.full((m, 128), 5, NUMPY[accumulator])
     builder = Builder()
     operands = [
-        operand_in_memory(builder, element, "%a", 32, 1),
-        operand_in_memory(builder, element, "%b", *((1, 32) if transposed else (128, 1))),
+        operand_in_memory(builder, element, "%a", k, 1),
+        operand_in_memory(builder, element, "%b", *((1, k) if transposed else (128, 1))),
     ]
-    plan = plan_dot(target, sizes, *operands, accumulator, extent=(8, "%columns", 32))
+    extent = m, "%columns", k
+    plan = plan_dot(target, sizes, *operands, accumulator, extent=extent)
     scratch = [np.full(size, 0xFF, np.uint8) for size in (plan.a_bytes, plan.b_bytes)]
-    pack_b(plan, builder, operands[1], "%sb")
-    multiply(plan, builder, operands[0], "%sa", "%sb", "%c")
+    places = "%c", ("%sa", "%sb")
+    emit_dot(builder, target, sizes, *operands, accumulator, *places, extent=extent)
     pointers = [("ptr", f"%{name}") for name in ("a", "b", "c", "sa", "sb")]
     run = load(builder, [*pointers, ("i64", "%columns")], target)
     b_memory = np.asfortranarray(b) if transposed else b
     run(*(x.ctypes.data for x in (a, b_memory, c, *scratch)), columns)
     wide = np.int64 if element == "i8" else np.float64
-    check(c, 5 + a.astype(wide) @ b.astype(wide), 32, accumulator)
+    check(c, 5 + a.astype(wide) @ b.astype(wide), k, accumulator)
     assert (c[:, columns:] == 5).all()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import order, tile_panels
+from tritorch.triton_cpu.codegen import column_panels, order, tile_panels
 from tritorch.triton_cpu.codegen.bounds import maximum, minimum, reach
 from tritorch.triton_cpu.codegen.buffers import read_buffer, write_buffer
 from tritorch.triton_cpu.codegen.builder import Builder, Vec
@@ -22,7 +22,7 @@ from tritorch.triton_cpu.codegen.groups import fill, write_tensors
 from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
 from tritorch.triton_cpu.codegen.nest import Nest
 from tritorch.triton_cpu.codegen.operand import Operand, Position
-from tritorch.triton_cpu.codegen.packing import pack_b
+from tritorch.triton_cpu.codegen.packing import pack_a, pack_b
 from tritorch.triton_cpu.codegen.pairs import by_pairs
 from tritorch.triton_cpu.codegen.panels import multiply as multiply_panels
 from tritorch.triton_cpu.codegen.prepare import prepare, store_spilled
@@ -206,8 +206,27 @@ def _multiply(
         for used in (*scratch, c):
             g.scratch.touch(used)
 
-    with_and_without_masks(g, packed[1], pack)
-    with_and_without_masks(g, packed[0], multiply)
+    def pack_rows(operand: Operand) -> None:
+        assert isinstance(product, Product)
+        pack_a(product, builder, operand, g.scratch.touch(scratch[0]))
+
+    def multiply_columns(operand: Operand) -> None:
+        assert isinstance(product, Product)
+        places = [g.scratch.touch(used) for used in scratch]
+        rest = places[0], places[1], base, row_stride, is_first
+        memory = packed[0].operand(None).memory
+        column_panels.multiply(product, builder, operand, *rest, a_memory=memory)
+        for used in (*scratch, c):
+            g.scratch.touch(used)
+
+    if isinstance(product, Product) and product.columns_first:
+        for tensor in packed:
+            tensor.expect_next()
+        with_and_without_masks(g, packed[0], pack_rows)
+        with_and_without_masks(g, packed[1], multiply_columns)
+    else:
+        with_and_without_masks(g, packed[1], pack)
+        with_and_without_masks(g, packed[0], multiply)
     for used in (*scratch, c):
         g.scratch.touch(used)
     return []

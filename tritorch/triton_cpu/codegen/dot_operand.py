@@ -42,6 +42,22 @@ class PackedTensor:
         walk = Walk(shape, ((-1, 1),), (None,) * len(shape), 1)
         self.bounds = mask_bounds(g, reach(g, [value], len(shape)), walk)
         self.walk = walk
+        self._next: str | None = None
+
+    def expect_next(self) -> None:
+        """Guess where the matrix of the next product lies: as far from this one as this is from
+        the last one, be it the next turn of a loop or the next program.
+        """
+        memory = self._memory(None)
+        if memory is None:
+            return
+        builder, slot = self.g.builder, self.g.scratch.memory()
+        here = builder.define(f"ptrtoint ptr {memory.address(0, 0)} to i64")
+        last = builder.define(f"load i64, ptr {slot}, align 8")
+        builder.emit(f"store i64 {here}, ptr {slot}, align 8")
+        is_first = builder.define(f"icmp eq i64 {last}, 0")
+        moved = builder.define(f"sub i64 {here}, {last}")
+        self._next = builder.define(f"select i1 {is_first}, i64 0, i64 {moved}")
 
     def operand(self, true_masks: frozenset[Value] | None) -> Operand:
         g, value = self.g, self.value
@@ -114,7 +130,7 @@ class PackedTensor:
             return address(g, pointer, index, Loop(self.walk, index)).base
 
         masked = len(load.operands) > 1 and load.operands[1] not in (true_masks or ())
-        return Memory(place, (strides[0], strides[1]), whole=not masked)
+        return Memory(place, (strides[0], strides[1]), whole=not masked, next=self._next)
 
 
 def is_zero(value: Value) -> bool:

@@ -25,6 +25,7 @@ KERNEL_PARAMETERS = [
 ]
 COPY_PARAMETERS = [("ptr noalias readonly", "%from"), ("i64", "%from_step"), ("ptr noalias", "%to")]
 AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_row")]
+NEXT_PARAMETERS = [("ptr", "%next"), ("i64", "%next_step"), ("i64", "%next_row")]
 
 
 def _suffix(product: Product) -> str:
@@ -41,15 +42,19 @@ def register_kernel(
     fetched: int = 0,
     may_replace: bool = False,
     copies: bool = False,
+    following: int = 0,
+    next_c: bool = False,
 ) -> str:
     """The register kernel: `rows` x `vectors` accumulators over the whole of K.
 
-    `fetched` lines, a row apart, are prefetched at each step of the loop. If it `may_replace`,
+    At each step of the loop `fetched` lines of A, a row apart, are asked for, and so many of the
+    `following` product's B. If it `may_replace`,
     an argument says whether C is to be replaced. If it `copies`, a vector is copied at each
-    step.
+    step. With `next_c` a row of the next tile of C is asked for at each step, which spreads the
+    requests; without, this one's tile is at once.
     """
-    flags = "r" * may_replace + "m" * copies
-    name = f"dot_kernel_{_suffix(product)}_{product.rows}x{vectors}_{fetched}{flags}"
+    flags = "r" * may_replace + "m" * copies + "n" * next_c
+    name = f"dot_kernel_{_suffix(product)}_{product.rows}x{vectors}_{fetched}_{following}{flags}"
     if name in builder.helpers:
         return name
     inner = builder.child()
@@ -62,7 +67,7 @@ def register_kernel(
     if product.lanes > 1:
         zero = "zeroinitializer"
 
-    if product.is_far(product.m * product.n):
+    if product.is_far(product.m * product.n) and not next_c:
         _prefetch_c(product, inner, vectors)
     begin = dict.fromkeys(range(vectors), zero)
     if product.quads:
@@ -75,10 +80,12 @@ def register_kernel(
     distance = inner.define(f"mul i64 %from_step, {COPY_AHEAD}") if copies else ""
     inner.emit(f"br label %{start}")
     inner.start(start)
-    counter, a, b, ahead = (inner.register() for _ in range(4))
+    counter, a, b, ahead, beyond = (inner.register() for _ in range(5))
     source, to = inner.register(), inner.register()
     sums = {place: inner.register() for place in tile}
-    phis = {name: inner.reserve() for name in (counter, a, b, ahead, source, to, *sums.values())}
+    phis = {
+        name: inner.reserve() for name in (counter, a, b, ahead, beyond, source, to, *sums.values())
+    }
 
     def at(pointer: str, offset: int, scalar: str = element) -> str:
         if offset == 0:
@@ -105,6 +112,13 @@ def register_kernel(
         if line:
             place = inner.define(f"getelementptr i8, ptr {place}, i64 %ahead_row")
         _prefetch(inner, place, write=False)
+    if next_c:
+        _prefetch_row_of_c(product, inner, vectors, counter)
+    place = beyond
+    for line in range(following):
+        if line:
+            place = inner.define(f"getelementptr i8, ptr {place}, i64 %next_row")
+        _prefetch(inner, place, write=False, near=2)
     for u in range(product.unroll):
         right = []
         for v in range(vectors):
@@ -124,14 +138,18 @@ def register_kernel(
     next_ahead = "null"
     if fetched:
         next_ahead = inner.define(f"getelementptr i8, ptr {ahead}, i64 %ahead_step")
-    following = inner.define(f"add nuw nsw i64 {counter}, {product.unroll}")
-    again = inner.define(f"icmp ult i64 {following}, %steps")
+    next_beyond = "null"
+    if following:
+        next_beyond = inner.define(f"getelementptr i8, ptr {beyond}, i64 %next_step")
+    after = inner.define(f"add nuw nsw i64 {counter}, {product.unroll}")
+    again = inner.define(f"icmp ult i64 {after}, %steps")
     inner.emit(f"br i1 {again}, label %{start}, label %{done}")
     loop = [
-        (counter, "i64", "0", following),
+        (counter, "i64", "0", after),
         (a, "ptr", "%a", next_a),
         (b, "ptr", "%b", next_b),
         (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
+        (beyond, "ptr", "%next" if following else "null", next_beyond),
         (source, "ptr", "%from" if copies else "null", next_source),
         (to, "ptr", "%to" if copies else "null", next_to),
         *((sums[place], sum_kind, begin[place[1]], partial[place]) for place in tile),
@@ -152,6 +170,8 @@ def register_kernel(
     inner.emit("ret void")
     parameters = [*KERNEL_PARAMETERS, *([("i1", "%is_first")] if may_replace else [])]
     parameters = [*parameters, *(AHEAD_PARAMETERS if fetched else [])]
+    parameters = [*parameters, *(NEXT_PARAMETERS if following else [])]
+    parameters = [*parameters, *([("ptr", "%next_c")] if next_c else [])]
     parameters = [*parameters, *(COPY_PARAMETERS if copies else [])]
     builder.helpers[name] = inner.function(name, "void", parameters)
     return name
@@ -165,6 +185,18 @@ def _prefetch_c(product: Product, builder: Builder, vectors: int) -> None:
         for v in range(vectors):
             place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * product.lanes}")
             _prefetch(builder, place, write=True)
+
+
+def _prefetch_row_of_c(product: Product, builder: Builder, vectors: int, counter: str) -> None:
+    """Ask for the row of the next tile of C whose turn it is after so many inner elements."""
+    per_row = product.k // product.rows
+    row = builder.define(f"lshr i64 {counter}, {per_row.bit_length() - 1}")
+    at = builder.define(f"mul i64 {row}, %stride")
+    element = LLVM_TYPE[product.accumulator]
+    row = builder.define(f"getelementptr {element}, ptr %next_c, i64 {at}")
+    for v in range(vectors):
+        place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * product.lanes}")
+        _prefetch(builder, place, write=True)
 
 
 def _multiply_add(product: Product, builder: Builder, a: str, b: str, c: str) -> str:

@@ -25,11 +25,14 @@ class Memory:
         address: emits the pointer to (row, column).
         strides: bytes between rows, and between columns.
         whole: whether all elements are what lies there, none of them masked.
+        next: i64 register, bytes from this matrix to that of the product after this one, as far as
+            can be guessed; None: nothing is known.
     """
 
     address: Callable[[Position, Position], str]
     strides: tuple[Position, Position]
     whole: bool = False
+    next: str | None = None
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,23 @@ def parts_of_rows(product: Product, builder: Builder, vector: str) -> list[tuple
     ]
 
 
+def pack_a(product: Product, builder: Builder, a: Operand, pointer: str) -> None:
+    """Copy all of A, panel by panel."""
+
+    def rows(row: Position) -> None:
+        at = builder.integer("mul", row, product.row_elements)
+        place = builder.define(
+            f"getelementptr {LLVM_TYPE[product.compute]}, ptr {pointer}, i64 {at}"
+        )
+        pack_rows(product, builder, a, row, place)
+
+    product.loop(builder, product.limits[0], product.panel_rows, rows)
+
+
 def pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None:
     """Copy B to scratch of `b_bytes`."""
-    _pack_b(product, builder, as_words(builder, b, 0) if product.in_word > 1 else b, pointer)
+    b = as_words(builder, b, 0) if product.in_word > 1 else b
+    pack_columns(product, builder, b, pointer, 0, product.columns(builder))
     if not product.quads:
         return
     sums, steps = column_sums(builder, product.lanes), product.steps(builder)
@@ -127,8 +141,16 @@ def pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None
     product.loop(builder, product.columns(builder), product.lanes, column)
 
 
-def _pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None:
-    columns, steps = product.columns(builder), product.steps(builder)
+def pack_columns(
+    product: Product,
+    builder: Builder,
+    b: Operand,
+    pointer: str,
+    first: Position,
+    columns: Position,
+) -> None:
+    """Copy so many columns of B, beginning with number `first`."""
+    steps = product.steps(builder)
     if b.vector_dimension != product.b_dimension:
         raise ValueError(
             f"dot: B was planned with vectors along {product.b_dimension}, "
@@ -142,7 +164,7 @@ def _pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> Non
 
             def vector(j: Position) -> None:
                 to = integer("add", integer("mul", j, product.b_stride // lanes), start)
-                _copy(product, builder, b, (k, j), lanes, pointer, to)
+                _copy(product, builder, b, (k, integer("add", first, j)), lanes, pointer, to)
 
             product.loop(builder, columns, lanes, vector)
 
@@ -152,6 +174,7 @@ def _pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> Non
     staging = builder.define(f"getelementptr i8, ptr {pointer}, i64 {product.packed_b_bytes}")
 
     def block(j: Position, k: Position) -> None:
+        column = integer("add", first, j)
         product.loop(
             builder,
             lanes,
@@ -160,7 +183,7 @@ def _pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> Non
                 product,
                 builder,
                 b,
-                (k, integer("add", j, i)),
+                (k, integer("add", column, i)),
                 strip,
                 staging,
                 integer("mul", i, strip),

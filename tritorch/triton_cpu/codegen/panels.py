@@ -1,22 +1,16 @@
-"""The walk of a product over its packed tiles: a panel of A's rows at a time, past all of B.
-
-`emit_dot` joins it with the packing; both may also be called one by one (to pack an invariant
-operand once).
-"""
+"""The walk of a product over its packed tiles: a panel of A's rows at a time, past all of B."""
 
 from __future__ import annotations
 
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder
 from tritorch.triton_cpu.codegen.microkernel import register_kernel
 from tritorch.triton_cpu.codegen.operand import (
-    EmitLoop,
     Memory,
     Operand,
     Position,
-    counted_loop,
 )
-from tritorch.triton_cpu.codegen.packing import pack_b, pack_rows
-from tritorch.triton_cpu.codegen.product import Product, ProductTarget, plan_dot
+from tritorch.triton_cpu.codegen.packing import pack_rows
+from tritorch.triton_cpu.codegen.product import Product
 from tritorch.triton_cpu.codegen.quads import as_unsigned_quads
 from tritorch.triton_cpu.codegen.words import as_words
 
@@ -124,7 +118,7 @@ def multiply(
         following = builder.define(f"add nuw nsw i64 {row}, {product.panel_rows}")
         last = builder.define(f"icmp uge i64 {following}, {product.m}")
         following = builder.define(f"select i1 {last}, i64 {row}, i64 {following}")
-        share = _scaled(builder, steps, 1, product.unroll)
+        share = scaled(builder, steps, 1, product.unroll)
         assert a.memory is not None
         for inside in range(0, product.panel_rows, product.rows):
             for turn in range(copying):
@@ -163,13 +157,13 @@ def multiply(
 
     limits = product.limits
     ends = {
-        first: _end(product, builder, limits[1], first, width * count)
+        first: filled(product, builder, limits[1], first, width * count)
         for first, width, count in product.chunks()
     }
     product.loop(builder, limits[0], product.panel_rows, rows)
 
 
-def _end(
+def filled(
     product: Product, builder: Builder, columns: Position, first: int, vectors: int
 ) -> Position:
     """How many of `vectors`, the first of which is number `first`, have columns of B."""
@@ -220,12 +214,12 @@ def _ahead(
     integer, (row, column) = builder.integer, upcoming
     total = product.n // product.lanes
     if product.a_dimension == 1:
-        share = _scaled(builder, block, product.panel_rows, total)
+        share = scaled(builder, block, product.panel_rows, total)
         row = integer("add", row, share)
         step: Position = integer("mul", memory.strides[1], product.unroll)
     else:
         parts = product.panel_rows // product.rows
-        share = _scaled(builder, block, product.k // parts, total)
+        share = scaled(builder, block, product.k // parts, total)
         share = integer("add", share, inside // product.rows * (product.k // parts))
         column = integer("add", column, share)
         step = memory.strides[1]
@@ -233,35 +227,10 @@ def _ahead(
     return f", ptr {place}, i64 {step}, i64 {memory.strides[0]}"
 
 
-def _scaled(builder: Builder, position: Position, numerator: int, denominator: int) -> Position:
+def scaled(builder: Builder, position: Position, numerator: int, denominator: int) -> Position:
     """position * numerator / denominator, rounded down; both are powers of two."""
     if isinstance(position, int):
         return position * numerator // denominator
     if numerator >= denominator:
         return builder.integer("mul", position, numerator // denominator)
     return builder.define(f"lshr i64 {position}, {(denominator // numerator).bit_length() - 1}")
-
-
-def emit_dot(
-    builder: Builder,
-    target: ProductTarget,
-    sizes: tuple[int, int, int],
-    a: Operand,
-    b: Operand,
-    accumulator: str,
-    c: str,
-    scratch: tuple[str, str],
-    c_row_stride: Position | None = None,
-    loop: EmitLoop = counted_loop,
-) -> None:
-    """C[M, N] += A[M, K] B[K, N].
-
-    Args:
-        sizes: M, N, K, powers of two.
-        accumulator: element of C, "f32", "f64" or "i32"; C is row-major in memory at `c`.
-        scratch: addresses of `a_bytes` and `b_bytes` of the same product's `plan_dot`.
-        c_row_stride: in elements, a number or an i64 register; N by default.
-    """
-    product = plan_dot(target, sizes, a, b, accumulator, loop)
-    pack_b(product, builder, b, scratch[1])
-    multiply(product, builder, a, *scratch, c, c_row_stride)

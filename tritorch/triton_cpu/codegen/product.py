@@ -1,7 +1,7 @@
 """Matrix products of tiles, C[M, N] += A[M, K] B[K, N]: shapes, and where operands are packed.
 
-`packing` copies the operands, converted to the element of computation, to scratch; `panels` walks
-them with the register kernel of `microkernel`.
+`packing` copies the operands, converted to the element of computation, to scratch; `panels` or
+`column_panels` walk them with the register kernel of `microkernel`.
 
 Packed layouts (V = lanes of a hardware vector, less for narrower tiles):
 
@@ -29,6 +29,10 @@ Extent = tuple[Position, Position, Position]
 
 #: What is smaller than this stays in the first-level cache by itself.
 NEAR_BYTES = 16384
+#: A panel of B of up to so many bytes stays there beside one of A that is as long,
+PANEL_BYTES = 16384
+#: and packed A of up to so many in the second-level cache.
+PACKED_BYTES = 131072
 
 #: (avx512f, fma) -> rows of the register tile -> vectors in its rows. 32 registers with AVX-512,
 #: else 16. Few rows get more vectors: it takes 8 independent sums to cover the latency of a fused
@@ -67,6 +71,8 @@ class Product:
             registers. The rest is left out, and C's rows and columns there may stay as they are.
         in_word: so many elements along K are one 32-bit word, which k counts: four bytes (`quads`),
             two bfloat16 (`pairs`).
+        columns_first: a panel of B's columns is packed at a time, past which all of A goes, instead
+            of the other way round.
     """
 
     target: ProductTarget
@@ -80,6 +86,7 @@ class Product:
     loop: EmitLoop = counted_loop
     extent: Extent | None = None
     in_word: int = 1
+    columns_first: bool = False
 
     @property
     def quads(self) -> bool:
@@ -145,15 +152,36 @@ class Product:
         padding = self.target.vector_bytes // self.bytes if self.k >= 64 else 0
         return self.k + padding, 1
 
+    @property
+    def row_elements(self) -> int:
+        """Elements of packed A from the first row of one register tile to the next, per row."""
+        return self.a_strides[0] if self.a_dimension == 1 else self.k
+
     def part(self, inside: int) -> int:
         """Where the register tile's part of a panel of A begins that starts at row `inside`."""
-        return inside * (self.a_strides[0] if self.a_dimension == 1 else self.k)
+        return inside * self.row_elements
+
+    @property
+    def has_short_columns(self) -> bool:
+        """Whether the columns had better come first.
+
+        With few inner elements a panel of B for the register kernel stays in the first-level cache
+        together with one of A. All of B would not: it would take half of the misses that the cache
+        can have under way, which C needs.
+        """
+        return (
+            self.in_word == 1
+            and self.is_far(self.k * self.n)
+            and self.k * self.vectors * self.lanes * self.bytes <= PANEL_BYTES
+            and self.m * self.k * self.bytes <= PACKED_BYTES
+            and self.m // self.rows >= self.unroll
+        )
 
     @property
     def a_bytes(self) -> int:
         """Scratch for a packed panel of A; where the next one is copied meanwhile, for two."""
-        columns = self.a_strides[0] if self.a_dimension == 1 else self.k
-        return self.panel_rows * columns * self.bytes * (1 + self.may_copy)
+        rows = self.m if self.columns_first else self.panel_rows * (1 + self.may_copy)
+        return rows * self.row_elements * self.bytes
 
     @property
     def may_copy(self) -> bool:
@@ -165,6 +193,7 @@ class Product:
         return (
             self.a_dimension == 0
             and self.in_word == 1
+            and not self.columns_first
             and self.panel_rows * self.bytes >= self.target.vector_bytes
             and self.m > self.panel_rows
             and self.is_far(self.m * self.k)
@@ -200,7 +229,10 @@ class Product:
 
     @property
     def packed_b_bytes(self) -> int:
-        return self.n // self.lanes * self.b_stride * self.bytes
+        columns = self.n // self.lanes
+        if self.columns_first:
+            columns = min(columns, self.vectors)
+        return columns * self.b_stride * self.bytes
 
     @property
     def _staging_bytes(self) -> int:
@@ -281,7 +313,7 @@ def plan_dot(
     loop: EmitLoop = counted_loop,
     extent: Extent | None = None,
 ) -> Product:
-    """The product that `emit_dot` emits: its scratch sizes, and its parts."""
+    """The product of these operands."""
     m, n, k = sizes
     compute = compute_element(a.element, b.element, accumulator, k)
     in_word = 1
@@ -292,4 +324,5 @@ def plan_dot(
     if in_word > 1:
         compute, k = "i32", k // in_word
     plan = Product(target, m, n, k, accumulator, a.vector_dimension, b.vector_dimension, compute)
-    return replace(plan, loop=loop, extent=extent, in_word=in_word)
+    plan = replace(plan, loop=loop, extent=extent, in_word=in_word)
+    return replace(plan, columns_first=plan.has_short_columns)

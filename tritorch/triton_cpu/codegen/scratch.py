@@ -58,6 +58,7 @@ class Scratch:
         self._builder = builder
         self._buffers: list[Buffer] = []
         self._reuse = reuse
+        self._zeroed: list[str] = []
 
     def allocate(
         self, shape: tuple[int, ...], element: str, order: tuple[int, ...] | None = None
@@ -76,6 +77,12 @@ class Scratch:
         buffer = Buffer(name, shape, element, size, now, now, strides)
         self._buffers.append(buffer)
         return buffer
+
+    def memory(self) -> str:
+        """The address of eight bytes, zeros when the function starts, that nobody else uses."""
+        buffer = self.allocate((8,), "i8")
+        self._zeroed.append(f"  store i64 0, ptr {buffer.register}, align 8")
+        return buffer.register
 
     def touch(self, buffer: Buffer) -> str:
         """Note a use at this place; returns the address."""
@@ -125,6 +132,7 @@ class Scratch:
             self._buffers.remove(buffer)
             frame.allocas.append(_alloca(buffer.register, buffer.size))
         size, frame.definitions = self.place()
+        frame.definitions += self._zeroed
         if 0 < size <= STACK_BYTES:
             frame.allocas.append(_alloca("%scratch", size))
         elif size:

@@ -8,9 +8,9 @@ from typing import Any
 from tritorch.triton_cpu.codegen import amx, tile_panels
 from tritorch.triton_cpu.codegen.builder import Builder
 from tritorch.triton_cpu.codegen.operand import Operand, operand_in_memory
-from tritorch.triton_cpu.codegen.panels import emit_dot
 from tritorch.triton_cpu.codegen.product import plan_dot
 from tritorch.triton_cpu.codegen.tile_product import ACCUMULATORS, fits, plan_tiles
+from tritorch.triton_cpu.codegen.whole_product import emit_dot
 from tritorch.triton_cpu.target import CPUTarget
 
 #: M, N, K: two blocks of C down and across, several steps along K
