@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import tritorch
 from tritorch.nn import functional
+from tritorch.nn.init import constant_
 from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
@@ -27,13 +29,6 @@ class ReLU(_InPlace):
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.relu(input, inplace=self.inplace)
-
-
-class ReLU6(_InPlace):
-    """min(max(0, x), 6)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return functional.relu6(input, inplace=self.inplace)
 
 
 class SiLU(_InPlace):
@@ -185,8 +180,12 @@ class PReLU(Module):
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init
-        full = tritorch.full((num_parameters,), float(init), device=device, dtype=dtype)
-        self.weight = Parameter(full)
+        self.weight = Parameter(tritorch.empty(num_parameters, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """`init` everywhere."""
+        constant_(self.weight, self.init)
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.prelu(input, self.weight)
@@ -233,15 +232,27 @@ class CELU(ELU):
 
 
 class Hardtanh(Module):
-    """x clamped to [min_val, max_val]."""
+    """x clamped to [min_val, max_val]; `min_value` and `max_value` are their older names."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(
+        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False,
+        min_value: float | None = None, max_value: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        if not max_val > min_val:
-            raise ValueError(f"Hardtanh: max_val ({max_val}) must exceed min_val ({min_val}).")
-        self.min_val = min_val
-        self.max_val = max_val
+        for name, older in (("min_val", min_value), ("max_val", max_value)):
+            if older is not None:
+                warnings.warn(
+                    f"keyword argument `{name}ue` is deprecated and rename to `{name}`",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+        self.min_val = min_val if min_value is None else min_value
+        self.max_val = max_val if max_value is None else max_value
         self.inplace = inplace
+        if not self.max_val > self.min_val:
+            raise ValueError(
+                f"Hardtanh: max_val ({self.max_val}) must exceed min_val ({self.min_val})."
+            )
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.hardtanh(input, self.min_val, self.max_val, self.inplace)
@@ -249,6 +260,16 @@ class Hardtanh(Module):
     def extra_repr(self) -> str:
         inplace = ", inplace=True" if self.inplace else ""
         return f"min_val={self.min_val}, max_val={self.max_val}{inplace}"
+
+
+class ReLU6(Hardtanh):
+    """min(max(0, x), 6)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__(0.0, 6.0, inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class Softplus(Module):

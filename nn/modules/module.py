@@ -78,12 +78,22 @@ class Module(Stateful):
         )
     """
 
+    dump_patches = False
+    #: whether `Module.__init__` calls the next class's with the arguments that it is given
+    call_super_init = False
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if (args or kwargs) and not self.call_super_init:
+            what = (
+                f"an unexpected keyword argument '{next(iter(kwargs))}'"
+                if kwargs
+                else (f"{len(args)} unexpected positional argument(s)")
+            )
+            raise TypeError(f"{type(self).__name__}.__init__() got {what}")
         # object.__setattr__ because ours looks into these dictionaries.
         put = super().__setattr__
         put("training", True)
@@ -93,6 +103,8 @@ class Module(Stateful):
         put("_modules", {})
         for name in _HOOKS:
             put(name, OrderedDict())
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
 
     # ---- calling
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -202,7 +214,9 @@ class Module(Stateful):
                 f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
                 "created explicitly; compute the value in forward() instead."
             )
-        self._parameters[name] = registered("parameter", self, name, param)
+        if param is not None:
+            param = registered("parameter", self, name, param)
+        self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add state that is not trained; `persistent=False` keeps it out of the state_dict."""

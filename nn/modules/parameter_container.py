@@ -114,9 +114,7 @@ class ParameterDict(Module):
         return key
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._keys:
-            raise KeyError(self._checked(key))
-        return getattr(self, key)
+        return getattr(self, self._checked(key))
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._keys[self._checked(key)] = None
