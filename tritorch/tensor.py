@@ -504,9 +504,13 @@ class Tensor:
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         if self._grad_fn is not None:
             raise RuntimeError("pickle: only leaf tensors can be pickled. Use detach() first.")
-        raw = self.detach()._array().tobytes()
-        layout = self._layout
-        return (_rebuilt, (raw, layout.dtype, layout.shape, layout.device, self._requires_grad))
+        here = self if self._layout.device.type == "cpu" else _to_host(self)
+        kept = here._layout
+        memory = (kept.extent,) if kept.numel else (0,)
+        raw = array_of_memory(here._storage, here._address, memory, (1,), kept.dtype).tobytes()
+        layout = Layout.of(kept.dtype, kept.shape, kept.strides, self._layout.device)
+        state = (layout.dtype, layout.shape, layout.strides, layout.device)
+        return (_rebuilt, (raw, *state, self._requires_grad))
 
 
 def wrap(storage: Storage, layout: Layout, address: int, cls: type[Tensor] = Tensor) -> Tensor:
@@ -534,7 +538,7 @@ def check_requires_grad(tensor: Tensor) -> None:
     """Only floating-point tensors have gradients."""
     if not tensor._layout.dtype.is_floating_point:
         raise RuntimeError(
-            "only Tensors of floating point and complex dtype can require gradients, got "
+            "only Tensors of floating point dtype can require gradients, got "
             f"{tensor._layout.dtype}. Convert it with .float()."
         )
 
@@ -565,8 +569,11 @@ def _to_host(tensor: Tensor) -> Tensor:
 
 
 def _rebuilt(
-    raw: bytes, kind: Dtype, shape: tuple[int, ...], device: Device, requires_grad: bool
-) -> Tensor:
-    """What pickle calls."""
-    array = np.frombuffer(raw, np.uint8).view(kind.numpy).reshape(shape)
-    return from_array(array, device)._as_subclass(Tensor, requires_grad)
+    raw: bytes, kind: Dtype, shape: tuple[int, ...], strides: tuple[int, ...], device: Device,
+    requires_grad: bool,
+) -> Tensor:  # fmt: skip
+    """What pickle calls: the memory that a tensor spans, seen as the tensor saw it."""
+    memory = from_array(np.frombuffer(raw, np.uint8).view(kind.numpy), device)
+    layout = Layout.of(kind, shape, strides, device)
+    made = wrap(memory._storage, layout, memory._address)
+    return made._as_subclass(Tensor, requires_grad)

@@ -6,12 +6,10 @@ Which of them exist PyTorch decides: what it refuses is left out.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable
 
-#: names whose variants with an underscore or with `out=` mean something else
-LEFT_OUT = ("__", "complex_free", "creation")
-WORDS = re.compile(r"[A-Za-z_]\w*")
+#: what draws random numbers where the function does not
+LEFT_OUT = ("bernoulli_",)
 
 
 def _call(expression: str) -> tuple[str, str, list[str]] | None:
@@ -41,7 +39,9 @@ def variants(expression: str) -> list[str]:
     rest = ", ".join(others)
     made = [f"out({', '.join([function, first, *others])})"]
     if function == f"torch.{name}" and not name.startswith("_"):
-        made += [f"({first}).{name}({rest})", f"({first}).clone().{name}_({rest})"]
+        made.append(f"({first}).{name}({rest})")
+        if f"{name}_" not in LEFT_OUT:
+            made.append(f"({first}).clone().{name}_({rest})")
     return made
 
 

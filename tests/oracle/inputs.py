@@ -175,7 +175,7 @@ def namespace(torch: Any, names: set[str], variant: Variant) -> dict[str, Any]:
         try:
             function()
         except Exception as error:
-            return f"{type(error).__name__}: {str(error)[:60]}"
+            return f"{type(error).__name__}: {str(error)[:50]}"
         return "no error"
 
     made |= {"message": message, "deepcopy": deepcopy}

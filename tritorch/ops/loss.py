@@ -25,18 +25,31 @@ from tritorch.ops.memory import contiguous
 from tritorch.ops.normalization import log_softmax
 from tritorch.ops.reduction import mean, sum
 from tritorch.ops.selection import gather
+from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import broadcast_tensors, expand, squeeze, unsqueeze
 from tritorch.tensor import Tensor, empty
+
+#: what PyTorch computes in one node, reduction included
+_WHOLE_LOSSES = frozenset(
+    f"{name}Backward0"
+    for name in (
+        "MseLoss", "SmoothL1Loss", "HuberLoss", "BinaryCrossEntropy", "SoftMarginLoss",
+        "BinaryCrossEntropyWithLogits",
+    )
+)  # fmt: skip
 
 
 def reduced(loss: Tensor, reduction: str) -> Tensor:
     """The mean or the sum of a loss, or the loss itself."""
-    if reduction == "mean":
-        return mean(loss)
-    if reduction == "sum":
-        return sum(loss)
     if reduction == "none":
         return loss
+    if reduction in ("mean", "sum"):
+        result: Tensor = mean(loss) if reduction == "mean" else sum(loss)
+        if loss._grad_fn is not None and result._grad_fn is not None:
+            name = type(loss._grad_fn).__name__
+            if name in _WHOLE_LOSSES:
+                result._grad_fn.__class__ = node_class(type(result._grad_fn), name)
+        return result
     raise ValueError(f"{reduction} is not a valid value for reduction. Use none, mean or sum.")
 
 

@@ -172,7 +172,9 @@ class LinalgEighBackward0(Node):
             gaps = unsqueeze(values, -2) - unsqueeze(values, -1)
             n = values._layout.shape[-1]
             gaps = gaps + identity_like(values, n)
-            inner = (vectors.mT @ gv) / gaps * (1 - identity_like(values, n))
+            turned = vectors.mT @ gv
+            # Only this part changes a symmetric matrix, and it leaves the gradient symmetric.
+            inner = (turned - turned.mT) / (2 * gaps) * (1 - identity_like(values, n))
         if gw is not None:
             inner = inner + gw.diag_embed()
         return (vectors @ inner @ vectors.mT,)

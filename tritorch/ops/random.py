@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from tritorch import dtypes
 from tritorch.autograd import inplace
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.devices import cpu
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
@@ -24,7 +27,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import FillBackward0, dense
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.ops.views import expand
-from tritorch.tensor import Tensor, empty
+from tritorch.tensor import Tensor, empty, from_array
 
 
 class Generator:
@@ -50,14 +53,20 @@ class Generator:
         return self._seed
 
     def get_state(self) -> Tensor:
-        """The state as a tensor, for `set_state`."""
-        from tritorch.ops.creation import tensor
-
-        return tensor([self._seed, self._offset], dtype=dtypes.int64)
+        """The state as a tensor of bytes, for `set_state`."""
+        return from_array(np.array([self._seed, self._offset], np.int64).view(np.uint8), cpu)
 
     def set_state(self, new_state: Tensor) -> Generator:
         """Continue from a saved state."""
-        self._seed, self._offset = map(int, new_state.tolist())
+        if not isinstance(new_state, Tensor) or new_state.dtype is not dtypes.uint8:
+            kind = getattr(new_state, "dtype", type(new_state).__name__)
+            raise TypeError(f"set_state: RNG state must be a torch.ByteTensor, got {kind}.")
+        if new_state.numel() != 16:
+            raise RuntimeError(
+                f"set_state: expected a state of 16 bytes, got {new_state.numel()}. Give what "
+                "get_state gave."
+            )
+        self._seed, self._offset = map(int, np.array(new_state.numpy()).view(np.int64))
         return self
 
     def clone_state(self) -> Generator:

@@ -20,7 +20,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.overlap import share_elements
 from tritorch.ops.promotion import NUMBERS
-from tritorch.ops.view_nodes import place
+from tritorch.ops.view_nodes import node_class, place
 from tritorch.ops.views import expand, reshape, slice_dim, unbind
 from tritorch.tensor import Tensor, empty
 
@@ -402,7 +402,10 @@ def index_select(input: Tensor, dim: int, index_: Tensor) -> Tensor:
         return reshape(index(reshape(input, 1), [reshape(index_, -1)]), ())
     if not index_._layout.ndim:
         index_ = reshape(index_, 1)
-    return index(input, [*[None] * dim, index_], negative=False)
+    found = index(input, [*[None] * dim, index_], negative=False)
+    if found._grad_fn is not None:
+        found._grad_fn.__class__ = node_class(IndexBackward0, "IndexSelectBackward0")
+    return found
 
 
 def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:

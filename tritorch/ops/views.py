@@ -26,6 +26,7 @@ from tritorch.ops.view_nodes import (
 from tritorch.tensor import Tensor, wrap
 
 _View = node_class(InverseNode, "ViewBackward0")
+_UnsafeView = node_class(InverseNode, "UnsafeViewBackward0")
 _Transpose = node_class(InverseNode, "TransposeBackward0")
 _T = node_class(InverseNode, "TBackward0")
 _Permute = node_class(InverseNode, "PermuteBackward0")
@@ -160,13 +161,22 @@ def view_as(input: Tensor, other: Tensor) -> Tensor:
     return view(input, *other._layout.shape)
 
 
+def _copied(input: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """A fresh copy under another shape; as nobody else has the copy, this is no view of it."""
+    layout, old = _views[input._layout, sizes], input._layout.shape
+    assert layout is not None
+    result = inverse_view(input, layout, _UnsafeView, lambda g: reshape(g, old))
+    result._view = None
+    return result
+
+
 @operation("view")
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements under another shape: a view where the strides allow it, else a copy."""
     sizes = _sizes("reshape", shape)
     layout = _views[input._layout, sizes]
     if layout is None:
-        return view(contiguous(input), *sizes)
+        return _copied(contiguous(input), sizes)
     old = input._layout.shape
     return inverse_view(input, layout, _View, lambda g: reshape(g, old))
 
