@@ -99,9 +99,10 @@ class UninitializedTensorMixin:
         made = tritorch.empty(
             tuple(shape), device=device or blank.device, dtype=dtype or blank.dtype
         )
-        self.__class__ = self.cls_to_become
-        self._layout = made._layout  # type: ignore[attr-defined]
-        self.data = made
+        own: Any = self
+        own.__class__ = self.cls_to_become
+        own._layout = made._layout
+        own.data = made
 
     @property
     def data(self) -> Tensor:
@@ -161,7 +162,7 @@ class UninitializedTensorMixin:
         return known
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        requires_grad = self._requires_grad  # type: ignore[attr-defined]
+        requires_grad = self._requires_grad
         return (type(self), (requires_grad, self.device, self.dtype))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
 from tritorch.nn.modules.module import Module
@@ -233,7 +233,7 @@ def pairs_of(container: str, entries: Any) -> list[tuple[str, Any]]:
     items = getattr(entries, "items", None)
     found = list(items() if items is not None else entries)
     for place, pair in enumerate(found):
-        if not isinstance(pair, Iterable):
+        if not isinstance(pair, Collection):
             raise TypeError(
                 f"{container} update sequence element #{place} should be Iterable; is "
                 f"{type(pair).__name__}"

@@ -99,13 +99,13 @@ class LazyLinear(LazyModuleMixin, Linear):
         if self.in_features and not is_lazy(self.weight):
             super().reset_parameters()
 
-    def initialize_parameters(self, input: Tensor) -> None:  # type: ignore[override]
+    def initialize_parameters(self, input: Tensor) -> None:
         """Materialise weight and bias."""
         if self.has_uninitialized_params():
             self.in_features = input.shape[-1]
-            self.weight.materialize((self.out_features, self.in_features))  # type: ignore[attr-defined]
+            self.weight.materialize((self.out_features, self.in_features))
             if self.bias is not None:
-                self.bias.materialize((self.out_features,))  # type: ignore[attr-defined]
+                self.bias.materialize((self.out_features,))
             self.reset_parameters()
         elif not self.in_features:  # its weight came from a file
             self.in_features = self.weight.shape[-1]
@@ -113,6 +113,9 @@ class LazyLinear(LazyModuleMixin, Linear):
 
 class _LazyConv(LazyModuleMixin):
     """What the lazy convolutions share; arguments as of the ordinary one, without in_channels."""
+
+    weight: Any
+    bias: Any
 
     def _wait(self: Any, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
         """Uninitialised parameters in place of the empty ones."""
@@ -220,6 +223,12 @@ class LazyConvTranspose3d(_LazyTransposed, ConvTranspose3d):
 class _LazyNorm(LazyModuleMixin):
     """What the lazy norms share; arguments as of the ordinary one, without num_features."""
 
+    weight: Any
+    bias: Any
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
+
     def __init__(
         self: Any, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
         track_running_stats: bool = True, device: Any = None, dtype: Any = None, *,
@@ -243,7 +252,7 @@ class _LazyNorm(LazyModuleMixin):
         if self.num_features and not self.has_uninitialized_params():
             super().reset_parameters()  # type: ignore[misc]
 
-    def initialize_parameters(self: Any, input: Tensor) -> None:  # type: ignore[override]
+    def initialize_parameters(self: Any, input: Tensor) -> None:
         """Materialise weight, bias and running statistics."""
         if self.has_uninitialized_params():
             self._check_input_dim(input)

@@ -7,10 +7,10 @@ from typing import Any
 from tritorch.nn.modules.conv import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 
 
-def _convert(module: Any, kinds: tuple[type, ...], memory_format: Any) -> Any:
+def _convert(module: Any, kinds: tuple[type[Any], ...], memory_format: Any) -> Any:
     for found in module.modules():
         if isinstance(found, kinds):
-            weight: Any = found.weight
+            weight = found.weight
             weight.data = weight.detach().clone(memory_format=memory_format)
     return module
 

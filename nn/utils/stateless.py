@@ -60,7 +60,7 @@ def _room(module: Module, name: str) -> dict[str, Any]:
     """The dictionary that a name of a module lies in, or would lie in."""
     for room in (module._parameters, module._buffers):
         if name in room:
-            return room  # type: ignore[return-value]
+            return room
     return module.__dict__
 
 
