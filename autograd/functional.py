@@ -229,7 +229,7 @@ def jacobian(
         inputs: a tensor or a tuple.
         create_graph: the result can be differentiated.
         strict: raise where an output is independent of an input.
-        vectorize: accepted; the rows are computed one by one all the same.
+        vectorize: all rows (or columns) at once, by `tritorch.func.vmap`; else one by one.
         strategy: "reverse-mode" row by row; "forward-mode" column by column (by `jvp`).
     Returns:
         a tensor, or a tuple over the outputs, the inputs, or both, where those are tuples.
@@ -240,6 +240,8 @@ def jacobian(
             f'"{strategy}".'
         )
     several_in, given = _tuple_of(inputs, "inputs", "jacobian")
+    if vectorize:
+        return _jacobian_at_once(func, given, several_in, create_graph, strict, strategy)
     if strategy == "forward-mode":
         several_out, columns = _jacobian_by_columns(func, given, create_graph)
     else:
@@ -252,6 +254,38 @@ def jacobian(
             _require_graph(outputs, strict, "jacobian")
             columns = tuple(_rows(output, prepared, create_graph, strict) for output in outputs)
     matrix = tuple(_unwrapped(several_in, entry) for entry in columns)
+    return _finished(_unwrapped(several_out, matrix), create_graph)
+
+
+def _jacobian_at_once(
+    func: Function,
+    inputs: Tensors,
+    several_in: bool,
+    create_graph: bool,
+    strict: bool,
+    strategy: str,
+) -> Any:
+    """The same by one batched pass."""
+    from tritorch import func as transforms
+
+    if strict:
+        raise RuntimeError(
+            "torch.autograd.functional.jacobian: `strict=True` and `vectorize=True` are not "
+            "supported together. Please either set `strict=False` or `vectorize=False`."
+        )
+    outputs: list[Any] = []
+
+    def checked(*arguments: TensorLike) -> Any:
+        value = func(*arguments)
+        outputs.append(_tuple_of(value, "outputs of the user-provided function", "jacobian"))
+        return value
+
+    prepared = _prepared(inputs, create_graph, need_graph=False)
+    made = transforms.jacrev if strategy == "reverse-mode" else transforms.jacfwd
+    found = made(checked, tuple(range(len(inputs))))(*prepared)
+    several_out = outputs[0][0]
+    rows = found if several_out else (found,)
+    matrix = tuple(_unwrapped(several_in, row) for row in rows)
     return _finished(_unwrapped(several_out, matrix), create_graph)
 
 
@@ -325,7 +359,7 @@ def hessian(
         inputs: a tensor or a tuple.
         create_graph: the result can be differentiated.
         strict: raise where the gradient is independent of an input.
-        vectorize: accepted; the rows are computed one by one all the same.
+        vectorize: all rows at once, see `jacobian`.
         outer_jacobian_strategy: see `jacobian`.
     Returns:
         a tensor, or for a tuple of inputs a tuple of tuples: entry (i, j) by inputs i and j.

@@ -14,6 +14,7 @@ from tritorch.autograd.hooks import RemovableHandle
 from tritorch.autograd.node import Node
 from tritorch.autograd.protocol import TensorLike, operations
 from tritorch.autograd.saved import (
+    allow_mutation_on_saved_tensors,
     disable_saved_tensors_hooks,
     save_on_cpu,
     saved_tensors_hooks,
@@ -91,6 +92,7 @@ def register_multi_grad_hook(
 __all__ = [
     "GradientEdge",
     "Node",
+    "allow_mutation_on_saved_tensors",
     "disable_saved_tensors_hooks",
     "get_gradient_edge",
     "increment_version",

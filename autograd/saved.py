@@ -195,7 +195,7 @@ class saved_tensors_hooks:
         self.pack_hook = pack_hook
         self.unpack_hook = unpack_hook
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Any:
         state = grad_mode_state
         if state.saved_tensor_hooks_disabled is not None:
             raise RuntimeError(state.saved_tensor_hooks_disabled)
@@ -226,6 +226,54 @@ class disable_saved_tensors_hooks:
 
     def __exit__(self, *exception: Any) -> None:
         grad_mode_state.saved_tensor_hooks_disabled = self._previous
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """What the graph saves in the block may be written to later: the graph keeps copies.
+
+    PyTorch copies when the first write comes; here every tensor is copied when it is saved, each
+    once however many operations save it, so a block takes the memory of what it saves.
+
+    Example:
+        >>> import tritorch as torch
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
+        ...     y = x.clone()
+        ...     z = (y * y).sum()
+        ...     _ = y.zero_()
+        >>> z.backward()
+        >>> x.grad
+        tensor([2., 2.])
+    """
+
+    def __init__(self) -> None:
+        #: storage -> its version, layout and place, and the copy
+        self._copies: weakref.WeakKeyDictionary[Any, tuple[Any, TensorLike]] = (
+            weakref.WeakKeyDictionary()
+        )
+        super().__init__(self._copy, lambda packed: packed)
+
+    def _copy(self, tensor: TensorLike) -> TensorLike:
+        storage = tensor._storage
+        state = (storage.version, tensor._layout, tensor.storage_offset())
+        known = self._copies.get(storage)
+        if known is not None and known[0] == state:
+            return known[1]
+        copy = operations.clone(tensor)
+        self._copies[storage] = (state, copy)
+        return copy
+
+    def clear(self) -> None:
+        """Forget the copies; what the graph has of them it keeps."""
+        self._copies.clear()
+
+    def __enter__(self) -> allow_mutation_on_saved_tensors:
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        self.clear()
 
 
 class save_on_cpu(saved_tensors_hooks):
