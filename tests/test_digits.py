@@ -22,7 +22,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
 
     model = digits.NeuralNetwork()
-    model.load_state_dict(torch.load(tmp_path / "digits.safetensors"))
+    model.load_state_dict(torch.load(tmp_path / "digits.pt"))
     _, images, labels = digits.load_digits()
     right = (model(images).argmax(1) == labels).float().mean().item()
     assert right * 100 == pytest.approx(float(accuracy[1]), abs=0.01)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, deque, namedtuple
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,21 @@ from hypothesis import strategies as st
 import tritorch as torch
 from tritorch.utils.data import (
     BatchSampler,
+    ChainDataset,
     ConcatDataset,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    StackDataset,
     Subset,
+    SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
     default_collate,
+    default_convert,
     random_split,
 )
 
@@ -82,6 +87,81 @@ def test_samplers() -> None:
     assert set(drawn) == {1, 3} and 240 < drawn.count(3) < 360
 
 
+def test_more_samplers() -> None:
+    assert sorted(SubsetRandomSampler([5, 7, 9])) == [5, 7, 9]
+    assert sorted(WeightedRandomSampler([1.0, 2.0, 3.0], 3, replacement=False)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="weights should be a 1d sequence"):
+        WeightedRandomSampler([[1.0]], 1)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="replacement should be a boolean"):
+        RandomSampler(Numbers(3), replacement=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n", "replicas"), [(10, 3), (9, 3), (2, 5)])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_distributed_sampler_shares_out(
+    n: int, replicas: int, drop_last: bool, shuffle: bool
+) -> None:
+    parts = [
+        DistributedSampler(Numbers(n), replicas, rank, shuffle, 3, drop_last)
+        for rank in range(replicas)
+    ]
+    seen = [list(part) for part in parts]
+    assert {len(part) for part in parts} == {len(part) for part in seen}
+    assert len(seen[0]) == (n // replicas if drop_last else -(-n // replicas))
+    visited = [i for part in seen for i in part]
+    if drop_last:
+        assert len(set(visited)) == len(visited)
+    else:
+        assert set(visited) == set(range(n))
+    for part in parts:
+        part.set_epoch(1)
+    if shuffle and n == 10:
+        assert [list(part) for part in parts] != seen
+
+
+def test_distributed_sampler_errors() -> None:
+    with pytest.raises(RuntimeError, match="Give num_replicas and rank"):
+        DistributedSampler(Numbers(3))
+    with pytest.raises(ValueError, match=r"Invalid rank 3.*interval \[0, 2\]"):
+        DistributedSampler(Numbers(3), 3, 3)
+
+
+def test_stack_and_chain() -> None:
+    pair = StackDataset(Numbers(3), Subset(Numbers(9), [4, 5, 6]))
+    assert (pair[1], len(pair), pair.__getitems__([0, 2])) == ((1, 5), 3, [(0, 4), (2, 6)])
+    named = StackDataset(a=Numbers(2), b=Numbers(2))
+    assert named[1] == {"a": 1, "b": 1} and named.__getitems__([0]) == [{"a": 0, "b": 0}]
+    with pytest.raises(ValueError, match=r"lengths are \[1, 2\]"):
+        StackDataset(Numbers(1), Numbers(2))
+    with pytest.raises(ValueError, match="not both"):
+        StackDataset(Numbers(1), a=Numbers(1))
+
+    class Stream(IterableDataset[int]):
+        def __iter__(self) -> Any:
+            return iter(range(3))
+
+        def __len__(self) -> int:
+            return 3
+
+    both = Stream() + Stream()
+    assert isinstance(both, ChainDataset) and list(both) == [0, 1, 2, 0, 1, 2] and len(both) == 6
+    assert len(DataLoader(both, 4)) == 2 and len(DataLoader(both, 4, drop_last=True)) == 1
+    with pytest.raises(TypeError, match="only supports IterableDataset"):
+        list(ChainDataset([Numbers(3)]))
+
+
+def test_random_split_by_fractions() -> None:
+    parts = random_split(Numbers(10), [0.35, 0.35, 0.3], torch.Generator().manual_seed(0))
+    assert [len(part) for part in parts] == [4, 3, 3]
+    again = random_split(Numbers(10), [0.35, 0.35, 0.3], torch.Generator().manual_seed(0))
+    assert [part.indices for part in parts] == [part.indices for part in again]
+    with pytest.warns(UserWarning, match="Length of split at index 1 is 0"):
+        random_split(Numbers(2), [0.9, 0.1])
+    with pytest.raises(ValueError, match="Fraction at index 0 is not between 0 and 1"):
+        random_split(Numbers(2), [-0.5, 1.5])
+
+
 def test_collate_keeps_structure() -> None:
     Pair = namedtuple("Pair", "a b")
     batch: list[Any] = [
@@ -96,6 +176,13 @@ def test_collate_keeps_structure() -> None:
         default_collate([object()])
     with pytest.raises(RuntimeError, match="equal size"):
         default_collate([[1], [1, 2]])
+    with pytest.raises(RuntimeError, match="of equal size, got"):
+        default_collate([np.ones(2), np.ones(3)])
+    mixed = default_collate([np.ones(2, np.float32), np.ones(2)])
+    assert mixed.dtype is torch.float64 and mixed.shape == (2, 2)
+    kept = default_collate([OrderedDict(a=1), OrderedDict(a=2)])
+    assert type(kept) is OrderedDict and kept["a"].tolist() == [1, 2]
+    assert type(default_convert(deque([np.float32(1)]))) is deque
 
 
 def test_iterable_concat_subset_split() -> None:
@@ -118,8 +205,20 @@ def test_iterable_concat_subset_split() -> None:
 
 
 def test_loader_errors() -> None:
-    with pytest.raises(ValueError, match="num_workers=2 is not supported yet"):
-        DataLoader(Numbers(1), num_workers=2)
+    with pytest.raises(ValueError, match="num_workers option should be non-negative"):
+        DataLoader(Numbers(1), num_workers=-1)
+    with pytest.raises(ValueError, match="timeout option should be non-negative"):
+        DataLoader(Numbers(1), timeout=-1)
+    with pytest.raises(ValueError, match="persistent_workers option needs num_workers > 0"):
+        DataLoader(Numbers(1), persistent_workers=True)
+    with pytest.raises(ValueError, match="prefetch_factor option should be positive, got 0"):
+        DataLoader(Numbers(1), num_workers=1, prefetch_factor=0)
+    with pytest.raises(ValueError, match=r"valid start method in .*'thread'"):
+        DataLoader(Numbers(1), num_workers=1, multiprocessing_context="thread")
+    with pytest.raises(ValueError, match="batch_size=None option disables auto-batching"):
+        DataLoader(Numbers(1), None, drop_last=True)
+    with pytest.raises(ValueError, match="batch_size attribute should not be set after"):
+        DataLoader(Numbers(1)).batch_size = 3
     with pytest.raises(ValueError, match="mutually exclusive with shuffle"):
         DataLoader(Numbers(1), shuffle=True, sampler=[0])
     with pytest.raises(ValueError, match="batch_size should be a positive integer"):

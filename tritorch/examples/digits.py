@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.perf_counter()
     result = train(options.epochs, options.batch_size, options.seed)
     total = time.perf_counter() - start
-    checkpoint = options.output / "digits.safetensors"
+    checkpoint = options.output / "digits.pt"
     torch.save(result.model.state_dict(), checkpoint)
     picture = options.output / "digits.png"
     if not options.no_picture:

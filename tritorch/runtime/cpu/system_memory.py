@@ -52,6 +52,20 @@ def map_pages(nbytes: int) -> int | None:
     return address
 
 
+def map_shared(handle: int, nbytes: int) -> int | None:
+    """The address of a file's first `nbytes`, shared with all who map it; None where there is no
+    room. The pages are there at once, without a fault at each first touch."""
+    address = _libc.mmap(
+        None,
+        nbytes,
+        mmap.PROT_READ | mmap.PROT_WRITE,
+        mmap.MAP_SHARED | mmap.MAP_POPULATE,
+        handle,
+        0,
+    )
+    return None if address == _MAP_FAILED else address
+
+
 def unmap_pages(address: int, nbytes: int) -> None:
     """Give pages back."""
     _libc.munmap(address, nbytes)

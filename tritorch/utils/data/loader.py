@@ -1,86 +1,51 @@
-"""`DataLoader`: batches of a dataset, in the order of a sampler."""
+"""`DataLoader`: batches of a dataset, in the order of a sampler, made here or by workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
-import numpy as np
-
 import tritorch
-from tritorch.tensor import Tensor
-from tritorch.utils.data.dataset import IterableDataset, TensorDataset
+from tritorch.utils.data.dataset import IterableDataset
+from tritorch.utils.data.fetch import FetcherOptions
 from tritorch.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 
-
-def default_collate(batch: Sequence[Any]) -> Any:
-    """Stack the items of a batch: tensors, arrays and numbers become tensors, containers stay.
-
-    Raises:
-        TypeError: an item is of a type that cannot be stacked.
-        RuntimeError: items differ in length.
-    """
-    first = batch[0]
-    if isinstance(first, Tensor):
-        return tritorch.stack(list(batch))
-    if isinstance(first, np.ndarray):
-        return tritorch.stack([tritorch.as_tensor(item) for item in batch])
-    if isinstance(first, np.generic):
-        return tritorch.as_tensor(np.asarray(batch))
-    if isinstance(first, float):
-        return tritorch.tensor(batch, dtype=tritorch.float64)
-    if isinstance(first, int):
-        return tritorch.tensor(batch)
-    if isinstance(first, str | bytes):
-        return batch
-    if isinstance(first, Mapping):
-        return {key: default_collate([item[key] for item in batch]) for key in first}
-    if isinstance(first, Sequence):
-        if any(len(item) != len(first) for item in batch):
-            raise RuntimeError("each element in list of batch should be of equal size")
-        columns = [default_collate(column) for column in zip(*batch)]  # strings stay a tuple
-        return type(first)(*columns) if hasattr(first, "_fields") else columns
-    raise TypeError(
-        "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
-        f"found {type(first)}. Give the DataLoader a collate_fn."
-    )
-
-
-def default_convert(data: Any) -> Any:
-    """Arrays and numbers of NumPy as tensors, inside dictionaries, lists and tuples too."""
-    if isinstance(data, np.ndarray | np.generic):
-        array = np.asarray(data)
-        return data if array.dtype.kind in "SUO" else tritorch.as_tensor(array)
-    if isinstance(data, Tensor | str | bytes):
-        return data
-    if isinstance(data, Mapping):
-        return {key: default_convert(value) for key, value in data.items()}
-    if isinstance(data, tuple) and hasattr(data, "_fields"):
-        return type(data)(*map(default_convert, data))
-    if isinstance(data, Sequence):
-        return [default_convert(item) for item in data]
-    return data
-
-
-def get_worker_info() -> None:
-    """What a worker process knows of itself: None, since items are loaded in the main process."""
+_DEFAULT_PREFETCH = 2
+#: what the workers were told cannot be changed under them
+_FIXED = frozenset(
+    {"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"}
+)
 
 
 class DataLoader:
-    """Iterates over a dataset in batches, loading in this process.
+    """Iterates over a dataset in batches, which this process or workers make.
 
     Args:
         dataset: map-style (`__getitem__` and `__len__`) or iterable.
         batch_size: items a batch; None gives single items.
         shuffle: visit in a new random order each time.
         sampler, batch_sampler: own order; exclusive with shuffle (and batch_size).
-        collate_fn: makes a batch of a list of items; `default_collate` stacks.
+        num_workers: how many processes make batches; 0: this one does.
+        collate_fn: makes a batch of a list of items; `default_collate` stacks. In a worker, large
+            tensors and arrays it returns go through shared memory, without a copy if their size
+            has come before.
+        pin_memory: accepted; without a GPU there is nothing to pin for.
         drop_last: leave out a last batch that is not full.
-        generator: source of the random order.
-        num_workers: only 0 so far, loading in this process; the options of workers (timeout,
-            worker_init_fn, multiprocessing_context, in_order) then have no effect.
+        timeout: wait so long for a batch of a worker (seconds); 0: for ever.
+        worker_init_fn: called in each worker with its number, after seeding.
+        multiprocessing_context: how workers are started: "fork", "spawn", "forkserver" or a context
+            of multiprocessing; None: as the system does.
+        generator: source of the random order and of the workers' seeds.
+        prefetch_factor: batches that each worker makes ahead; 2 unless given.
+        persistent_workers: keep the workers for the next pass.
+        in_order: give batches in order; False gives each when it is ready.
     Raises:
         ValueError: options that exclude each other, or that need workers.
+
+    While iterating, an exception in a worker is raised here, of its class and with the worker's
+    traceback; RuntimeError when a worker was killed (with its pid and the signal) or the time is
+    up.
     """
 
     def __init__(
@@ -104,14 +69,9 @@ class DataLoader:
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        if num_workers != 0:
-            raise ValueError(
-                f"DataLoader: num_workers={num_workers} is not supported yet. Use 0: items are "
-                "loaded in this process."
-            )
-        if prefetch_factor is not None or persistent_workers:
-            option = "persistent_workers" if persistent_workers else "prefetch_factor"
-            raise ValueError(f"{option} option needs num_workers > 0")
+        _check_workers(
+            num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context
+        )
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None and (
@@ -121,19 +81,34 @@ class DataLoader:
                 "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, "
                 "and drop_last"
             )
+        if batch_size is None and batch_sampler is None and drop_last:
+            raise ValueError(
+                "batch_size=None option disables auto-batching and is mutually exclusive with "
+                "drop_last"
+            )
         self.dataset = dataset
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.pin_memory_device = pin_memory_device
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.multiprocessing_context = multiprocessing_context
+        self.prefetch_factor = (
+            _DEFAULT_PREFETCH if num_workers and prefetch_factor is None else prefetch_factor
+        )
+        self.persistent_workers = persistent_workers
+        self.in_order = in_order
         self.drop_last = drop_last
         self.generator = generator
-        self.collate_fn = collate_fn
-        self._iterable = isinstance(dataset, IterableDataset)
-        if self._iterable:
+        self._streams = isinstance(dataset, IterableDataset)
+        if self._streams:
             if shuffle or sampler is not None or batch_sampler is not None:
                 raise ValueError(
                     "DataLoader with IterableDataset: expected unspecified shuffle, sampler and "
                     "batch_sampler"
                 )
+            if batch_size is not None:
+                BatchSampler((), batch_size, drop_last)  # says what is wrong with them
         elif sampler is None and batch_sampler is None:
             sampler = (
                 RandomSampler(dataset, generator=generator)
@@ -145,43 +120,95 @@ class DataLoader:
         if batch_sampler is None and batch_size is not None and sampler is not None:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.batch_sampler = batch_sampler
+        batched = batch_sampler is not None or self.batch_size is not None
+        self._options = FetcherOptions(dataset, self.batch_size, drop_last, batched, collate_fn)
+        self.collate_fn = self._options.collate
+        self._iterator: Any = None
+        self._complete = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and self.__dict__.get("_complete"):
+            raise ValueError(
+                f"{name} attribute should not be set after {type(self).__name__} is initialized"
+            )
+        object.__setattr__(self, name, value)
+
+    def _index_iterator(self) -> Iterator[Any]:
+        """What each batch is made of: indices, or nothing for a stream."""
+        if self._streams:
+            return repeat(None)
+        order = self.sampler if self.batch_sampler is None else self.batch_sampler
+        return iter(() if order is None else order)
 
     def __iter__(self) -> Iterator[Any]:
-        collate = self.collate_fn or default_collate
-        if self._iterable:
-            yield from self._iterate_stream(collate)
-        elif self.batch_sampler is None:
-            for index in self.sampler or ():
-                yield (self.collate_fn or default_convert)(self.dataset[index])
-        else:
-            stacked = None
-            if type(self.dataset) is TensorDataset and self.collate_fn is None:
-                stacked = self.dataset.stacked
-            several = getattr(self.dataset, "__getitems__", None)
-            for indices in self.batch_sampler:
-                if stacked is not None:
-                    yield list(stacked(indices))
-                elif several is not None:
-                    yield collate(several(indices))
-                else:
-                    yield collate([self.dataset[index] for index in indices])
+        # drawn without workers too, so that their number does not change the random order
+        base_seed = int(tritorch.randint(0, 1 << 62, (1,), generator=self.generator).item())
+        if not self.num_workers:
+            return self._here()
+        from tritorch.utils.data.pool import WorkerIterator
 
-    def _iterate_stream(self, collate: Callable[[list[Any]], Any]) -> Iterator[Any]:
-        if self.batch_size is None:
-            yield from map(self.collate_fn or default_convert, self.dataset)
-            return
-        batch: list[Any] = []
-        for item in self.dataset:
-            batch.append(item)
-            if len(batch) == self.batch_size:
-                yield collate(batch)
-                batch = []
-        if batch and not self.drop_last:
-            yield collate(batch)
+        if not self.persistent_workers:
+            return WorkerIterator(self, base_seed)
+        if self._iterator is None or not self._iterator.is_open:
+            self._iterator = WorkerIterator(self, base_seed)
+        else:
+            self._iterator.restart()
+        return self._iterator
+
+    def _here(self) -> Iterator[Any]:
+        """Batches made by this process."""
+        fetcher = self._options.make()
+        for indices in self._index_iterator():
+            try:
+                batch = fetcher.fetch(indices)
+            except StopIteration:
+                if self._streams:
+                    return
+                raise
+            yield batch
 
     def __len__(self) -> int:
-        if self._iterable:
-            raise TypeError("object of type 'IterableDataset' has no len()")
+        if self._streams:
+            total = len(self.dataset)
+            if self.batch_size is None:
+                return total
+            return total // self.batch_size if self.drop_last else -(-total // self.batch_size)
         # An empty sampler is falsy, so `or` would not do.
         order = self.sampler if self.batch_sampler is None else self.batch_sampler
         return len(order)  # type: ignore[arg-type]
+
+
+def _check_workers(
+    num_workers: int, timeout: float, prefetch: int | None, persistent: bool, context: Any
+) -> None:
+    if num_workers < 0:
+        raise ValueError(
+            "num_workers option should be non-negative; use num_workers=0 to disable "
+            "multiprocessing."
+        )
+    if timeout < 0:
+        raise ValueError("timeout option should be non-negative")
+    if not num_workers:
+        if prefetch is not None:
+            raise ValueError(
+                "prefetch_factor option could only be specified in multiprocessing: "
+                "prefetch_factor option needs num_workers > 0"
+            )
+        if persistent:
+            raise ValueError("persistent_workers option needs num_workers > 0")
+        if context is not None:
+            raise ValueError(
+                "multiprocessing_context can only be used with multi-process loading "
+                f"(num_workers > 0), but got num_workers={num_workers}"
+            )
+    elif prefetch is not None and prefetch < 1:
+        raise ValueError(f"prefetch_factor option should be positive, got {prefetch}")
+    if isinstance(context, str):
+        import multiprocessing
+
+        known = multiprocessing.get_all_start_methods()
+        if context not in known:
+            raise ValueError(
+                "multiprocessing_context option should specify a valid start method in "
+                f"{known!r}, but got multiprocessing_context={context!r}"
+            )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import tritorch
 
+Index = TypeVar("Index", covariant=True)
 
-class Sampler:
+
+class Sampler(Generic[Index]):
     """Base class: implement `__iter__` (indices) and `__len__`."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __init__(self, data_source: Any = None) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Index]:
         raise NotImplementedError("Subclasses of Sampler should implement __iter__.")
 
 
-class SequentialSampler(Sampler):
+class SequentialSampler(Sampler[int]):
     """0, 1, 2, ..."""
 
     def __init__(self, data_source: Any) -> None:
@@ -28,7 +33,7 @@ class SequentialSampler(Sampler):
         return len(self.data_source)
 
 
-class RandomSampler(Sampler):
+class RandomSampler(Sampler[int]):
     """A random permutation, or `num_samples` independent draws with `replacement`."""
 
     def __init__(
@@ -38,7 +43,11 @@ class RandomSampler(Sampler):
         num_samples: int | None = None,
         generator: Any = None,
     ) -> None:
-        if num_samples is not None and num_samples <= 0:
+        if not isinstance(replacement, bool):
+            raise TypeError(
+                f"replacement should be a boolean value, but got replacement={replacement}"
+            )
+        if num_samples is not None and (not isinstance(num_samples, int) or num_samples <= 0):
             raise ValueError(
                 f"num_samples should be a positive integer value, but got num_samples={num_samples}"
             )
@@ -67,33 +76,67 @@ class RandomSampler(Sampler):
         return self.num_samples
 
 
-class WeightedRandomSampler(Sampler):
-    """`num_samples` indices drawn with the given weights (with replacement)."""
+class SubsetRandomSampler(Sampler[int]):
+    """The given indices in random order, each once."""
 
-    def __init__(self, weights: Sequence[float], num_samples: int, generator: Any = None) -> None:
-        if num_samples <= 0:
-            raise ValueError(f"num_samples should be a positive integer value, got {num_samples}")
-        self.weights = tritorch.as_tensor(weights, dtype=tritorch.float64)
-        self.num_samples = num_samples
+    def __init__(self, indices: Sequence[int], generator: Any = None) -> None:
+        self.indices = indices
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        # Inverse of the cumulative distribution, a draw at a time on the host: index metadata.
-        import bisect
-        import itertools
+        for place in tritorch.randperm(len(self.indices), generator=self.generator).tolist():
+            yield self.indices[place]
 
-        bounds = list(itertools.accumulate(self.weights.tolist()))
-        draws = tritorch.rand(
-            self.num_samples, dtype=tritorch.float64, generator=self.generator
-        ).tolist()
-        for draw in draws:
-            yield min(bisect.bisect_right(bounds, draw * bounds[-1]), len(bounds) - 1)
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler[int]):
+    """`num_samples` indices drawn with the given weights, which need not sum to 1.
+
+    Args:
+        weights: one for each item.
+        num_samples: how many are drawn.
+        replacement: whether an item can come again.
+        generator: of the draws (`multinomial`).
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[float],
+        num_samples: int,
+        replacement: bool = True,
+        generator: Any = None,
+    ) -> None:
+        if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples <= 0:
+            raise ValueError(
+                f"num_samples should be a positive integer value, but got num_samples={num_samples}"
+            )
+        if not isinstance(replacement, bool):
+            raise ValueError(
+                f"replacement should be a boolean value, but got replacement={replacement}"
+            )
+        self.weights = tritorch.as_tensor(weights, dtype=tritorch.float64)
+        if self.weights.ndim != 1:
+            raise ValueError(
+                "weights should be a 1d sequence but given weights have shape "
+                f"{tuple(self.weights.shape)}"
+            )
+        self.num_samples = num_samples
+        self.replacement = replacement
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = tritorch.multinomial(
+            self.weights, self.num_samples, self.replacement, generator=self.generator
+        )
+        yield from drawn.tolist()
 
     def __len__(self) -> int:
         return self.num_samples
 
 
-class BatchSampler(Sampler):
+class BatchSampler(Sampler[list[Any]]):
     """Lists of `batch_size` indices from another sampler."""
 
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool) -> None:
@@ -102,6 +145,8 @@ class BatchSampler(Sampler):
                 f"batch_size should be a positive integer value, but got batch_size={batch_size}"
             )
         self.sampler = sampler
+        if not isinstance(drop_last, bool):
+            raise ValueError(f"drop_last should be a boolean value, but got drop_last={drop_last}")
         self.batch_size = batch_size
         self.drop_last = drop_last
 
