@@ -31,7 +31,7 @@ def test_each_tensor_is_copied_once_while_it_stays_the_same() -> None:
     with graph.allow_mutation_on_saved_tensors() as context:
         y = x * 1
         z = y * y * y.exp()
-        assert list(context._copies)[0] is y._storage and len(context._copies) == 1
+        assert next(iter(context._copies)) is y._storage and len(context._copies) == 1
         y.mul_(2)
         z = z + y * y
     z.sum().backward()
