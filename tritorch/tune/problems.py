@@ -18,6 +18,7 @@ import tritorch as torch
 from tritorch import dtypes
 from tritorch.errors import TuneError
 from tritorch.kernels import tuning
+from tritorch.kernels.templates import attention as _attention_kernels  # noqa: F401  (registers)
 from tritorch.kernels.user import UserKernel
 from tritorch.tensor import Tensor
 

@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 @cache
 def current_digest(kernel: str) -> str | None:
     """Of a kernel's present text; None where the kernel cannot be found."""
-    import tritorch  # noqa: F401  (its kernels register themselves)
+    from tritorch.tune import problems  # the library's kernels register themselves
 
     if kernel not in tuning.TUNABLES and ":" in kernel:
-        from tritorch.tune.problems import user_kernel
-
         try:
-            return user_kernel(kernel).tunable.digest()
+            return problems.user_kernel(kernel).tunable.digest()
         except TuneError:
             return None
     found = tuning.TUNABLES.get(kernel)

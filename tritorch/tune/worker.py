@@ -46,6 +46,7 @@ class Worker:
 
     def start(self, deadline: float) -> dict[str, Any]:
         """Begin (anew, where it was ended) and build the workload; what `describe()` says."""
+        self.end()
         settings = {
             f"TRITORCH_{entry.name.upper()}": str(value)
             for entry in fields(config)

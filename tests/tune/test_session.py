@@ -1,0 +1,128 @@
+"""Searches: what wins, what is rejected and why, budgets, resuming."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tritorch.errors import TuneError
+from tritorch.kernels import choices, tuning
+from tritorch.tune.database import Database
+from tritorch.tune.session import Options, Outcome, Session
+
+
+def search(kernel: str, sizes: dict[str, Any] | None = None, **options: Any) -> Outcome:
+    chosen = {"budget": 60.0, "strategy": "exhaustive", "workers": 1, **options}
+    return Session(kernel, sizes or {}, None, Options(**chosen)).run()
+
+
+def test_a_search_finds_keeps_and_is_used(database: Database) -> None:
+    outcome = search("matrix_vector_rows", {"m": 64, "k": 3000})
+    assert outcome.stopped == "done" and outcome.tried == outcome.space - 1 >= 3
+    assert not outcome.rejected
+    rows = database.rows("matrix_vector_rows")
+    assert len(rows) == outcome.space
+    assert {row.status for row in rows} <= {"ok", "slow"}
+    (best,) = database.best()
+    assert best.config == outcome.best.config and best.ratio is not None and best.ratio <= 1.0
+    assert best.facts == {"m": 64, "k": 3000, "dtype": "float32"}
+    tunable = tuning.TUNABLES["matrix_vector_rows"]
+    choices.reload()
+    assert tunable.choose("cpu", **best.facts)["BLOCK_K"] == best.config["BLOCK_K"]
+    # What was measured is not measured again.
+    again = search("matrix_vector_rows", {"m": 64, "k": 3000})
+    assert again.tried == 0 and again.resumed == outcome.space - 1
+    assert "matrix_vector_rows" in again._repr_html_()
+
+
+def test_planted_candidates_are_rejected_and_named(database: Database) -> None:
+    outcome = search("planted:faulty", {"n": 4_000_000})
+    found = {(row.config["BLOCK"], row.config["FAULT"]): row for row in outcome.rejected}
+    assert outcome.best.config["FAULT"] == 0
+    for block in (256, 1024):
+        assert found[block, 1].status == "wrong"
+        assert "elements of output 1 are not the reference's" in found[block, 1].message
+        assert found[block, 2].status == "wrong"
+        assert "output 2" in found[block, 2].message or "two runs differ" in found[block, 2].message
+        assert found[block, 6].status == "failed"
+        assert "CompileError" in found[block, 6].message
+    assert len(found) == 6
+    assert {row.status for row in database.rows()} == {"ok", "wrong", "failed"}
+
+
+def test_a_hanging_candidate_costs_its_deadline() -> None:
+    outcome = search("planted:hanging", {"n": 10_000}, deadline=2.0)
+    (row,) = outcome.rejected
+    assert row.status == "timeout" and row.config["FAULT"] == 3
+    assert outcome.best.config["FAULT"] == 0
+    assert outcome.seconds < 30
+
+
+def test_a_crash_is_lost_in_its_process() -> None:
+    outcome = search("planted:crashing", {"n": 10_000})
+    assert {row.status for row in outcome.rejected} == {"failed"}
+    assert all("signal 11" in row.message for row in outcome.rejected)
+    assert len(outcome.rejected) == 2 and outcome.best.config["FAULT"] == 0
+
+
+def test_reading_beyond_a_tensor_does_not_win() -> None:
+    """Its results are right, so only the run with checked accesses can tell."""
+    outcome = search("planted:beyond", {"n": 10_000})
+    assert outcome.best.config["FAULT"] == 0
+    for row in outcome.rejected:  # it may crash before, or be slower than the default
+        assert row.config["FAULT"] == 5 and row.status in ("wrong", "failed")
+
+
+def test_a_budget_is_kept() -> None:
+    begun = time.monotonic()
+    outcome = search("matmul_tile", {"m": 256, "n": 256, "k": 256}, budget=6.0)
+    assert outcome.stopped == "budget"
+    assert time.monotonic() - begun < 6.0 * 1.1 + 1.0
+    assert outcome.best.ratio is not None and outcome.best.ratio <= 1.0
+
+
+def test_trials_end_a_search() -> None:
+    outcome = search("softmax_columns", {"n_cols": 8, "n_inner": 64}, trials=2, strategy="random")
+    assert (outcome.stopped, outcome.tried) == ("trials", 2)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sizes", "said"),
+    [
+        ("softmax_row", {}, "Did you mean softmax_rows"),
+        ("softmax_rows", {"m": 3}, "has no size 'm'; it has n_cols"),
+        ("softmax_rows", {"n_cols": 0}, "impossible size n_cols=0"),
+        ("matmul_tile", {"m": 1 << 20, "n": 1 << 20, "k": 1 << 20}, "too large"),
+        ("matmul_tile", {"n": 1}, "is not what runs"),
+        ("nowhere:f", {}, "cannot find nowhere:f"),
+        ("planted:RIGHT", {}, "is int, no kernel"),
+        ("planted:undeclared", {}, "declares no grid= or no example="),
+        ("planted:faulty", {}, "Give its sizes with --shape"),
+    ],
+)
+def test_errors(kernel: str, sizes: dict[str, Any], said: str) -> None:
+    with pytest.raises(TuneError, match=said):
+        search(kernel, sizes, budget=30.0)
+
+
+def test_on_first_call(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's call waits for a short search; its data is not touched."""
+    from tritorch.tune.session import on_first_call
+
+    facts = {"m": 48, "k": 2500, "dtype": "float32"}
+    found = on_first_call(tuning.TUNABLES["matrix_vector_rows"], "cpu", facts)
+    assert found is not None and set(found) == {"BLOCK_K"}
+    assert any(row.facts == facts for row in database.best())
+    assert on_first_call(tuning.TUNABLES["matrix_vector_rows"], "cuda", facts) is None
+
+
+def test_every_kernel_with_a_space_has_a_problem() -> None:
+    """GPU-only ones excepted: they are never asked on a CPU."""
+    from tritorch.tune import problems
+
+    only_gpu = {"sort_rows", "write_indexed", "embedding_backward_atomic"}
+    library = {name for name in tuning.TUNABLES if ":" not in name and "made_for" not in name}
+    assert library - only_gpu == set(problems.PROBLEMS)
+    assert not only_gpu & set(problems.PROBLEMS)
