@@ -8,6 +8,8 @@ layouts. Strides are in elements.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any
 
 from tritorch import devices
 from tritorch.devices import device as Device
@@ -232,8 +234,20 @@ def collapse(shape: Shape, operands: Sequence[Shape]) -> tuple[Shape, list[Shape
     return tuple(sizes), [tuple(m) for m in merged]
 
 
+def _whole(name: str, dim: Any) -> int:
+    """A dimension that is not plainly an int, as one."""
+    try:
+        return index(dim)
+    except TypeError:
+        raise TypeError(
+            f"{name}(): argument 'dim' must be int, not {type(dim).__name__}. Got {dim!r:.80}."
+        ) from None
+
+
 def normalize_dim(name: str, dim: int, ndim: int) -> int:
     """A dimension in 0..ndim-1 from one that may be negative; IndexError as PyTorch's."""
+    if dim.__class__ is not int:
+        dim = _whole(name, dim)
     low, high = (-ndim, ndim - 1) if ndim else (-1, 0)
     if not low <= dim <= high:
         raise IndexError(

@@ -128,7 +128,7 @@ def _sizes(size: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
     given = options.pop("size", None)
     for name in options:
         if name not in ("layout", "pin_memory", "memory_format"):
-            raise TypeError(f"got an unexpected keyword argument {name!r}.")
+            raise TypeError(f"a new tensor got an unexpected keyword argument {name!r}.")
     return size if given is None else (given,)
 
 
@@ -228,6 +228,7 @@ def empty_like(
     memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor of the same shape, dtype and device."""
+    _sizes((), options)
     return _like("empty_like", input, dtype, device, None, requires_grad, memory_format)
 
 
@@ -236,6 +237,7 @@ def zeros_like(
     memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """Zeros of the same shape, dtype and device."""
+    _sizes((), options)
     return _like("zeros_like", input, dtype, device, 0, requires_grad, memory_format)
 
 
@@ -244,6 +246,7 @@ def ones_like(
     memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """Ones of the same shape, dtype and device."""
+    _sizes((), options)
     return _like("ones_like", input, dtype, device, 1, requires_grad, memory_format)
 
 
@@ -252,6 +255,7 @@ def full_like(
     requires_grad: bool = False, memory_format: Any = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """One number everywhere, of the same shape, dtype and device."""
+    _sizes((), options)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
     return _like("full_like", input, dtype, device, fill_value, requires_grad, memory_format)

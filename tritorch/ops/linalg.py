@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,14 @@ from tritorch.autograd.node import Node
 from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import matmul as kernels
-from tritorch.layout import Layout
+from tritorch.layout import Layout, normalize_dim
 from tritorch.ops.declare import in_place, method, operation, writes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device
 from tritorch.ops.reduction import sum
 from tritorch.ops.view_nodes import node_class
-from tritorch.ops.views import expand, reshape, t, transpose, unsqueeze
+from tritorch.ops.views import expand, permute, reshape, t, transpose, unsqueeze
 from tritorch.tensor import Tensor, empty
 
 Shape = tuple[int, ...]
@@ -470,18 +471,45 @@ def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None)
 @writes
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over some dimensions of both: a count, or a list for each."""
+    left, right = _contracted(a._layout, b._layout, dims)
+    for i, j in zip(left, right):  # a size of 1 broadcasts
+        if a._layout.shape[i] != b._layout.shape[j]:
+            a, b = (a, sum(b, j, True)) if a._layout.shape[i] == 1 else (sum(a, i, True), b)
+    shape_a, shape_b = a._layout.shape, b._layout.shape
+    free_a = [d for d in range(len(shape_a)) if d not in left]
+    free_b = [d for d in range(len(shape_b)) if d not in right]
+    kept_a, kept_b = [shape_a[d] for d in free_a], [shape_b[d] for d in free_b]
+    size = prod([shape_a[d] for d in left])
+    rows = reshape(permute(a, *free_a, *left), prod(kept_a), size)
+    columns = reshape(permute(b, *right, *free_b), size, prod(kept_b))
+    return reshape(matmul(rows, columns), *kept_a, *kept_b)
+
+
+def _contracted(a: Layout, b: Layout, dims: Any) -> tuple[list[int], list[int]]:
+    """The dimensions of both operands over which tensordot sums."""
     if isinstance(dims, int):
-        left, right = list(range(a._layout.ndim - dims, a._layout.ndim)), list(range(dims))
+        if not 0 <= dims <= min(a.ndim, b.ndim):
+            raise RuntimeError(
+                f"tensordot: expects dims between 0 and {min(a.ndim, b.ndim)} for operands of "
+                f"{a.ndim} and {b.ndim} dimensions, got {dims}."
+            )
+        pair: Any = range(a.ndim - dims, a.ndim), range(dims)
     else:
-        left, right = [list(d) if not isinstance(d, int) else [d] for d in dims]
-    left = [d % a._layout.ndim for d in left]
-    right = [d % b._layout.ndim for d in right]
-    free_a = [d for d in range(a._layout.ndim) if d not in left]
-    free_b = [d for d in range(b._layout.ndim) if d not in right]
-    size = 1
-    for d in left:
-        size *= a._layout.shape[d]
-    shape = [a._layout.shape[d] for d in free_a] + [b._layout.shape[d] for d in free_b]
-    rows = a.permute(*free_a, *left).reshape(-1, size)
-    columns = b.permute(*right, *free_b).reshape(size, -1)
-    return reshape(matmul(rows, columns), *shape)
+        pair = [[d] if isinstance(d, int) else d for d in dims]
+        if len(pair) != 2 or len(pair[0]) != len(pair[1]):
+            raise RuntimeError(
+                "tensordot: both dimension lists should have same length, got "
+                f"{[list(d) for d in pair]}."
+            )
+    left = [normalize_dim("tensordot", d, a.ndim) for d in pair[0]]
+    right = [normalize_dim("tensordot", d, b.ndim) for d in pair[1]]
+    for places in (left, right):
+        if len(set(places)) < len(places):
+            raise RuntimeError(f"tensordot: dim {places} appears multiple times in the list.")
+    for i, j in zip(left, right):
+        if a.shape[i] != b.shape[j] and 1 not in (a.shape[i], b.shape[j]):
+            raise RuntimeError(
+                "tensordot: contracted dimensions need to match, but first has size "
+                f"{a.shape[i]} in dim {i} and second has size {b.shape[j]} in dim {j}."
+            )
+    return left, right

@@ -51,7 +51,14 @@ def matrix_norm(
         raise RuntimeError(
             "linalg.matrix_norm: The input tensor A must have at least 2 dimensions."
         )
+    if not isinstance(dim, list | tuple) or len(dim) != 2:
+        raise RuntimeError(
+            f"linalg.matrix_norm: dim must be a tuple of two dimensions, got {dim!r}. Use "
+            "vector_norm for another number of them."
+        )
     first, second = (normalize_dim("linalg.matrix_norm", d, ndim) for d in dim)
+    if first == second:
+        raise RuntimeError(f"linalg.matrix_norm: dims must be different, got {tuple(dim)}.")
     if ord == "fro":
         return vector_norm(A, 2, (first, second), keepdim)
     if ord in ("nuc", 2, -2):

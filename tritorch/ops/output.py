@@ -23,18 +23,21 @@ def finished(result: Any, out: Any, name: str = "") -> Any:
     if out is None:
         return result
     if isinstance(result, Tensor):
-        return _written(result, out, name)
+        _check(result, out, name)
+        return _written(result, out)
     if len(out) != len(result):
         raise RuntimeError(
             f"{name}: expected out to have {len(result)} tensors, got {len(out)}. Give one for "
             "each result."
         )
-    targets = [_written(r, target, name) for r, target in zip(result, out, strict=True)]
+    for r, target in zip(result, out):  # all of them before the first is written
+        _check(r, target, name)
+    targets = [_written(r, target) for r, target in zip(result, out)]
     kind = type(result)
     return kind(*targets) if hasattr(kind, "_fields") else tuple(targets)
 
 
-def _written(result: Tensor, out: Any, name: str) -> Tensor:
+def _check(result: Tensor, out: Any, name: str) -> None:
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}.")
     if result._requires_grad or out._requires_grad:
@@ -48,6 +51,10 @@ def _written(result: Tensor, out: Any, name: str) -> Tensor:
             f"{name}: result type {kind.dtype} can't be cast to the desired output type "
             f"{target.dtype}. Convert the target."
         )
+
+
+def _written(result: Tensor, out: Tensor) -> Tensor:
+    kind, target = result._layout, out._layout
     if kind.shape != target.shape:
         if target.numel:
             warnings.warn(

@@ -427,6 +427,10 @@ class Pointwise:
     def into(self, out: Tensor, *values: Any) -> Tensor:
         """Compute into `out=`; it takes the result's shape if it is empty."""
         operands = self.accepted(values)
+        if not isinstance(out, Tensor):
+            raise TypeError(
+                f"{self.name}(): argument 'out' must be Tensor, not {type(out).__name__}."
+            )
         wanted = any(o.__class__ not in NUMBERS and o._requires_grad for o in [*operands, out])
         if wanted and is_grad_enabled():
             raise RuntimeError(

@@ -31,7 +31,7 @@ def normalize_dims(name: str, dim: Any, ndim: int) -> Dims:
     """The reduced dimensions, sorted; an empty tuple means all of them."""
     if dim is None:
         return ()
-    if isinstance(dim, int):
+    if not isinstance(dim, tuple | list):
         dim = normalize_dim(name, dim, ndim)
         return (dim,) if ndim else ()
     dims = tuple(sorted(normalize_dim(name, d, ndim) for d in dim))

@@ -457,8 +457,10 @@ def unique_consecutive(
     """The first of each run of equal elements (or slices along `dim`), the run of every element,
     the runs' lengths.
     """
-    if dim is not None and input._layout.ndim != 1:
-        return _chosen(_unique_slices(input, dim, True), return_inverse, return_counts)
+    if dim is not None:
+        dim = normalize_dim("unique_consecutive", dim, input._layout.ndim)
+        if input._layout.ndim != 1:
+            return _chosen(_unique_slices(input, dim, True), return_inverse, return_counts)
     found = _runs(reshape(input.detach(), -1))
     inverse = reshape(found.inverse, *input._layout.shape)
     return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
