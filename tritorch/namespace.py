@@ -352,6 +352,7 @@ from tritorch.ops.random import (
     seed,
     set_rng_state,
 )
+from tritorch.ops.distributions import binomial, poisson
 from tritorch.ops.reduction import (
     all,
     any,
