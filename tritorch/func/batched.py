@@ -77,7 +77,10 @@ def _memory(self: BatchedTensor) -> NoReturn:
 
 def _graph(self: BatchedTensor) -> Any:
     if self._value._requires_grad:
-        _memory(self)
+        raise NotBatchable(
+            "vmap: the graph of gradients of a batched tensor was asked for: it belongs to the "
+            "tensor behind it. Take gradients inside vmap by tritorch.func.grad."
+        )
     return None
 
 

@@ -21,7 +21,8 @@ from tritorch.autograd.differentiate import grad as autograd_grad
 from tritorch.autograd.edges import attach, edge
 from tritorch.autograd.grad_mode import enable_grad, is_grad_enabled
 from tritorch.autograd.node import NO_EDGE, AccumulateGrad, Node
-from tritorch.func.batched import state
+from tritorch.func.batched import BatchedTensor, state
+from tritorch.func.interception import gradients
 from tritorch.func.levels import Levels, hidden, innermost_value, shown
 from tritorch.func.mapping import vmap
 from tritorch.func.trees import Structure, flatten, mapped, unflatten
@@ -73,6 +74,16 @@ def _leads_out(tensors: Sequence[Tensor]) -> bool:
             return True
         stack += [following for following, _ in node.next_functions]
     return False
+
+
+def _backward(
+    outputs: list[Tensor], inputs: list[GradientEdge], vectors: list[Tensor], **options: Any
+) -> Sequence[Any]:
+    """`autograd.grad`, also of vectors that are batched where the graph is not."""
+    if not any(isinstance(vector, BatchedTensor) for vector in vectors):
+        return autograd_grad(outputs, inputs, vectors, **options)
+    with gradients:
+        return autograd_grad(outputs, inputs, vectors, **options)
 
 
 class _Pullback:
@@ -140,7 +151,7 @@ class _Pullback:
         pairs = [(o, c) for o, c in zip(self.outputs, cotangents) if o._requires_grad]
         found: Sequence[Any] = [None] * len(self.inputs)
         if pairs:
-            found = autograd_grad(
+            found = _backward(
                 [output for output, _ in pairs],
                 [GradientEdge(node, 0) for node in self.places],
                 [cotangent for _, cotangent in pairs],
@@ -411,7 +422,7 @@ class _Pushforward:
         used = [(g, v) for g, v in zip(self.gradients, given) if g._requires_grad]
         found: Sequence[Any] = [None] * len(self.vectors)
         if used:
-            found = autograd_grad(
+            found = _backward(
                 [g for g, _ in used],
                 [GradientEdge(node, 0) for node in self.places],
                 [v for _, v in used],
