@@ -164,3 +164,22 @@ def test_wrong_use() -> None:
         made.unscale_(torch.optim.SGD([half], lr=1.0))
     with pytest.raises(AssertionError, match="growth factor must be"):
         GradScaler("cpu", growth_factor=1.0)
+
+
+def test_older_names() -> None:
+    """`torch.cuda.amp`: the same classes for GPUs; without one they do nothing, and say so."""
+    from tritorch.cuda import amp
+
+    assert amp.amp_definitely_not_available() == (not torch.cuda.is_available())
+    with pytest.warns(FutureWarning, match="deprecated"):
+        if torch.cuda.is_available():
+            made = amp.GradScaler()
+        else:
+            with pytest.warns(UserWarning, match="CUDA is not available"):
+                made = amp.GradScaler()
+    assert isinstance(made, GradScaler) and made.is_enabled() == torch.cuda.is_available()
+    with pytest.warns(FutureWarning, match="deprecated"):
+        off = amp.autocast(enabled=False)
+    assert isinstance(off, torch.autocast) and off.device == "cuda"
+    with off:
+        assert not torch.is_autocast_enabled("cuda")

@@ -31,3 +31,12 @@ manual_seed = manual_seed_all
 
 def empty_cache() -> None:
     """Release cached GPU memory: there is none."""
+
+
+def __getattr__(name: str) -> Any:
+    """`tritorch.cuda.amp` works without an import of its own."""
+    if name == "amp":
+        from importlib import import_module
+
+        return import_module("tritorch.cuda.amp")
+    raise AttributeError(f"module 'tritorch.cuda' has no attribute {name!r}")
