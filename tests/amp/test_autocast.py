@@ -251,6 +251,30 @@ def test_models_train(make: Any) -> None:
     assert low.tolist() != exact.tolist()
 
 
+def test_with_vmap() -> None:
+    """Both at once, either inside the other; nothing is left of them."""
+    from tritorch.func import vmap
+
+    x, w = torch.randn(3, 2, 2), torch.randn(2, 2)
+    code = torch.matmul.__code__
+    expected = (x.bfloat16() @ w.bfloat16()).float().tolist()
+
+    @torch.autocast("cpu")
+    def low(x: Any) -> Any:
+        y = x @ w
+        assert y.dtype == BF16
+        return y
+
+    for _ in range(2):
+        with torch.autocast("cpu"):
+            inside = vmap(lambda x: x @ w)(x)
+        outside = vmap(low)(x)
+        assert inside.dtype == outside.dtype == BF16
+        assert inside.float().tolist() == outside.float().tolist() == expected
+        assert vmap(lambda x: x @ w)(x).tolist() == (x @ w).tolist()
+        assert torch.matmul.__code__ is code
+
+
 def test_wrong_use() -> None:
     with pytest.raises(RuntimeError, match="unsupported autocast device_type 'tpu'"):
         torch.autocast("tpu")
