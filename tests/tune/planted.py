@@ -39,6 +39,7 @@ def _kernel(faults: list[int], blocks: list[int]) -> Any:
 @triton.jit
 def _body(x_ptr, out_ptr, total_ptr, n, BLOCK: tl.constexpr, FAULT: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    before = tl.load(total_ptr)
     last = n
     if FAULT == 1:
         last = n - 3
@@ -54,8 +55,12 @@ def _body(x_ptr, out_ptr, total_ptr, n, BLOCK: tl.constexpr, FAULT: tl.constexpr
         tl.static_assert(False, "a candidate that does not compile")
     tl.store(out_ptr + i, 2 * x, mask=i < last)
     if FAULT == 2:
-        # Every program adds to one place without an atomic.
-        tl.store(total_ptr, tl.load(total_ptr) + tl.sum((i < n).to(tl.float32), 0))
+        # Every program adds to one place without an atomic, and takes its time in between.
+        for _ in range(200):
+            x = tl.sin(x) * 0.5
+        tl.store(out_ptr + i, x, mask=i < last)
+        tl.store(out_ptr + i, 2 * tl.load(x_ptr + i, mask=i < last), mask=i < last)
+        tl.store(total_ptr, before + tl.sum((i < n).to(tl.float32), 0))
     else:
         tl.store(total_ptr, n.to(tl.float32))
 

@@ -38,7 +38,7 @@ def test_a_search_finds_keeps_and_is_used(database: Database) -> None:
 
 
 def test_planted_candidates_are_rejected_and_named(database: Database) -> None:
-    outcome = search("planted:faulty", {"n": 4_000_000})
+    outcome = search("planted:faulty", {"n": 500_000})
     found = {(row.config["BLOCK"], row.config["FAULT"]): row for row in outcome.rejected}
     assert outcome.best.config["FAULT"] == 0
     for block in (256, 1024):

@@ -3,7 +3,7 @@
 Verified means: on fresh outputs whose memory was poisoned, twice, the results are the same bits and
 as near to the reference as the default's. The reference is the same operation in float64 by default
 configurations (for integers and float64: the default's own result), or what a user's `reference=`
-says. A candidate that is to win also runs once with every access to memory checked (CPU).
+says. A candidate that is to win also runs ten times more, and once with every access checked.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ class Measure:
             if isinstance(value, Tensor)
         ]
 
-    def check(self, candidate: Mapping[str, Any]) -> float:
-        """Compile, run twice and compare; the seconds that the first run took.
+    def check(self, candidate: Mapping[str, Any], runs: int = 2) -> float:
+        """Compile, run and compare; the seconds that the first run took.
 
         Raises:
             Wrong: the results differ from the reference, or between the runs.
@@ -153,20 +153,23 @@ class Measure:
             zip(first, self._expected, self._allowed, strict=True)
         ):
             self._compare(i, got, right, allowed)
-        self._poison()
-        for i, (once, again) in enumerate(zip(first, self._run(), strict=True)):
-            if not np.array_equal(once, again, equal_nan=True):
-                raise Wrong(
-                    f"{self.kernel}: two runs differ in output {i}: programs write the same place."
-                )
+        for _ in range(runs - 1):
+            self._poison()
+            for i, (once, again) in enumerate(zip(first, self._run(), strict=True)):
+                if not np.array_equal(once, again, equal_nan=True):
+                    raise Wrong(
+                        f"{self.kernel}: two runs differ in output {i}: programs write the same "
+                        "place."
+                    )
         return took
 
-    def check_bounds(self, candidate: Mapping[str, Any]) -> None:
-        """Run once with every access checked.
+    def scrutinise(self, candidate: Mapping[str, Any]) -> None:
+        """Run ten times more, and once with every access to memory checked.
 
         Raises:
-            Wrong: the candidate reads or writes beyond a tensor.
+            Wrong: the runs differ, or the candidate reads or writes beyond a tensor.
         """
+        self.check(candidate, runs=10)
         try:
             with config(debug="bounds"):
                 self._active = None

@@ -4,7 +4,7 @@ Candidates come in batches from a strategy. Each is verified in a worker process
 with a deadline, then the batch is timed in one worker, in turn with the default configuration: a
 candidate's ratio is the median over rounds of its time over the default's in the same round, so
 that a noisy machine disturbs both. Hopeless ones are given up after two rounds. What leads at the
-end is timed again at length and run with checked memory before it counts.
+end is timed again at length, and scrutinised: ten more runs, and one with checked accesses.
 """
 
 from __future__ import annotations
@@ -361,10 +361,10 @@ class Session:
             for place in times:
                 done.add(place)
                 self._keep(place, "ok", "", times[place], ratios[place])
-            self._check_bounds(done)
+            self._scrutinise(done)
             self.progress(self)
 
-    def _check_bounds(self, done: set[int]) -> None:
+    def _scrutinise(self, done: set[int]) -> None:
         """The leader must not win by reading or writing where it must not."""
         best = self.best
         if best is None or self.left < 0:
@@ -374,15 +374,15 @@ class Session:
             return
         try:
             found = self._timer().check(
-                best.config, time.monotonic() + self.options.deadline, bounds=True
+                best.config, time.monotonic() + self.options.deadline, thorough=True
             )
         except Late:  # it takes 10 to 100 times as long as without
-            unchecked = replace(best, message="accesses to memory not checked: it takes too long")
+            unchecked = replace(best, message="not run with checked accesses: it takes too long")
             self.rows[place] = unchecked
             self.database.add([unchecked])
             return
         except (Died, TuneError) as error:
-            found = {"status": "failed", "message": f"with checked accesses: {error}"}
+            found = {"status": "failed", "message": f"under scrutiny: {error}"}
         if found["status"] != "ok":
             self._keep(place, found["status"], found["message"])
 

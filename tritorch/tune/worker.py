@@ -66,9 +66,11 @@ class Worker:
         assert isinstance(found, dict)
         return found
 
-    def check(self, candidate: Mapping[str, Any], deadline: float, *, bounds: bool = False) -> Any:
+    def check(
+        self, candidate: Mapping[str, Any], deadline: float, *, thorough: bool = False
+    ) -> Any:
         """Verify a candidate; {"status": ..., "message": ...}."""
-        request = {"do": "check", "candidate": dict(candidate), "bounds": bounds}
+        request = {"do": "check", "candidate": dict(candidate), "thorough": thorough}
         return self._request(request, deadline)
 
     def time(self, candidate: Mapping[str, Any], deadline: float) -> float:
@@ -144,7 +146,7 @@ def serve() -> None:
                 measure = Measure(request["kernel"], request["sizes"], request["dtype"])
                 answer: dict[str, Any] = {"result": measure.describe()}
             elif request["do"] == "check":
-                answer = {"result": _check(measure, request["candidate"], request["bounds"])}
+                answer = {"result": _check(measure, request["candidate"], request["thorough"])}
             else:
                 answer = {"result": measure.time(request["candidate"])}
         except TritorchError as error:
@@ -154,12 +156,12 @@ def serve() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _check(measure: Any, candidate: dict[str, Any], bounds: bool) -> dict[str, Any]:
+def _check(measure: Any, candidate: dict[str, Any], thorough: bool) -> dict[str, Any]:
     from tritorch.tune.measure import Wrong
 
     try:
-        if bounds:
-            measure.check_bounds(candidate)
+        if thorough:
+            measure.scrutinise(candidate)
         else:
             measure.check(candidate)
     except Wrong as error:
