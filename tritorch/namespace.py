@@ -353,6 +353,7 @@ from tritorch.ops.random import (
     set_rng_state,
 )
 from tritorch.ops.distributions import binomial, poisson
+from tritorch.ops.segments import segment_reduce
 from tritorch.ops.reduction import (
     all,
     any,

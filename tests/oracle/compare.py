@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tests.oracle.derived import derived
-from tests.oracle.exceptions import reason
+from tests.oracle.exceptions import imprecision, reason
 from tests.oracle.inputs import FLOATS, FORMS, VARIANTS, Variant, namespace
 
 #: (relative, absolute) by the dtype that was computed in; gradients sum, so they get ten times that
@@ -254,7 +254,7 @@ def _try(ours: Any, torch: Any, verdict: Verdict, expression: str, variant: Vari
             verdict.failures.append(f"{line} agrees, but is listed as an exception: {why}")
     elif result in ("lenient", "nearer"):
         getattr(verdict, result).append(line)
-    elif why:
+    elif why or (why := imprecision(expression, variant)):
         verdict.excused.append(f"{line} ({why})")
     else:
         verdict.failures.append(line)

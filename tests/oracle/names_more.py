@@ -28,6 +28,15 @@ get_rng_state | torch.get_rng_state().dtype | torch.get_rng_state().ndim | torch
 set_rng_state | torch.set_rng_state(torch.get_rng_state()) | torch.set_rng_state(torch.zeros(2, dtype=torch.uint8)) | torch.set_rng_state(3) | torch.set_rng_state(torch.get_rng_state().clone()) | torch.set_rng_state(torch.zeros(5000)) | (lambda s: [torch.set_rng_state(s), torch.set_rng_state(s)])(torch.get_rng_state())
 """
 
+TABLES["creation into out"] = """
+eye | out(torch.eye, 3) | out(torch.eye, 2, 4)
+linspace | out(torch.linspace, 0, 1, 5) | out(torch.logspace, 0, 1, 3)
+arange | out(torch.arange, 5) | out(torch.arange, 1, 5, 2) | out(torch.arange, 0.0, 1.0, 0.25)
+zeros | out(torch.zeros, 2, 3) | out(torch.ones, 2) | out(torch.full, (2,), 3.0) | out(torch.empty, 2).shape
+rand | out(torch.rand, 2, 3).shape | out(torch.randn, 2).shape | out(torch.randint, 3, (4,)).shape | out(torch.randperm, 1)
+segment_reduce | torch.segment_reduce(y5, 'sum', lengths=torch.tensor([2, 0, 3])) | torch.segment_reduce(y5, 'mean', lengths=torch.tensor([1, 4])) | torch.segment_reduce(y5, 'max', lengths=torch.tensor([2, 3])) | torch.segment_reduce(y5, 'min', lengths=torch.tensor([3, 2])) | torch.segment_reduce(f5, 'prod', lengths=torch.tensor([2, 3])) | torch.segment_reduce(y5, 'sum', offsets=torch.tensor([0, 2, 5])) | torch.segment_reduce(y5, 'max', lengths=torch.tensor([5, 0]), initial=1.0) | torch.segment_reduce(y5, 'mean', lengths=torch.tensor([2, 0, 3])) | torch.segment_reduce(y5, 'sum', lengths=torch.tensor([2, 2])) | torch.segment_reduce(y5, 'sum', lengths=torch.tensor([2, 3]), initial=2) | torch.segment_reduce(y5, 'median', lengths=torch.tensor([2, 3]))
+"""
+
 TABLES["semantics"] = """
 __dlpack__ | np.from_dlpack(x.detach().double()).sum().item() | type(x.detach().__dlpack__()).__name__ | np.from_dlpack(n.t()).strides | np.from_dlpack(m).dtype.name | np.from_dlpack(n)[1, 2].item() | torch.from_dlpack(n[1:]).storage_offset()
 data | x.data | x.data.requires_grad | x.t().data.stride() | x.data.is_leaf | x.data.data_ptr() == x.data_ptr() | (x * 2).data | [x.data.zero_(), x][1]

@@ -12,7 +12,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.host import array_from_data
 from tritorch.kernels import copy as kernels
 from tritorch.layout import Layout, contiguous_strides
-from tritorch.ops.declare import method, without_gradient
+from tritorch.ops.declare import method, without_gradient, writes
 from tritorch.ops.memory import dense, fill, to
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.tensor import Tensor, check_requires_grad, from_array
@@ -340,6 +340,7 @@ def range(start: Any, end: Any, step: Any = 1, **options: Any) -> Tensor:
     return arange(start, end + step / 2, step, **options)
 
 
+@writes
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,
@@ -355,6 +356,7 @@ def linspace(
     return _generated(kernels.linspace, layout, operands, dtypes.float64, requires_grad)
 
 
+@writes
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Any) -> Tensor:
     """`base` to the powers from `start` to `end`."""
     from tritorch.ops.arithmetic import pow
@@ -364,6 +366,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: An
     return to(powers, kind)
 
 
+@writes
 def eye(
     n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,

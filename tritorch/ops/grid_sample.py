@@ -18,7 +18,7 @@ from tritorch.ops.arithmetic import abs, clamp, fmod
 from tritorch.ops.comparison import masked_fill, where
 from tritorch.ops.creation import tensor
 from tritorch.ops.declare import operation
-from tritorch.ops.elementary import floor, round
+from tritorch.ops.elementary import floor, round, sign
 from tritorch.ops.linalg import matmul
 from tritorch.ops.memory import to_dtype
 from tritorch.ops.selection import gather
@@ -72,7 +72,9 @@ def _taps(
         return taps
     x = _placed(x, size, padding_mode, align_corners)
     if mode == "nearest":
-        return [(round(x.detach()), None)]
+        # The grid has a gradient, which is zero.
+        weight = 1 - sign(x) * 0 if x._requires_grad else None
+        return [(round(x.detach()), weight)]
     first = floor(x.detach())
     upper = x - first
     return [(first, 1 - upper), (first + 1, upper)]

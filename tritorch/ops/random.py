@@ -180,12 +180,13 @@ def _new(
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:
-    if not tensor._layout.dtype.is_floating_point:
+    if not tensor._layout.dtype.is_floating_point and tensor._layout.numel:
         raise RuntimeError(
             f'"{name}" not implemented for {tensor._layout.dtype}. Use a floating-point dtype.'
         )
 
 
+@writes
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,
@@ -196,6 +197,7 @@ def rand(
     return _finished(draw("uniform", result, (0.0, 1.0), generator), requires_grad)
 
 
+@writes
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,
@@ -206,6 +208,7 @@ def randn(
     return _finished(draw("normal", result, (0.0, 1.0), generator), requires_grad)
 
 
+@writes
 def randint(
     low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Any = None, device: Any = None, requires_grad: bool = False, **options: Any,
@@ -267,6 +270,7 @@ def normal(
     return draw("normal", result, (float(mean), float(std)), generator)
 
 
+@writes
 def randperm(
     n: int,
     *,

@@ -171,6 +171,7 @@ def _copying(shown: Callable[..., Any], name: str) -> Callable[..., Any]:
     return function
 
 
+@writes
 def _view_any(input: Tensor, size: Any) -> Tensor:
     return view(input, size) if isinstance(size, Dtype) else reshape(input, *size)
 

@@ -179,7 +179,7 @@ def _zeta(x: Any, q: Any) -> Any:
         total = total + s.pow(q + float(k), -x)
     a = q + float(_TERMS)
     last = s.pow(a, -x)
-    total = total + last * a / (x - 1.0) + 0.5 * last
+    total = total + s.pow(a, 1.0 - x) / (x - 1.0) + 0.5 * last
     factor = last * x / a
     for k, weight in enumerate(_BERNOULLI):
         total = total + weight * factor
@@ -418,6 +418,7 @@ def xlog1py(input, other):
 
 
 @method("polygamma")
+@writes
 def _polygamma_method(input: Any, n: Any = None) -> Tensor:
     """The n-th derivative of digamma: `polygamma(n, x)`, or the method `x.polygamma(n)`."""
     from tritorch.ops.elementary import digamma
