@@ -43,7 +43,7 @@ def _options(
 
 
 #: modules with a function `register(app)`
-_COMMANDS = ("environment", "caches", "run", "tuning")
+_COMMANDS = ("environment", "caches", "run", "tuning", "operations")
 
 for _name in _COMMANDS:
     import_module(f"tritorch.cli.{_name}").register(app)

@@ -90,7 +90,8 @@ def rows(checked: Mapping[str, int] | None = None) -> list[Row]:
     """The table, in alphabetical order.
 
     Args:
-        checked: further samples by name, as of a cross-check; they are added to the declared ones.
+        checked: further samples by name (a method's is `Tensor.name`), as of a cross-check; they
+            are added to the declared ones.
     """
     more = checked or {}
     groups = _groups(public_functions())
@@ -111,12 +112,17 @@ def rows(checked: Mapping[str, int] | None = None) -> list[Row]:
             dtypes=reach.dtypes(name),
             gradient="any" if reach.differentiable(name) else "none",
             samples=(0 if entry.info is None else samples(entry.info))
-            + sum(more.get(known, 0) for known in entry.names),
+            + sum(more.get(known, 0) for known in _spelled(entry.names)),
         )
         for name, entry in found.items()
         if reach.kind(name) != "host"
     ]
     return sorted(table, key=lambda row: (row.name.lower(), row.name))
+
+
+def _spelled(names: list[str]) -> set[str]:
+    """The names of a function, and those of its methods."""
+    return {*names, *(f"Tensor.{name}" for name in names if "." not in name)}
 
 
 def _groups(functions: Mapping[str, Any]) -> list[tuple[list[str], Any]]:
