@@ -235,6 +235,7 @@ def test_a_shared_target_is_an_error() -> None:
         (lambda x: torch.nonzero(x > 0), "dynamic shape"),
         (lambda x: x.sum().backward(), r"func\.grad"),
         (lambda x: x.requires_grad_(), r"func\.grad"),
+        (lambda x: torch.autograd.grad(x.sum(), x), "does not require grad"),
     ],
 )
 def test_what_depends_on_values(call: Callable[..., Any], message: str) -> None:
@@ -272,7 +273,7 @@ def test_unknown_randomness() -> None:
 def test_a_tensor_that_escapes() -> None:
     escaped: list[torch.Tensor] = []
     vmap(lambda x: escaped.append(x) or x)(double(3, 4))
-    with pytest.raises(AttributeError, match="return it from there"):
+    with pytest.raises(RuntimeError, match="return it from there"):
         escaped[0].reshape(2, 2)
 
 
@@ -320,3 +321,38 @@ def test_promotion_counts_a_samples_dimensions() -> None:
     assert vmap(lambda a, b: a.sum() * b.sum())(wide, narrow).dtype is torch.float64
     assert vmap(lambda a: a + torch.tensor(1.0).double())(narrow).dtype is torch.float32
     assert vmap(lambda a: a[0] + torch.tensor(1.0).double())(narrow).dtype is torch.float64
+
+
+def test_user_gradients_inside_are_refused() -> None:
+    x = double(3, 2).requires_grad_()
+    with pytest.raises(RuntimeError, match=r"func\.grad"):
+        vmap(lambda y: torch.autograd.grad((y * y).sum(), y)[0])(x)
+
+
+def test_autocast_around_and_inside() -> None:
+    """Both change what functions do for a while; they nest in either order."""
+    x, w = torch.randn(3, 4), torch.randn(5, 4)
+
+    def inside(y: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return F.linear(y, w)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = F.linear(x, w)
+        close(vmap(lambda y: F.linear(y, w))(x), expected)
+    close(vmap(inside)(x), expected)
+    gradient = torch.func.grad(lambda y: vmap(inside)(y).float().sum())(x)
+    assert gradient.dtype is torch.float32
+    assert F.linear(x, w).dtype is torch.float32
+
+
+def test_second_order_gradcheck_through_vmap() -> None:
+    x = double(3, 4).requires_grad_()
+    f = lambda a: vmap(lambda b: b.softmax(0) * b.cumsum(0))(a)  # noqa: E731
+    assert torch.autograd.gradcheck(f, (x,))
+    assert torch.autograd.gradgradcheck(f, (x,))
+
+
+def test_without_gradients() -> None:
+    with torch.no_grad():
+        assert not vmap(lambda y: y * 2)(double(3).requires_grad_()).requires_grad

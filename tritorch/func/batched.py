@@ -18,7 +18,7 @@ from tritorch.tensor import Tensor
 _new = object.__new__
 
 
-class NotBatchable(AttributeError):
+class NotBatchable(AttributeError, RuntimeError):
     """An operation asked for the memory of a batched tensor: it needs a rule, or a loop."""
 
 
@@ -122,7 +122,8 @@ class BatchedTensor(Tensor):
     # What operations read of a tensor beside its layout
     _address: Any = property(_memory, _refuse)
     _storage: Any = property(_memory, _refuse)
-    _requires_grad: Any = property(lambda self: bool(self._value._requires_grad), _refuse)
+    # true, but not `True`, which would say that it has a place of its own in the graph
+    _requires_grad: Any = property(lambda self: int(bool(self._value._requires_grad)), _refuse)
     _grad_fn: Any = property(_graph, _refuse)
     _view: Any = property(lambda self: None, _refuse)
     _hooks: Any = property(lambda self: None, _refuse)
