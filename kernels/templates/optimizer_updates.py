@@ -184,3 +184,21 @@ def asgd(
 def average_toward(average, parameter, share):
     """A running average takes over a share of what is averaged."""
     return average + share * (parameter - average)
+
+
+@update(columns=3, writes=("momentum_buffer", "direction"))
+def muon_momentum(
+    gradient, momentum_buffer, direction, added, momentum, NESTEROV: tl.constexpr,
+):  # fmt: skip
+    """The running mean of gradients, and the matrix that is to be made orthogonal."""
+    momentum_buffer += added * (gradient - momentum_buffer)
+    direction = momentum_buffer
+    if NESTEROV:
+        direction = gradient + momentum * (momentum_buffer - gradient)
+    return momentum_buffer, direction
+
+
+@update(columns=2, writes=("parameter",))
+def decay_and_step(parameter, direction, kept, rate):
+    """A share of the parameter is kept, and a step is taken."""
+    return kept * parameter - rate * direction

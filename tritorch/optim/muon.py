@@ -1,4 +1,4 @@
-"""Muon: steps whose matrices are orthogonal."""
+"""Muon: steps whose matrices are orthogonal; matrices of one shape go together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import tritorch
+from tritorch.kernels.templates import optimizer_updates as kernels
+from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
 from tritorch.optim.optimizer import Optimizer, check_option
 from tritorch.tensor import Tensor
 
@@ -57,6 +59,7 @@ class Muon(Optimizer):
             "ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps,
             "adjust_lr_fn": adjust_lr_fn,
         }  # fmt: skip
+        self._launch = MultiTensor()
         super().__init__(params, defaults)
         for group in self.param_groups:
             for p in group["params"]:
@@ -66,21 +69,41 @@ class Muon(Optimizer):
                         f"{p.shape}"
                     )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._launch = MultiTensor()
+
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        momentum, lr = group["momentum"], group["lr"]
         for p in parameters:
-            gradient, state = p.grad, self.state[p]
-            assert gradient is not None
+            require_dense("Muon", p._layout)
+            state = self.state[p]
             if "momentum_buffer" not in state:
-                state["momentum_buffer"] = tritorch.zeros_like(gradient)
-            buffer = state["momentum_buffer"]
-            buffer.add_(gradient - buffer, alpha=1 - momentum)
-            update = buffer
-            if group["nesterov"]:
-                update = gradient + momentum * (buffer - gradient)
-            update = orthogonal(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
-            p.mul_(1 - lr * group["weight_decay"])
-            p.add_(update.to(p.dtype), alpha=-lr * _rate_factor(group["adjust_lr_fn"], p))
+                state["momentum_buffer"] = tritorch.zeros_like(p)
+        # Matrices of one shape go together; one that is stored by columns goes as its transpose.
+        shapes = [(tuple(p.shape), p._layout.is_contiguous) for p in parameters]
+        for (shape, upright), tensors in by_kind(parameters, shapes):
+            self._update_equal(group, tensors, shape if upright else shape[::-1])
+
+    def _update_equal(
+        self, group: dict[str, Any], parameters: list[Tensor], stored: tuple[int, ...]
+    ) -> None:
+        momentum, lr = group["momentum"], group["lr"]
+        first = parameters[0]
+        directions = tritorch.empty(
+            (len(parameters), *stored), dtype=tritorch.bfloat16, device=first.device
+        )
+        columns = [
+            [aligned(p, p.grad) for p in parameters],  # type: ignore[arg-type]
+            [self.state[p]["momentum_buffer"] for p in parameters],
+            list(directions.unbind(0)),
+        ]
+        flags = {"NESTEROV": group["nesterov"]}
+        self._launch(kernels.muon_momentum, columns, [1 - momentum, momentum], flags)
+        steps = orthogonal(directions, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        kept = 1 - lr * group["weight_decay"]
+        rate = lr * _rate_factor(group["adjust_lr_fn"], first)
+        columns = [parameters, list(steps.contiguous().unbind(0))]
+        self._launch(kernels.decay_and_step, columns, [kept, rate], {})
 
 
 def _rate_factor(kind: str | None, parameter: Tensor) -> float:
@@ -91,16 +114,16 @@ def _rate_factor(kind: str | None, parameter: Tensor) -> float:
 
 
 def orthogonal(
-    matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
+    matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
-    """About the orthogonal factor of a matrix, in bfloat16, by Newton-Schulz iterations."""
+    """About the orthogonal factor of each matrix of a batch, in bfloat16, by Newton-Schulz."""
     a, b, c = coefficients
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.bfloat16()
-    x = x.t() if tall else x
-    x = x / x.norm().clamp(min=eps)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.bfloat16()
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     for _ in range(steps):
-        gram = x @ x.t()
-        update = tritorch.addmm(gram, gram, gram, beta=b, alpha=c)
-        x = tritorch.addmm(x, update, x, beta=a)
-    return x.t() if tall else x
+        gram = x @ x.mT
+        update = tritorch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = tritorch.baddbmm(x, update, x, beta=a)
+    return x.mT if tall else x
