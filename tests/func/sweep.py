@@ -64,7 +64,8 @@ def run(name: str, expression: str, tally: Tally, in_dim: int, everything: bool)
     rows = [{n: sample(n, k) for n in mapped} for k in range(SAMPLES)]
     fixed = namespace(tritorch, words, VARIANT)
     try:
-        expected = [_tensors(eval(expression, fixed | row)) for row in rows]
+        copies = [{n: value.clone() for n, value in row.items()} for row in rows]
+        expected = [_tensors(eval(expression, fixed | row)) for row in copies]
     except Exception:
         return
     if not expected[0]:
