@@ -26,7 +26,7 @@ _WHOLE = """
 
 _TEXTS: dict[str, dict[str, str]] = {
     "cpu": {
-        LOWER: _PRODUCTS + "linalg.vecdot linalg.multi_dot",
+        LOWER: _PRODUCTS + "prelu linalg.vecdot linalg.multi_dot",
         FLOAT32: """
             avg_pool3d binary_cross_entropy binary_cross_entropy_with_logits grid_sample prod
             quantile nanquantile cdist trace cholesky cholesky_inverse cholesky_solve inverse
@@ -42,7 +42,7 @@ _TEXTS: dict[str, dict[str, str]] = {
             linalg.inv_ex
         """,
         WIDEST: "stack cat index_copy",
-        UNTOUCHED: _WHOLE + "bilinear mv addmv",
+        UNTOUCHED: _WHOLE + "bilinear mv addmv dot vdot",
     },
     "cuda": {
         LOWER: _PRODUCTS + "addmv addr chain_matmul linalg.multi_dot mv prelu",

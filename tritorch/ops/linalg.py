@@ -257,6 +257,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimensions."""
     if not input._layout.ndim or not other._layout.ndim:
         return input * other
+    if input._layout.ndim == other._layout.ndim == 1:
+        return dot(input, other)
     shape = input._layout.shape[:-1] + other._layout.shape[:-1]
     size = input._layout.shape[-1]
     left, right = reshape(input, -1, size), reshape(other, -1, size)
