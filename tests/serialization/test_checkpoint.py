@@ -159,6 +159,27 @@ def test_classes_of_others_need_a_permission() -> None:
         serialization.add_safe_globals([(Settings,)])
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_names_that_need_a_permission(protocol: int) -> None:
+    from tritorch import serialization
+
+    buffer = io.BytesIO()
+    torch.save([Settings(3), torch.ones(2), np.float64(1)], buffer, pickle_protocol=protocol)
+    buffer.seek(0)
+    found = serialization.get_unsafe_globals_in_checkpoint(buffer)
+    assert f"{Settings.__module__}.Settings" in found
+    assert any(name.endswith("multiarray.scalar") for name in found)
+    assert not any(name.startswith("torch") for name in found)
+    for name in ("zip.pt", "legacy.pt"):
+        assert not [
+            name
+            for name in serialization.get_unsafe_globals_in_checkpoint(FILES / name)
+            if not name.startswith("__builtin__.")
+        ]
+    with pytest.raises(LoadError, match="damaged"):
+        serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(b"\x80\2c"))
+
+
 def test_models_optimizers_and_generators() -> None:
     def trained(steps: int) -> tuple[Any, Any]:
         torch.manual_seed(0)
@@ -254,7 +275,7 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> N
     torch.save({"number": -1, "x": torch.full((3,), -1, dtype=torch.int32)}, path)
     random = np.random.default_rng(0)
     seen = {-1}
-    for _ in range(6):
+    for _ in range(4):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
         assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
         try:

@@ -39,6 +39,7 @@ __all__ = [
     "add_safe_globals",
     "clear_safe_globals",
     "get_safe_globals",
+    "get_unsafe_globals_in_checkpoint",
     "load",
     "safe_globals",
     "save",
@@ -150,7 +151,39 @@ def load(
         return _load_legacy(opened, map_location, encoding)
 
 
+def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
+    """The names in a file that `load` refuses unless `add_safe_globals` lists what they stand for.
+
+    Args:
+        f: as of `load`.
+    """
+    import pickletools
+
+    from tritorch.serialization.archive import Archive, Window
+    from tritorch.serialization.rebuild import known_globals
+
+    found: dict[str, None] = {}
+    with opened_for_reading(f) as source:
+        zipped = source.read(0, min(4, source.size)) == _ZIP
+        described = io.BytesIO(Archive(source).read("data.pkl")) if zipped else Window(source)
+        try:
+            for _ in range(1 if zipped else _LEGACY_PICKLES):
+                texts: list[str] = []
+                for instruction, argument, _ in pickletools.genops(described):
+                    if instruction.name == "GLOBAL":
+                        found[str(argument).replace(" ", ".")] = None
+                    elif instruction.name == "STACK_GLOBAL":
+                        found[".".join(texts[-2:])] = None
+                    elif isinstance(argument, str):
+                        texts.append(argument)
+        except ValueError as error:
+            raise LoadError(f"load: the pickled part of the file is damaged: {error}.") from error
+    allowed = {*known_globals(), *listed_globals()}
+    return sorted(name for name in found if name not in allowed)
+
+
 _ZIP = b"PK\3\4"
+_LEGACY_PICKLES = 5
 
 
 def _load_safetensors(path: Any, map_location: Any, mapped: bool) -> Any:
