@@ -17,7 +17,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, duplicate
 from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device, common_dtype
-from tritorch.ops.view_nodes import place
+from tritorch.ops.view_nodes import InverseNode, node_class, place
 from tritorch.ops.views import (
     diagonal as _diagonal,
 )
@@ -212,7 +212,10 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
         spread += [count, size]
         single += [1, size]
     whole = expand(reshape(input, *single), *spread)
-    return contiguous(reshape(whole, *(c * n for c, n in zip(counts, shape))))
+    result = contiguous(reshape(whole, *(c * n for c, n in zip(counts, shape))))
+    if isinstance(result._grad_fn, InverseNode):
+        result._grad_fn.__class__ = node_class(InverseNode, "RepeatBackward0")
+    return result
 
 
 @method("tile")
@@ -225,13 +228,23 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 @method("repeat_interleave")
 def repeat_interleave(
-    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
-    """Each element repeated in place: so often, or as often as its entry in `repeats` says."""
-    from tritorch.ops.creation import zeros
+    """Each element repeated in place: so often, or as often as its entry in `repeats` says.
+
+    With nothing but `input`: each index as often as its entry says.
+    """
+    from tritorch.ops.creation import arange, zeros
     from tritorch.ops.scan import cumsum
     from tritorch.ops.selection import index_add_, index_select
 
+    if repeats is None:
+        if input._layout.ndim != 1:
+            raise RuntimeError(
+                "repeat_interleave: repeats must have one dimension, got "
+                f"{list(input._layout.shape)}."
+            )
+        input, repeats = arange(input.numel(), device=input.device), input
     if dim is None:
         input, dim = reshape(input, -1), 0
     dim = normalize_dim("repeat_interleave", dim, input._layout.ndim)

@@ -51,7 +51,7 @@ def hinge_embedding_loss(
 
 @pointwise(
     numpy=lambda a, b, y, margin: np.maximum(0, -y * (a - b) + margin), method=False, out=False,
-    integers=False, calls=({"margin": 0.0}, {"margin": 0.5}), node="ClampMinBackward0",
+    promote="float", calls=({"margin": 0.0}, {"margin": 0.5}), node="ClampMinBackward0",
 )  # fmt: skip
 def _margin_ranking(input1, input2, target, margin: float):
     return s.maximum(margin - target * (input1 - input2), 0.0)
@@ -252,6 +252,7 @@ def cosine_embedding_loss(
 
     Shape: inputs (N, D) or (D,), target (N,) or ().
     """
+    input1, input2 = (x if x.is_floating_point() else x.float() for x in (input1, input2))
     cosine = cosine_similarity(input1, input2, -1)
     near = where(eq(target, 1), 1 - cosine, 0.0)
     far = where(eq(target, -1), (cosine - margin).clamp(min=0), 0.0)

@@ -11,7 +11,7 @@ from tritorch.devices import device as Device
 from tritorch.layout import Layout
 from tritorch.ops.declare import operation
 from tritorch.ops.selection import index_select
-from tritorch.ops.view_nodes import place
+from tritorch.ops.view_nodes import PlaceBackward0, node_class, place
 from tritorch.ops.views import slice_dim
 from tritorch.tensor import Tensor, from_array
 
@@ -56,7 +56,10 @@ def _constant(input: Tensor, pairs: list[Pair], value: float) -> Tensor:
         return whole
 
     layout = Layout.contiguous(input._layout.dtype, tuple(shape), input._layout.device)
-    return place(part, layout, view, value)
+    padded = place(part, layout, view, value)
+    if padded._grad_fn is not None:
+        padded._grad_fn.__class__ = node_class(PlaceBackward0, "ConstantPadNdBackward0")
+    return padded
 
 
 def _reflected(size: int, before: int, after: int) -> Any:
