@@ -207,45 +207,6 @@ def flash_forward(
     )
 
 
-@triton.jit
-def copy(x_ptr, o_ptr, n, BLOCK: tl.constexpr):
-    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(o_ptr + offsets, tl.load(x_ptr + offsets, mask=offsets < n), mask=offsets < n)
-
-
-@triton.jit
-def multiply_add(o_ptr, rounds, scale, BLOCK: tl.constexpr):
-    """Twelve values in registers, multiplied and added to; nothing moves."""
-    lanes = tl.arange(0, BLOCK)
-    a = lanes * 0.1
-    b = lanes * 0.2
-    c = lanes * 0.3
-    d = lanes * 0.4
-    e = lanes * 0.5
-    f = lanes * 0.6
-    g = lanes * 0.7
-    h = lanes * 0.8
-    i = lanes * 0.9
-    j = lanes * 1.0
-    k = lanes * 1.1
-    m = lanes * 1.2
-    for _ in range(rounds):
-        a = tl.fma(a, scale, scale)
-        b = tl.fma(b, scale, scale)
-        c = tl.fma(c, scale, scale)
-        d = tl.fma(d, scale, scale)
-        e = tl.fma(e, scale, scale)
-        f = tl.fma(f, scale, scale)
-        g = tl.fma(g, scale, scale)
-        h = tl.fma(h, scale, scale)
-        i = tl.fma(i, scale, scale)
-        j = tl.fma(j, scale, scale)
-        k = tl.fma(k, scale, scale)
-        m = tl.fma(m, scale, scale)
-    total = a + b + c + d + e + f + g + h + i + j + k + m
-    tl.store(o_ptr + tl.program_id(0) * BLOCK + lanes, total)
-
-
 def source(function: triton.JITFunction) -> KernelSource:
     """The kernel as text, the form in which the runtime takes it."""
     return KernelSource(function.__name__, inspect.getsource(function.fn))

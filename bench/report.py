@@ -15,13 +15,25 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.cases import CASES, NUMPY, SUBJECTS, Case
 
-ROOT = Path(__file__).resolve().parent.parent
+Say = Callable[[str], object]
+
+FOLDER = Path(__file__).resolve().parent
+#: In a wheel this package is tritorch.bench; workers know it as bench, wherever it lies.
+_SERVE = f"""
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("bench", {str(FOLDER / "__init__.py")!r})
+sys.modules["bench"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["bench"])
+"""
 
 
 class Side:
@@ -29,12 +41,13 @@ class Side:
 
     def __init__(self, name: str, python: str, threads: int) -> None:
         self.name = name
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = dict(os.environ)
+        if python == sys.executable:
+            environment["PYTHONPATH"] = our_path()
         if name == "numpy":
             environment |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            [python, "-m", "bench.worker", name],
-            cwd=ROOT,
+            [python, "-c", f"{_SERVE}\nfrom bench.worker import main; main()", name],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -59,6 +72,11 @@ class Side:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=30)
+
+
+def our_path() -> str:
+    """Where a process of ours finds tritorch and this package, as this one does."""
+    return os.pathsep.join(entry or os.getcwd() for entry in sys.path)
 
 
 def _version(package: str) -> str | None:
@@ -90,17 +108,19 @@ def machine() -> dict[str, Any]:
 
 def compare(
     cases: list[tuple[Case, int]],
-    peer: str,
+    peer: str | None,
     python: str,
     rounds: int,
     seconds: float,
     peaks: dict[str, dict[str, float]],
+    say: Say = print,
 ) -> list[dict[str, Any]]:
-    """Run each (case, threads) on us and on a peer in turn."""
+    """Run each (case, threads) on us and on a peer in turn; without a peer, on us alone."""
     rows = []
     for threads in sorted({threads for _, threads in cases}):
         peak = peaks[str(threads)]
-        ours, theirs = Side("tritorch", sys.executable, threads), Side(peer, python, threads)
+        ours = Side("tritorch", sys.executable, threads)
+        theirs = Side(peer, python, threads) if peer else None
         for case, wanted in cases:
             if wanted != threads:
                 continue
@@ -108,7 +128,7 @@ def compare(
                 pairs = [
                     (
                         ours.time(case.name, threads, seconds),
-                        theirs.time(case.name, threads, seconds),
+                        theirs.time(case.name, threads, seconds) if theirs else None,
                     )
                     for _ in range(rounds)
                 ]
@@ -116,16 +136,17 @@ def compare(
                 rows.append(
                     {"case": case.name, "threads": threads, "peer": peer, "error": str(error)}
                 )
-                print(f"{case.name:36} {threads}  {error}", flush=True)
+                say(f"{case.name:36} {threads}  {error}")
                 continue
             own = statistics.median(a for a, _ in pairs)
-            other = statistics.median(b for _, b in pairs)
-            ratio = statistics.median(b / a for a, b in pairs)
-            row = {
-                "case": case.name, "threads": threads, "peer": peer, "ours_us": own * 1e6,
-                "peer_us": other * 1e6, "ratio": ratio,
-                "ratio_range": [min(b / a for a, b in pairs), max(b / a for a, b in pairs)],
-            }  # fmt: skip
+            row = {"case": case.name, "threads": threads, "peer": peer, "ours_us": own * 1e6}
+            ratios = [b / a for a, b in pairs if b is not None]
+            if ratios:
+                row |= {
+                    "peer_us": statistics.median(b for _, b in pairs if b is not None) * 1e6,
+                    "ratio": statistics.median(ratios),
+                    "ratio_range": [min(ratios), max(ratios)],
+                }
             if case.operations:
                 row["gflop_per_s"] = case.operations / own / 1e9
                 row["of_peak"] = row["gflop_per_s"] / peak["gflop_per_s"]
@@ -134,9 +155,10 @@ def compare(
                 row["of_peak"] = row["gb_per_s"] / peak["gb_per_s"]
             row |= judged(case, row)
             rows.append(row)
-            print(line(row), flush=True)
+            say(line(row))
         ours.close()
-        theirs.close()
+        if theirs:
+            theirs.close()
     return rows
 
 
@@ -144,17 +166,16 @@ def judged(case: Case, row: dict[str, Any]) -> dict[str, Any]:
     """The bar of a row and whether it is met; nothing for a row without one."""
     if case.at_most_us is not None:
         return {"at_most_us": case.at_most_us, "met": row["ours_us"] <= case.at_most_us}
-    if case.bar is not None:
+    if case.bar is not None and "ratio" in row:
         return {"bar": case.bar, "met": row["ratio"] >= case.bar}
     return {}
 
 
 def line(row: dict[str, Any]) -> str:
     """A row as printed while the bench runs."""
-    text = (
-        f"{row['case']:44} {row['threads']} {row['ours_us']:11.2f} us  {row['peer']} "
-        f"{row['peer_us']:11.2f} us  ratio {row['ratio']:5.2f}"
-    )
+    text = f"{row['case']:44} {row['threads']} {row['ours_us']:11.2f} us"
+    if "ratio" in row:
+        text += f"  {row['peer']} {row['peer_us']:11.2f} us  ratio {row['ratio']:5.2f}"
     if "met" in row:
         text += f"  {'met   ' if row['met'] else 'MISSED'} "
         text += f"{row['bar']:.2f}" if "bar" in row else f"<= {row['at_most_us']} us"
@@ -166,20 +187,93 @@ def line(row: dict[str, Any]) -> str:
     return text
 
 
-def measured_peaks(threads: set[int]) -> dict[str, dict[str, float]]:
+def measured_peaks(threads: set[int], say: Say = print) -> dict[str, dict[str, float]]:
     """What the machine does with these numbers of threads, in a process of its own each."""
     found = {}
     for count in sorted(threads):
-        code = f"import json; from bench.peaks import peaks; print(json.dumps(peaks({count})))"
+        code = (
+            "import json; from tritorch.tune.roofline import peaks; "
+            f"print(json.dumps(peaks({count})))"
+        )
         answer = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": our_path()},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found[str(count)] = json.loads(answer.stdout)
-        print(
+        say(
             f"this machine, {count} thread(s): copies {found[str(count)]['gb_per_s']:.1f} GB/s,"
             f" multiplies and adds {found[str(count)]['gflop_per_s']:.0f} GFLOP/s (float32)"
         )
     return found
+
+
+def select(
+    patterns: Sequence[str] = (),
+    *,
+    subject: str | None = None,
+    threads: Sequence[int] | None = None,
+    barred: bool = False,
+) -> list[tuple[Case, int]]:
+    """The rows whose name contains one of the patterns, with the threads of each."""
+    known = SUBJECTS[subject] if subject else list(CASES.values())
+    return [
+        (case, count)
+        for case in known
+        for count in case.threads
+        if not patterns or any(p in case.name for p in patterns)
+        if not threads or count in threads
+        if not barred or case.bar is not None or case.at_most_us is not None
+    ]
+
+
+def run(
+    cases: list[tuple[Case, int]],
+    *,
+    peer_python: str | None,
+    rounds: int,
+    seconds: float,
+    say: Say = print,
+) -> dict[str, Any]:
+    """Measure these rows.
+
+    Args:
+        peer_python: a Python that has torch; None: no peer.
+        say: gets each line as it comes.
+    Returns:
+        the machine, the versions and the rows, as plain data.
+    """
+    say("row, threads, our time, peer's time, ratio = peer / ours (above 1: we are faster)")
+    found = None
+    if peer_python is not None:
+        probe = subprocess.run(
+            [peer_python, "-c", "import torch; print(torch.__version__)"],
+            capture_output=True,
+            text=True,
+        )
+        found = probe.stdout.strip() or None
+        if found is None:
+            say("PyTorch is not installed in the peer's Python: our times alone.")
+    peaks = measured_peaks({threads for _, threads in cases}, say)
+    report: dict[str, Any] = machine() | {"torch": found, "peaks": peaks}
+    python = peer_python or sys.executable
+    peer = "torch" if found else None
+    report["rows"] = compare(cases, peer, python, rounds, seconds, peaks, say)
+    if peer_python is not None:
+        numeric = [(case, threads) for case, threads in cases if case.name in NUMPY]
+        report["rows"] += compare(numeric, "numpy", sys.executable, rounds, seconds, peaks, say)
+    barred = [row for row in report["rows"] if "met" in row]
+    if barred:
+        say(f"bars met: {sum(row['met'] for row in barred)} of {len(barred)}")
+    return report
+
+
+def save(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def command() -> str:
@@ -204,50 +298,23 @@ def main() -> None:
     parser.add_argument("--barred", action="store_true", help="only rows that have a bar")
     parser.add_argument("--save", type=Path, help="write the rows as JSON")
     options = parser.parse_args()
-    known = SUBJECTS[options.subject] if options.subject else list(CASES.values())
-    cases = [
-        (case, threads)
-        for case in known
-        for threads in case.threads
-        if not options.patterns or any(p in case.name for p in options.patterns)
-        if not options.threads or threads in options.threads
-        if not options.barred or case.bar is not None or case.at_most_us is not None
-    ]
+    cases = select(
+        options.patterns,
+        subject=options.subject,
+        threads=options.threads,
+        barred=options.barred,
+    )
     if not cases:
         parser.error(f"no such row contains any of {options.patterns}. See bench/cases.")
-    print("row, threads, our time, peer's time, ratio = peer / ours (above 1: we are faster)")
-    probe = subprocess.run(
-        [options.peer_python, "-c", "import torch; print(torch.__version__)"],
-        capture_output=True,
-        text=True,
+    report = run(
+        cases,
+        peer_python=options.peer_python,
+        rounds=options.rounds,
+        seconds=options.seconds,
+        say=partial(print, flush=True),
     )
-    report: dict[str, Any] = machine() | {
-        "command": command(),
-        "torch": probe.stdout.strip() or None,
-        "peaks": measured_peaks({threads for _, threads in cases}),
-        "rows": [],
-    }
-    if probe.returncode == 0:
-        report["rows"] += compare(
-            cases,
-            "torch",
-            options.peer_python,
-            options.rounds,
-            options.seconds,
-            report["peaks"],
-        )
-    else:
-        print("PyTorch is not installed in the peer's Python: rows against it are left out.")
-    numeric = [(case, threads) for case, threads in cases if case.name in NUMPY]
-    report["rows"] += compare(
-        numeric, "numpy", sys.executable, options.rounds, options.seconds, report["peaks"]
-    )
-    barred = [row for row in report["rows"] if "met" in row]
-    if barred:
-        print(f"bars met: {sum(row['met'] for row in barred)} of {len(barred)}")
     if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps(report, indent=1) + "\n")
+        save({"command": command(), **report}, options.save)
         print(f"saved {options.save}")
 
 

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.report import ROOT, machine
+from bench.report import FOLDER, machine
 
 AFTER_IMPORT = """
 import time
@@ -76,7 +76,7 @@ def run(program: str, cache: Path, output: Path) -> float:
     milliseconds, as its last line), or its own."""
     environment = os.environ | {
         "TRITORCH_CACHE_DIR": str(cache),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(FOLDER.parent),
         "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPYCACHEPREFIX": str(output / "bytecode"),
     }

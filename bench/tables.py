@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.report import ROOT
+from bench.report import FOLDER
 
 INTRODUCTION = """# Figures
 
@@ -99,7 +99,7 @@ def main() -> None:
         f"{INTRODUCTION}\n## Speed\n\n{header(speeds)}{comparison(speeds)}\n## Starting\n\n"
         f"{header(starts)}\n{startup(starts)}"
     )
-    (ROOT / "docs" / "figures.md").write_text(page)
+    (FOLDER.parent / "docs" / "figures.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -157,4 +157,5 @@ def test_every_package_is_listed_for_the_wheel() -> None:
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     packages = {m for m, path in sources() if path.name == "__init__.py"}
+    packages |= {"tritorch.bench", "tritorch.bench.cases"}  # for `tritorch bench`
     assert sorted(listed) == sorted(packages)

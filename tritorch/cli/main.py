@@ -43,7 +43,15 @@ def _options(
 
 
 #: modules with a function `register(app)`
-_COMMANDS = ("environment", "caches", "run", "tuning", "operations")
+_COMMANDS = (
+    "environment",
+    "operations",
+    "kernels",
+    "tuning",
+    "benchmarks",
+    "caches",
+    "run",
+)
 
 for _name in _COMMANDS:
     import_module(f"tritorch.cli.{_name}").register(app)
