@@ -165,7 +165,7 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
     found: dict[str, None] = {}
     with opened_for_reading(f) as source:
         zipped = source.read(0, min(4, source.size)) == _ZIP
-        described = io.BytesIO(Archive(source).read("data.pkl")) if zipped else Window(source)
+        described: Any = io.BytesIO(Archive(source).read("data.pkl")) if zipped else Window(source)
         try:
             for _ in range(1 if zipped else _LEGACY_PICKLES):
                 texts: list[str] = []
