@@ -210,7 +210,7 @@ def trigamma(x: Any) -> Any:
     """The derivative of digamma, by reflection for negative x."""
     inner = s.where(x < 0.5, 1.0 - x, x)
     value = _zeta(2.0, inner)
-    sine = s.sin(math.pi * (x - s.floor(x)))
+    sine = s.sin(math.pi * (x - s.floor(x + 0.5)))  # the sign does not matter
     reflected = math.pi * math.pi / (sine * sine) - value
     return s.where(x < 0.5, reflected, value)
 
