@@ -45,6 +45,7 @@ from tritorch.kernels.pointwise_source import (
 )
 from tritorch.kernels.strides import dense_like, needs_int64, stride_class
 from tritorch.kernels.triton_printer import scalar_type
+from tritorch.kernels.tuning import Tunable, generator_digest
 from tritorch.layout import (
     Layout,
     Shape,
@@ -56,6 +57,15 @@ from tritorch.layout import (
 
 #: elements of a program's block per device type
 FLAT_BLOCK = {"cpu": 4096, "cuda": 1024}
+#: the block of a program that walks a flat range, or rows; tiles are fixed
+POINTWISE = Tunable(
+    "pointwise",
+    space={"BLOCK": [1024, 2048, 4096, 8192, 16_384, 32_768], "num_warps": [2, 4, 8]},
+    default=lambda *, target: {"BLOCK": FLAT_BLOCK[target]},
+    keep=lambda BLOCK, numel, **_: max(numel, 1024) >= BLOCK,
+    key=("operation", "form", "numel", "dtypes"),
+    digest=lambda: generator_digest("pointwise_source", "triton_printer"),
+)
 #: columns of a tile, by the size of the inner dimension
 _COLUMNS = (16, 64, 256, 1024)
 
@@ -82,7 +92,7 @@ class PointwiseKernel:
         )
         self.reads_index = any(node.op == "index" for node in topological(self.outputs))
         self._sources: dict[SourceKey, KernelSource] = {}
-        self._compiled: dict[tuple[SourceKey, tuple[int, ...], Device], Any] = {}
+        self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def __repr__(self) -> str:
         return f"PointwiseKernel({self.name!r}, {list(self.inputs)}, {list(self.outputs)})"
@@ -161,6 +171,14 @@ class PointwiseKernel:
         classes = tuple("".join(map(stride_class, s[-2:])) for s in walked)
         position = iter(range(len(outputs), len(walked)))
         form, blocks = _blocks(sizes, device, classes)
+        options: dict[str, Any] = {}
+        if form != "tiles":
+            chosen = POINTWISE.choose(
+                device.type, operation=self.name, form=form, numel=numel,
+                dtypes=" ".join(o.dtype.name for o in (*outputs, *tensors)),
+            )  # fmt: skip
+            blocks = (chosen.pop("BLOCK"),)
+            options = chosen
         key = SourceKey(
             form=form,
             rank=rank,
@@ -177,14 +195,14 @@ class PointwiseKernel:
             ),
             position=classes[-1] if self.reads_index else None,
         )
-        kernel, target = self._kernel(key, blocks, device)
+        kernel, target = self._kernel(key, blocks, device, options)
         values: list[int | None] = [None] * (len(outputs) + len(operands))
         values += sizes
         if form == "flat":
             grid = -(-numel // blocks[0])
         elif form == "rows":
             rows = numel // sizes[-1]
-            each = max(FLAT_BLOCK[device.type] // sizes[-1], 1)
+            each = max(blocks[0] // sizes[-1], 1)
             values += [rows, each]
             grid = -(-sizes[-1] // blocks[0]) * -(-rows // each)
         else:
@@ -198,15 +216,18 @@ class PointwiseKernel:
         launch = target.bind(kernel, (grid,), values, work=numel)
         return Plan(outputs, launch, (kernel,))
 
-    def _kernel(self, key: SourceKey, blocks: tuple[int, ...], device: Device) -> tuple[Any, Any]:
+    def _kernel(
+        self, key: SourceKey, blocks: tuple[int, ...], device: Device, options: dict[str, Any]
+    ) -> tuple[Any, Any]:
         from tritorch.runtime import get_target
 
         target = get_target(device.type)
-        found = self._compiled.get((key, blocks, device))
+        place = (key, blocks, device, *options.values())
+        found = self._compiled.get(place)
         if found is None:
             constants = dict(zip(BLOCKS[key.form], blocks))
-            found = target.compile(self.source(key), key.signature(), constants)
-            self._compiled[key, blocks, device] = found
+            found = target.compile(self.source(key), key.signature(), constants, options)
+            self._compiled[place] = found
         return found, target
 
     def source(self, key: SourceKey) -> KernelSource:

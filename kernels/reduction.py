@@ -50,6 +50,7 @@ from tritorch.kernels.reduction_source import (
     reduction_source,
 )
 from tritorch.kernels.strides import needs_int64, stride_class
+from tritorch.kernels.tuning import Tunable, generator_digest
 from tritorch.layout import (
     Layout,
     Shape,
@@ -65,6 +66,26 @@ ROW_BLOCKS = {"cpu": (64, 256, 1024, 4096), "cuda": (64, 256, 1024, 2048)}
 #: reduced elements of a column form's tile; kept ones by the size of the dimension
 TILE_ROWS = (4, 8, 16, 32)
 TILE_COLUMNS = (64, 256)
+_GENERATORS = ("reduction_source", "scan", "triton_printer")
+#: the block of reduced elements that one kept element's program takes at a time
+REDUCTION_ROWS = Tunable(
+    "reduction_rows",
+    space={"BLOCK": [64, 256, 1024, 4096, 16_384]},
+    default=lambda *, target, reduced: {"BLOCK": _cheapest(reduced, ROW_BLOCKS[target], _START)},
+    key=("operation", "reduced", "kept", "dtypes"),
+    digest=lambda: generator_digest(*_GENERATORS),
+)
+#: the tile of reduced and kept elements where kept ones lie in the lanes
+REDUCTION_COLUMNS = Tunable(
+    "reduction_columns",
+    space={"BLOCK": [4, 8, 16, 32, 64], "COLUMNS": [64, 128, 256, 512]},
+    default=lambda *, target, reduced, kept: {
+        "BLOCK": _cheapest(reduced, TILE_ROWS, _TILE_START),
+        "COLUMNS": next((c for c in TILE_COLUMNS if c >= kept), TILE_COLUMNS[-1]),
+    },
+    key=("operation", "reduced", "kept", "dtypes"),
+    digest=lambda: generator_digest(*_GENERATORS),
+)
 #: what a block costs beyond its lanes: a row's tree, in lanes; a strip's load and store, in rows
 _START, _TILE_START = 150, 3
 #: programs that a launch should have before the reduced range is left whole, and elements that a
@@ -148,7 +169,7 @@ class ReductionKernel:
             for o in operands
         ]
         work = ReductionWork(
-            operands, shape, kept, reduced, strides, self.reads_index, len(self.map)
+            self.name, operands, shape, kept, reduced, strides, self.reads_index, len(self.map)
         )
         count = numel(shape[d] for d in reduced)
         return self._bind(work, computes, outputs, count, scalars, device)
@@ -227,7 +248,7 @@ class ReductionKernel:
             for d in accumulators
         ]
         second = ReductionWork(
-            partials, partials[0].shape, [0 if row else 1], [1 if row else 0],
+            f"{self.name}_parts", partials, partials[0].shape, [0 if row else 1], [1 if row else 0],
             [p.strides for p in partials], False, len(partials),
         )  # fmt: skip
         plan = self._second_kernel()._bind(
@@ -269,6 +290,7 @@ class ReductionWork:
 
     def __init__(
         self,
+        operation: str,
         operands: Sequence[Layout],
         shape: Shape,
         kept: Sequence[int],
@@ -278,7 +300,8 @@ class ReductionWork:
         accumulators: int,
     ) -> None:
         limit = _SHORT if accumulators == 1 else _SHORT_OF_SEVERAL
-        self.operands = operands
+        self.operation, self.operands = operation, operands
+        self._blocks: dict[str, int] = {}
         main = max(range(len(operands)), key=lambda i: operands[i].numel)
         if not ordered:
             reduced = sorted(reduced, key=lambda d: (-strides[main][d], d))
@@ -318,13 +341,15 @@ class ReductionWork:
         ]
 
     def blocks(self, device: Device) -> dict[str, int]:
-        if self.form == "row":
-            return {"BLOCK": _cheapest(self.reduced_sizes[-1], ROW_BLOCKS[device.type], _START)}
-        size = self.kept_sizes[-1]
-        return {
-            "BLOCK": _cheapest(self.reduced_sizes[-1], TILE_ROWS, _TILE_START),
-            "COLUMNS": next((c for c in TILE_COLUMNS if c >= size), TILE_COLUMNS[-1]),
-        }
+        """The constants to compile with: chosen once."""
+        if not self._blocks:
+            tunable = REDUCTION_ROWS if self.form == "row" else REDUCTION_COLUMNS
+            self._blocks = tunable.choose(
+                device.type, operation=self.operation, reduced=self.reduced_sizes[-1],
+                kept=self.kept_sizes[-1] if self.form == "column" else self.kept_count,
+                dtypes=" ".join(o.dtype.name for o in self.operands),
+            )  # fmt: skip
+        return self._blocks
 
     def steps(self, device: Device) -> int:
         """Blocks along the reduced range."""

@@ -95,7 +95,9 @@ class ScanKernel:
             broadcast_strides(o.shape, o.strides, shape) for o in operands
         ]
         kept = [d for d in range(len(shape)) if d != dim]
-        work = ReductionWork([outputs[0], *operands], shape, kept, [dim], walked, True, 1)
+        work = ReductionWork(
+            self.name, [outputs[0], *operands], shape, kept, [dim], walked, True, 1
+        )
         inputs = tuple(
             ReductionInput(name, o.dtype, compute, *classes)
             for name, o, compute, classes in zip(

@@ -13,9 +13,12 @@ asked where nothing was found and `TRITORCH_TUNE=on-first-call`.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -130,6 +133,14 @@ class Tunable:
         if found is not None and not self.keep(**{**facts, **found}):
             return None  # it was found for other sizes
         return found
+
+
+@cache
+def generator_digest(*modules: str) -> str:
+    """Of the modules (by name, in this package) that generate the text of kernels."""
+    folder = Path(__file__).parent
+    text = "".join((folder / f"{name}.py").read_text() for name in modules)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _keywords(function: Callable[..., Any]) -> tuple[str, ...] | None:

@@ -84,6 +84,15 @@ class UserKernel:
         space = ", ".join(f"{name} of {list(v)}" for name, v in self.tunable.space.items())
         return f"<kernel {self.tunable.name}({', '.join(self.parameters)}); {space or 'fixed'}>"
 
+    def _repr_html_(self) -> str:
+        from tritorch.runtime.display import kernel_html, pairs
+
+        facts = {
+            "space": pairs({name: list(values) for name, values in self.tunable.space.items()}),
+            "depends on": ", ".join(self.keys),
+        }
+        return kernel_html(self.tunable.name, facts, triton_api.source_text(self.function))
+
     def __getitem__(self, grid: Grid) -> Callable[..., None]:
         """A launch on a grid: up to three counts, or a function of the arguments by name."""
         return lambda *arguments, **named: self._launch(grid, arguments, named)

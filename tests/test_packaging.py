@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAPPED = {
     "kernels": "tritorch/kernels",
     "autograd": "tritorch/autograd",
+    "bench": "tritorch/bench",
     "nn": "tritorch/nn",
     "tritorch": "tritorch",
 }
@@ -23,7 +25,7 @@ def tracked() -> list[str]:
     listing = subprocess.run(
         ["git", "ls-files", "-z", *MAPPED], cwd=ROOT, capture_output=True, check=True, text=True
     )
-    return [name for name in listing.stdout.split("\0") if name]
+    return [n for n in listing.stdout.split("\0") if n and not n.startswith("bench/results/")]
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +60,41 @@ def test_wheel_holds_what_git_tracks(wheel: Path) -> None:
     assert inside == expected
 
 
-def test_installed_wheel_computes(wheel: Path, tmp_path: Path) -> None:
-    """Unpacked alone on the path, away from the checkout, it runs an operation."""
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder beside a `site` that holds the wheel's files alone."""
+    folder = tmp_path_factory.mktemp("installed")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
+        archive.extractall(folder / "site")
+    return folder
+
+
+def run(installed: Path, *arguments: str) -> str:
+    """What a Python prints that finds tritorch in the unpacked wheel only."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=installed,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(installed), "PYTHONPATH": "site"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_installed_wheel_computes(installed: Path) -> None:
+    """Unpacked alone on the path, away from the checkout, it runs an operation."""
     code = (
         "import tritorch, pathlib\n"
         "assert pathlib.Path(tritorch.__file__).is_relative_to(pathlib.Path('site').resolve())\n"
         "print((tritorch.ones(3) + 1).tolist())\n"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": "site"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout == "[2.0, 2.0, 2.0]\n"
+    assert run(installed, "-c", code) == "[2.0, 2.0, 2.0]\n"
+
+
+def test_installed_wheel_has_the_command_line(installed: Path) -> None:
+    """The bench comes along, and finds itself in its worker processes."""
+    command = ("-m", "tritorch", "bench", "softmax op, 4096x256", "--vs", "none", "--json")
+    report = json.loads(run(installed, *command, "--rounds", "1", "--seconds", "0.01"))
+    assert {row["threads"] for row in report["rows"]} == {1, 2}
+    assert all(row["ours_us"] > 0 for row in report["rows"])

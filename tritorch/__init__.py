@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: modules that programs use as attributes; they are imported when they are first needed
 _MODULES = (
     "accelerator", "amp", "array_api", "backends", "cuda", "examples", "func", "linalg", "nn",
-    "optim", "special", "utils",
+    "optim", "safetensors", "special", "tune", "utils",
 )  # fmt: skip
 #: modules that the rooms below import from here (`from tritorch import dtypes`) before it has names
 _GROUND = frozenset({"determinism", "devices", "dtypes", "errors", "runtime", "triton_api"})
