@@ -17,38 +17,17 @@ from typing import Any
 
 from tritorch.errors import DeviceAssertError
 from tritorch.once import once
+from tritorch.runtime.arguments import parameter, slot
 from tritorch.runtime.cpu import launcher_ir
-from tritorch.runtime.cpu.launcher_ir import CHUNK_NS, PARALLEL_NS, SAMPLES, Header, Parameter
+from tritorch.runtime.cpu.launcher_ir import CHUNK_NS, PARALLEL_NS, SAMPLES, Header
 from tritorch.runtime.cpu.native import symbols
 from tritorch.runtime.cpu.pool import pool
 from tritorch.runtime.cpu.pool_ir import MAX_PROGRAMS
+from tritorch.runtime.native_function import NativeFunction
 from tritorch.runtime.target import Kernel, Launch
 
-_METH_FASTCALL = 0x80
 _GRID_BYTES = 16
 _MAX_GRID = (1 << 31) - 1
-
-#: Triton's type -> bits of the integer and whether it is signed.
-_INTEGERS = {
-    **{f"i{bits}": (bits, True) for bits in (8, 16, 32, 64)},
-    **{f"u{bits}": (bits, False) for bits in (8, 16, 32, 64)},
-}
-_FLOATS = {
-    "fp64": launcher_ir.FLOAT64,
-    "fp32": launcher_ir.FLOAT32,
-    "fp16": launcher_ir.FLOAT16,
-    "bf16": launcher_ir.BFLOAT16,
-}
-_BOOLEANS = ("i1", "u1")
-
-
-class _MethodDef(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
 
 
 class _Launcher:
@@ -60,20 +39,14 @@ class _Launcher:
         self._keep = (sys.intern("data_ptr"), DeviceAssertError)
         for name, value in zip(("tritorch_data_ptr_name", "tritorch_assert_error"), self._keep):
             ctypes.c_void_p.from_address(names[name]).value = id(value)
-        self._method = _MethodDef(
+        self._function = NativeFunction(
             b"launch",
             names["tritorch_launch"],
-            _METH_FASTCALL,
             b"Launch a kernel with the values of its dynamic arguments, in order.",
         )
-        new = ctypes.pythonapi.PyCFunction_NewEx
-        prototype = ctypes.PYFUNCTYPE(
-            ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object
-        )
-        self._new = prototype(ctypes.cast(new, ctypes.c_void_p).value or 0)
 
     def builtin(self, header: bytes, kernel: Kernel) -> Launch:
-        return self._new(ctypes.addressof(self._method), header, kernel)
+        return self._function.bound(header, kernel)
 
 
 @once
@@ -131,10 +104,10 @@ def _bind(
     parameters = []
     for type_name, value in zip(types, values):
         if value is None:
-            parameters.append(_parameter(kernel.name, type_name, len(template)))
+            parameters.append(parameter(kernel.name, type_name, len(template)))
             template += bytes(8)
         else:
-            template += _slot(kernel.name, type_name, value)
+            template += slot(kernel.name, type_name, value)
     template += bytes(-len(template) % 16)
     header = Header(
         entry=kernel.entry,
@@ -176,65 +149,3 @@ def _grid(name: str, grid: Sequence[int]) -> tuple[int, bytes]:
             f"at most {MAX_PROGRAMS} can run. Let each program do more."
         )
     return programs, struct.pack("<4i", *sizes, 0)
-
-
-def _parameter(kernel: str, type_name: str, offset: int) -> bytes:
-    low = high = 0
-    if type_name.startswith("*"):
-        kind = launcher_ir.ADDRESS
-    elif type_name == "u64":
-        kind = launcher_ir.UNSIGNED64
-    elif type_name in _INTEGERS:
-        kind = launcher_ir.INTEGER
-        low, high = _range(type_name)
-    elif type_name in _BOOLEANS:
-        kind = launcher_ir.BOOLEAN
-    elif type_name in _FLOATS:
-        kind = _FLOATS[type_name]
-    else:
-        raise _unknown(kernel, type_name)
-    return bytes(Parameter(kind=kind, offset=offset, low=low, high=high))
-
-
-def _range(type_name: str) -> tuple[int, int]:
-    bits, signed = _INTEGERS[type_name]
-    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-
-
-def _slot(kernel: str, type_name: str, value: Any) -> bytes:
-    """A constant value as its 8 bytes."""
-    if type_name.startswith("*") or type_name in _INTEGERS:
-        number = operator.index(value)
-        low, high = (0, (1 << 64) - 1) if type_name.startswith("*") else _range(type_name)
-        if not low <= number <= high:
-            raise OverflowError(
-                f"bind: kernel {kernel}: {number} is not within {type_name} ({low}..{high})."
-            )
-        return (number & ((1 << 64) - 1)).to_bytes(8, "little")
-    if type_name in _BOOLEANS:
-        return int(bool(value)).to_bytes(8, "little")
-    real = float(value)
-    if type_name == "fp64":
-        return struct.pack("<d", real)
-    if type_name == "fp32":
-        return struct.pack("<f4x", _to_float32(real))
-    if type_name == "fp16":
-        return struct.pack("<e6x", real)
-    if type_name == "bf16":
-        (bits,) = struct.unpack("<I", struct.pack("<f", _to_float32(real)))
-        rounded = bits | 0x400000 if math.isnan(real) else bits + 0x7FFF + (bits >> 16 & 1)
-        return struct.pack("<H6x", rounded >> 16)
-    raise _unknown(kernel, type_name)
-
-
-def _to_float32(number: float) -> float:
-    """`number` as C converts it: beyond the range of float32 it is infinite, not an error."""
-    return ctypes.c_float(number).value
-
-
-def _unknown(kernel: str, type_name: str) -> TypeError:
-    accepted = ("*type", *_BOOLEANS, *_INTEGERS, *_FLOATS)
-    return TypeError(
-        f"bind: kernel {kernel}: unknown parameter type {type_name!r}. "
-        f"Use one of {', '.join(accepted)}."
-    )

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import ctypes
 
+from tritorch.runtime import arguments_ir
+
 SERIAL, PARALLEL, MEASURE = 0, 1, 2
 #: Launches that MEASURE looks at before it settles; the least of them counts (the first is cold).
 SAMPLES = 3
@@ -21,9 +23,6 @@ SAMPLES = 3
 PARALLEL_NS = 10_000
 #: Chunks are at least this long, so that claiming them does not show.
 CHUNK_NS = 4_000
-
-#: Kinds of dynamic arguments.
-ADDRESS, INTEGER, UNSIGNED64, BOOLEAN, FLOAT64, FLOAT32, FLOAT16, BFLOAT16 = range(8)
 
 
 class Header(ctypes.Structure):
@@ -43,54 +42,18 @@ class Header(ctypes.Structure):
     )
 
 
-class Parameter(ctypes.Structure):
-    """One dynamic argument (`%Parameter` below); low and high are for INTEGER."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int32),
-        ("offset", ctypes.c_int32),  # of its slot in the template
-        ("low", ctypes.c_int64),
-        ("high", ctypes.c_int64),
-    )
-
-
-#: Formats of PyErr_Format.
-_MESSAGES = {
-    "wrong_count": "%s: the launch takes %zd dynamic arguments, got %zd.",
-    "wrong_address": (
-        "%s: argument %zd must be an address (int) or an object with data_ptr(), got a %.100s."
-    ),
-    "wrong_range": "%s: argument %zd is %lld, which is not within its type (%lld..%lld).",
-    "assertion": "%s: device_assert failed: %s. Look at the values the kernel was given.",
-}
+_ASSERTION = "%s: device_assert failed: %s. Look at the values the kernel was given."
 
 _TEXT = r"""
 %Header = type { ptr, i64, i64, ptr, ptr, i64, i64, i32, i32, i64 }
-%Parameter = type { i32, i32, i64, i64 }
-; Python objects that Python writes here: the callable that starts the pool, and "data_ptr".
+; The callable that starts the pool; Python writes it here.
 @tritorch_start_pool = global ptr null, align 8
-@tritorch_data_ptr_name = global ptr null, align 8
-@PyExc_TypeError = external global ptr
-@PyExc_OverflowError = external global ptr
 @tritorch_assert_error = global ptr null, align 8
-@PyLong_Type = external global i8
 @_Py_NoneStruct = external global i8
-declare i64 @PyLong_AsLong(ptr)
-declare i64 @PyLong_AsUnsignedLongLong(ptr)
-declare double @PyFloat_AsDouble(ptr)
-declare i32 @PyFloat_Pack2(double, ptr, i32)
-declare i32 @PyObject_IsTrue(ptr)
-declare ptr @PyObject_VectorcallMethod(ptr, ptr, i64, ptr)
 declare ptr @PyObject_CallNoArgs(ptr)
-declare ptr @PyErr_Occurred()
-declare ptr @PyErr_Format(ptr, ptr, ...)
-declare i32 @PyErr_ExceptionMatches(ptr)
-declare void @PyErr_Clear()
 declare void @Py_IncRef(ptr)
-declare void @Py_DecRef(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
-@PyExc_AttributeError = external global ptr
 declare i32 @clock_gettime(i32, ptr)
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
@@ -107,112 +70,6 @@ define internal i64 @nanoseconds() {
   %whole = mul i64 %seconds, 1000000000
   %sum = add i64 %whole, %rest
   ret i64 %sum
-}
-
-; The address in a Python int, or what data_ptr() of another object gives; false with an exception.
-define internal i1 @address_of(ptr %object, ptr %slot, ptr %name, i64 %index) noinline {
-entry:
-  %stack = alloca [2 x ptr], align 8
-  %self_slot = getelementptr ptr, ptr %stack, i64 1
-  store ptr %object, ptr %self_slot, align 8
-  %method = load ptr, ptr @tritorch_data_ptr_name, align 8
-  %result = call ptr @PyObject_VectorcallMethod(
-      ptr %method, ptr %self_slot, i64 -9223372036854775807, ptr null)
-  %none = icmp eq ptr %result, null
-  br i1 %none, label %failed, label %convert
-convert:
-  %value = call i64 @PyLong_AsLong(ptr %result)
-  call void @Py_DecRef(ptr %result)
-  store i64 %value, ptr %slot, align 8
-  %minus = icmp eq i64 %value, -1
-  br i1 %minus, label %doubt, label %good
-doubt:
-  %error = call ptr @PyErr_Occurred()
-  %clean = icmp eq ptr %error, null
-  ret i1 %clean
-good:
-  ret i1 true
-failed:
-  %attribute_error = load ptr, ptr @PyExc_AttributeError, align 8
-  %matches = call i32 @PyErr_ExceptionMatches(ptr %attribute_error)
-  %replace = icmp ne i32 %matches, 0
-  br i1 %replace, label %name_type, label %keep
-name_type:
-  call void @PyErr_Clear()
-  %type_field = getelementptr ptr, ptr %object, i64 1
-  %type = load ptr, ptr %type_field, align 8
-  %type_name_field = getelementptr ptr, ptr %type, i64 3
-  %type_name = load ptr, ptr %type_name_field, align 8
-  %type_error = load ptr, ptr @PyExc_TypeError, align 8
-  %position = add i64 %index, 1
-  %r = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %type_error, ptr @wrong_address,
-      ptr %name, i64 %position, ptr %type_name)
-  br label %keep
-keep:
-  ret i1 false
-}
-
-; The kinds that are not addresses and integers; false with an exception.
-define internal i1 @convert_rare(ptr %object, ptr %slot, i32 %kind) noinline {
-entry:
-  switch i32 %kind, label %floating [ i32 2, label %unsigned
-                                      i32 3, label %boolean ]
-unsigned:
-  %u = call i64 @PyLong_AsUnsignedLongLong(ptr %object)
-  store i64 %u, ptr %slot, align 8
-  %u_doubt = icmp eq i64 %u, -1
-  br i1 %u_doubt, label %doubt, label %good
-boolean:
-  %truth = call i32 @PyObject_IsTrue(ptr %object)
-  %wide_truth = sext i32 %truth to i64
-  store i64 %wide_truth, ptr %slot, align 8
-  %b_doubt = icmp slt i32 %truth, 0
-  br i1 %b_doubt, label %bad, label %good
-floating:
-  %d = call double @PyFloat_AsDouble(ptr %object)
-  %is_minus = fcmp oeq double %d, -1.0
-  br i1 %is_minus, label %d_doubt, label %narrow
-d_doubt:
-  %d_error = call ptr @PyErr_Occurred()
-  %d_clean = icmp eq ptr %d_error, null
-  br i1 %d_clean, label %narrow, label %bad
-narrow:
-  %f = fptrunc double %d to float
-  switch i32 %kind, label %bad [ i32 4, label %f64
-                                 i32 5, label %f32
-                                 i32 6, label %f16
-                                 i32 7, label %bf16 ]
-f64:
-  store double %d, ptr %slot, align 8
-  ret i1 true
-f32:
-  store float %f, ptr %slot, align 8
-  ret i1 true
-f16:
-  %packed = call i32 @PyFloat_Pack2(double %d, ptr %slot, i32 1)
-  %f16_good = icmp eq i32 %packed, 0
-  ret i1 %f16_good
-bf16:
-  %bits = bitcast float %f to i32
-  %upper = lshr i32 %bits, 16
-  %odd = and i32 %upper, 1
-  %half = add i32 %odd, 32767
-  %raised = add i32 %bits, %half
-  %is_nan = fcmp uno float %f, 0.0
-  %nan = or i32 %bits, 4194304
-  %rounded = select i1 %is_nan, i32 %nan, i32 %raised
-  %high = lshr i32 %rounded, 16
-  %bf = trunc i32 %high to i16
-  store i16 %bf, ptr %slot, align 8
-  ret i1 true
-doubt:
-  %error = call ptr @PyErr_Occurred()
-  %clean = icmp eq ptr %error, null
-  ret i1 %clean
-good:
-  ret i1 true
-bad:
-  ret i1 false
 }
 
 ; Offer the programs from %from on to the pool, without the GIL; false with an exception.
@@ -342,70 +199,12 @@ copy:
   store <2 x i64> %words, ptr %target, align 16
   %at_next = add i64 %at, 16
   %copy_more = icmp ult i64 %at_next, %template_bytes
-  br i1 %copy_more, label %copy, label %arguments_loop
+  br i1 %copy_more, label %copy, label %fill
 
-arguments_loop:
-  %i = phi i64 [ 0, %copy ], [ %i_next, %stored ]
-  %remaining = icmp slt i64 %i, %count
-  br i1 %remaining, label %convert, label %launch
-convert:
-  %object_field = getelementptr ptr, ptr %arguments, i64 %i
-  %object = load ptr, ptr %object_field, align 8
-  %parameter = getelementptr %Parameter, ptr %parameters, i64 %i
-  %kind = load i32, ptr %parameter, align 4
-  %offset_field = getelementptr %Parameter, ptr %parameter, i64 0, i32 1
-  %offset32 = load i32, ptr %offset_field, align 4
-  %offset = zext i32 %offset32 to i64
-  %slot = getelementptr i8, ptr %frame, i64 %offset
-  %i_next = add i64 %i, 1
-  switch i32 %kind, label %rare [ i32 0, label %address
-                                  i32 1, label %integer ]
-address:
-  %type_field = getelementptr ptr, ptr %object, i64 1
-  %type = load ptr, ptr %type_field, align 8
-  %is_int = icmp eq ptr %type, @PyLong_Type
-  br i1 %is_int, label %plain_address, label %other_address
-other_address:
-  %found = call i1 @address_of(ptr %object, ptr %slot, ptr %name, i64 %i)
-  br i1 %found, label %stored, label %failed
-plain_address:
-  %address_value = call i64 @PyLong_AsLong(ptr %object)
-  store i64 %address_value, ptr %slot, align 8
-  %address_minus = icmp eq i64 %address_value, -1
-  br i1 %address_minus, label %doubt, label %stored
-integer:
-  %value = call i64 @PyLong_AsLong(ptr %object)
-  store i64 %value, ptr %slot, align 8
-  %low_field = getelementptr %Parameter, ptr %parameter, i64 0, i32 2
-  %high_field = getelementptr %Parameter, ptr %parameter, i64 0, i32 3
-  %low = load i64, ptr %low_field, align 8
-  %high = load i64, ptr %high_field, align 8
-  %below = icmp slt i64 %value, %low
-  %above = icmp sgt i64 %value, %high
-  %outside = or i1 %below, %above
-  %minus = icmp eq i64 %value, -1
-  %suspect = or i1 %outside, %minus
-  br i1 %suspect, label %integer_doubt, label %stored
-integer_doubt:
-  %integer_error = call ptr @PyErr_Occurred()
-  %integer_clean = icmp eq ptr %integer_error, null
-  br i1 %integer_clean, label %integer_range, label %failed
-integer_range:
-  br i1 %outside, label %raise_range, label %stored
-raise_range:
-  %overflow = load ptr, ptr @PyExc_OverflowError, align 8
-  %r1 = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %overflow, ptr @wrong_range,
-      ptr %name, i64 %i_next, i64 %value, i64 %low, i64 %high)
-  br label %failed
-rare:
-  %converted = call i1 @convert_rare(ptr %object, ptr %slot, i32 %kind)
-  br i1 %converted, label %stored, label %failed
-doubt:
-  %error = call ptr @PyErr_Occurred()
-  %clean = icmp eq ptr %error, null
-  br i1 %clean, label %stored, label %failed
-stored:
-  br label %arguments_loop
+fill:
+  %filled = call i1 @fill_arguments(ptr %frame, ptr %parameters, ptr %arguments, i64 %count,
+                                    ptr %name)
+  br i1 %filled, label %launch, label %failed
 failed:
   ret ptr null
 
@@ -454,32 +253,18 @@ done:
 """
 
 NAMES = (
+    *arguments_ir.NAMES,
     "tritorch_start_pool",
-    "tritorch_data_ptr_name",
     "tritorch_assert_error",
     "tritorch_launch",
 )
 
 #: What the text takes from CPython: functions and data of its C API.
 PYTHON_NAMES = (
-    "PyExc_TypeError",
-    "PyExc_OverflowError",
-    "PyExc_AttributeError",
-    "PyLong_Type",
+    *arguments_ir.PYTHON_NAMES,
     "_Py_NoneStruct",
-    "PyLong_AsLong",
-    "PyLong_AsUnsignedLongLong",
-    "PyFloat_AsDouble",
-    "PyFloat_Pack2",
-    "PyObject_IsTrue",
-    "PyObject_VectorcallMethod",
     "PyObject_CallNoArgs",
-    "PyErr_Occurred",
-    "PyErr_Format",
-    "PyErr_ExceptionMatches",
-    "PyErr_Clear",
     "Py_IncRef",
-    "Py_DecRef",
     "PyEval_SaveThread",
     "PyEval_RestoreThread",
 )
@@ -487,12 +272,12 @@ PYTHON_NAMES = (
 
 def launcher_text() -> str:
     """The module's text for this Python (the place of the payload in a `bytes` object)."""
-    messages = "".join(
-        f'@{name} = internal constant [{len(text) + 1} x i8] c"{text}\\00"\n'
-        for name, text in _MESSAGES.items()
-    )
-    return messages + (
-        _TEXT.replace("BYTES_OFFSET", str(bytes.__basicsize__ - 1))
-        .replace("PARALLEL_NS", str(PARALLEL_NS))
-        .replace("CHUNK_NS", str(CHUNK_NS))
+    return (
+        arguments_ir.TEXT
+        + arguments_ir.message("assertion", _ASSERTION)
+        + (
+            _TEXT.replace("BYTES_OFFSET", str(arguments_ir.BYTES_OFFSET))
+            .replace("PARALLEL_NS", str(PARALLEL_NS))
+            .replace("CHUNK_NS", str(CHUNK_NS))
+        )
     )
