@@ -1,8 +1,9 @@
-"""Recurrent layers over whole sequences: O(1) launches for all inputs, a few for each step.
+"""Recurrent layers over whole sequences: O(1) launches for all inputs, two for each step.
 
 The projection of all steps' inputs is one product. A step is one product with the state (to which
 the projection is added within the kernel) and one kernel with all gates, see
-`tritorch.ops.recurrent`.
+`tritorch.ops.recurrent_sequence`; sequences of different lengths and states that are projected go
+an operation after another.
 
 A sequence is its steps' inputs in one tensor, (rows, features), and how many rows each step has:
 always the batch, or ever fewer in a `PackedSequence`.
@@ -10,13 +11,15 @@ always the batch, or ever fewer in a `PackedSequence`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import tritorch
 from tritorch.nn import functional
-from tritorch.ops.recurrent import gru_gates, lstm_gates
+from tritorch.ops.pointwise import batched_operand
+from tritorch.ops.recurrent import CELLS
+from tritorch.ops.recurrent_sequence import sequence
 from tritorch.tensor import Tensor
 
 #: what a layer carries from step to step: (h,), or (h, c) for an LSTM
@@ -34,45 +37,19 @@ class Weights:
     projection: Tensor | None = None
 
 
-def lstm_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
+def step(mode: str, projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
     """The state after a step; `turned` is the hidden weight transposed."""
-    gates = tritorch.addmm(projected, state[0], turned)
-    hidden, cell = lstm_gates(*gates.chunk(4, 1), state[1])
+    bias = weights.hidden_bias if CELLS[mode].apart else None
+    state = CELLS[mode].step(projected, state, turned, bias)
     if weights.projection is not None:
-        hidden = functional.linear(hidden, weights.projection)
-    return hidden, cell
-
-
-def gru_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
-    """The state after a step; the hidden bias is inside the reset gate's product."""
-    (hidden,) = state
-    gates = functional.linear(hidden, weights.hidden, weights.hidden_bias)
-    return (gru_gates(*projected.chunk(3, 1), *gates.chunk(3, 1), hidden),)
-
-
-def tanh_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
-    """The state after a step."""
-    return (tritorch.tanh(tritorch.addmm(projected, state[0], turned)),)
-
-
-def relu_step(projected: Tensor, state: State, weights: Weights, turned: Tensor) -> State:
-    """The state after a step."""
-    return (functional.relu(tritorch.addmm(projected, state[0], turned)),)
-
-
-Step = Callable[[Tensor, State, Weights, Tensor], State]
-STEPS: dict[str, Step] = {
-    "LSTM": lstm_step,
-    "GRU": gru_step,
-    "RNN_TANH": tanh_step,
-    "RNN_RELU": relu_step,
-}
+        return functional.linear(state[0], weights.projection), *state[1:]
+    return state
 
 
 def input_projection(mode: str, input: Tensor, weights: Weights) -> Tensor:
     """The products of all inputs with the input weights, and every bias that is only added."""
     bias = weights.input_bias
-    if bias is not None and weights.hidden_bias is not None and mode != "GRU":
+    if bias is not None and weights.hidden_bias is not None and not CELLS[mode].apart:
         bias = bias + weights.hidden_bias
     return functional.linear(input, weights.input, bias)
 
@@ -84,25 +61,29 @@ def one_direction(
     state: State,
     weights: Weights,
     reverse: bool = False,
-) -> tuple[list[Tensor], State]:
-    """The hidden state of each step, in the order of time, and the last state of each sequence.
+) -> tuple[Tensor, State]:
+    """The hidden states of all steps, in the order of time, and the last state of each sequence.
 
     Args:
-        mode: a key of `STEPS`.
+        mode: a key of `CELLS`.
         input: (rows, features).
         sizes: rows of each step, never growing.
         state: before the first step, for all sequences.
         reverse: from the last step to the first.
     """
-    step = STEPS[mode]
+    projected = input_projection(mode, input, weights)
+    if sizes[0] == sizes[-1] and _fits(projected, state, weights):
+        bias = weights.hidden_bias if CELLS[mode].apart else None
+        output, *end = sequence(mode, projected, weights.hidden, bias, state, sizes[0], reverse)
+        return output, tuple(end)
     turned = weights.hidden.t()
-    parts = input_projection(mode, input, weights).split(list(sizes))
+    parts = projected.split(list(sizes))
     if reverse:
-        return _backward_in_time(step, parts[::-1], list(sizes)[::-1], state, weights, turned)
+        return _backward_in_time(mode, parts[::-1], list(sizes)[::-1], state, weights, turned)
     outputs: list[Tensor] = []
     finished: list[State] = []
     for part, size, more in zip(parts, sizes, (*sizes[1:], None)):
-        state = step(part, state, weights, turned)
+        state = step(mode, part, state, weights, turned)
         outputs.append(state[0])
         if more is None:
             finished.append(state)
@@ -110,17 +91,28 @@ def one_direction(
             cuts = [s.split([more, size - more]) for s in state]
             finished.append(tuple([cut[1] for cut in cuts]))
             state = tuple([cut[0] for cut in cuts])
-    return outputs, _joined(finished[::-1])
+    return tritorch.cat(outputs), _joined(finished[::-1])
+
+
+def _fits(projected: Tensor, state: State, weights: Weights) -> bool:
+    """Whether `sequence` can do it: plain tensors of one type, and something in them."""
+    used = [projected, *state, weights.hidden]
+    return (
+        weights.projection is None
+        and projected.numel() > 0
+        and batched_operand(used) is None
+        and all(x.dtype is projected.dtype for x in used)
+    )
 
 
 def _backward_in_time(
-    step: Step,
+    mode: str,
     parts: Sequence[Tensor],
     sizes: Sequence[int],
     state: State,
     weights: Weights,
     turned: Tensor,
-) -> tuple[list[Tensor], State]:
+) -> tuple[Tensor, State]:
     """Shorter sequences join in at their last step."""
     starts = [0, *sizes]
     lengths = [b - a for a, b in pairwise(starts)]
@@ -134,9 +126,9 @@ def _backward_in_time(
     for place, part in enumerate(parts):
         if place and lengths[place]:
             current = _joined([current, waiting[place]])
-        current = step(part, current, weights, turned)
+        current = step(mode, part, current, weights, turned)
         outputs.append(current[0])
-    return outputs[::-1], current
+    return tritorch.cat(outputs[::-1]), current
 
 
 def _joined(states: Sequence[State]) -> State:
@@ -170,8 +162,8 @@ def layers(
         found = []
         for reverse, own in enumerate(directions):
             start = starts[number * len(directions) + reverse]
-            outputs, end = one_direction(mode, input, sizes, start, own, bool(reverse))
-            found.append(tritorch.cat(outputs))
+            output, end = one_direction(mode, input, sizes, start, own, bool(reverse))
+            found.append(output)
             ends.append(end)
         input = found[0] if len(found) == 1 else tritorch.cat(found, 1)
     return input, tuple([tritorch.stack(list(parts)) for parts in zip(*ends, strict=True)])

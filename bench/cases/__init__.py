@@ -15,6 +15,7 @@ from bench.cases import (
     plain_kernels,
     pooling,
     products,
+    recurrent,
     rows,
     steps,
 )
@@ -26,6 +27,7 @@ MODULES = (
     normalization,
     indexing,
     products,
+    recurrent,
     convolution,
     pooling,
     attention,

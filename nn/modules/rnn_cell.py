@@ -9,7 +9,7 @@ import tritorch
 from tritorch.nn import init
 from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
-from tritorch.nn.recurrent import STEPS, State, Weights, input_projection
+from tritorch.nn.recurrent import State, Weights, input_projection, step
 from tritorch.tensor import Tensor
 
 
@@ -75,7 +75,7 @@ class RNNCellBase(Module):
             given = (zeros, zeros) if mode == "LSTM" else (zeros,)
         weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         projected = input_projection(mode, input, weights)
-        found = STEPS[mode](projected, given, weights, self.weight_hh.t())
+        found = step(mode, projected, given, weights, self.weight_hh.t())
         return tuple([s.squeeze(0) for s in found]) if single else found
 
     def extra_repr(self) -> str:

@@ -1,12 +1,20 @@
-"""One step of a recurrent layer after its matrix products: all gates in one kernel.
+"""One step of a recurrent layer: a matrix product, then all gates in one kernel.
 
 The gradients of the gates are derived from these bodies, one kernel again.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tritorch.kernels import scalar as s
+from tritorch.ops.activation import relu
 from tritorch.ops.declare import pointwise
+from tritorch.ops.elementary import tanh
+from tritorch.ops.linalg import addmm, linear
+from tritorch.ops.pointwise import Pointwise
+from tritorch.ops.views import chunk, t
+from tritorch.tensor import Tensor
 
 
 @pointwise(promote="float", method=False, out=False, integers=False, node="LstmGatesBackward0")
@@ -33,3 +41,53 @@ def gru_gates(
     update = s.sigmoid(input_update + hidden_update)
     new = s.tanh(input_new + reset * hidden_new)
     return new + update * (hidden - new)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A step of a recurrent layer: a product with the hidden state, then its gates.
+
+    Attributes:
+        gates: takes a piece of the product for each gate (and, `apart`, those of the projected
+            input before them), then the state that it needs; gives the states.
+        count: gates.
+        states: what is carried from step to step, the hidden state first.
+        apart: whether projected input and product are kept apart; else they are added up.
+    """
+
+    gates: Pointwise
+    count: int
+    states: int = 1
+    apart: bool = False
+
+    def step(
+        self,
+        projected: Tensor,
+        states: tuple[Tensor, ...],
+        turned: Tensor,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The states after a step.
+
+        Args:
+            projected: (batch, gates x hidden). turned: the weight, (hidden, gates x hidden).
+            states: (batch, hidden) each.
+            bias: of the product, for a cell with `apart`.
+        """
+        if self.apart:
+            product = linear(states[0], t(turned), bias)
+            pieces = (*chunk(projected, self.count, 1), *chunk(product, self.count, 1))
+            found = self.gates.function(*pieces, states[0])
+        else:
+            product = addmm(projected, states[0], turned)
+            pieces = chunk(product, self.count, 1) if self.count > 1 else (product,)
+            found = self.gates.function(*pieces, *states[1:])
+        return found if isinstance(found, tuple) else (found,)
+
+
+CELLS = {
+    "LSTM": Cell(lstm_gates.operation, 4, states=2),
+    "GRU": Cell(gru_gates.operation, 3, apart=True),
+    "RNN_TANH": Cell(tanh.operation, 1),
+    "RNN_RELU": Cell(relu.operation, 1),
+}
