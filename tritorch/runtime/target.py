@@ -80,6 +80,19 @@ class Kernel:
         origin = "cache" if self.from_cache else "compiler"
         return f"<Kernel {self.name} from the {origin}, launched {self.launches} times>"
 
+    def _repr_html_(self) -> str:
+        from tritorch import triton_api
+        from tritorch.runtime.display import kernel_html, pairs
+
+        origin = "loaded from the cache" if self.from_cache else "compiled"
+        facts = {
+            "arguments": pairs(self.signature),
+            "constants": pairs(self.constants),
+            "machine code": f"{origin} in {self.compile_seconds * 1e3:.1f} ms",
+            "launches": self.launches,
+        }
+        return kernel_html(self.name, facts, triton_api.source_text(self.source))
+
 
 class Target(Protocol):
     """A device that runs kernels. Addresses are ints; the free lists are what Storage uses.

@@ -106,6 +106,12 @@ class Session:
         Raises:
             TuneError: no such kernel or sizes, or the default itself does not run.
         """
+        if self.kernel.startswith("__main__:"):
+            raise TuneError(
+                f"tune: {self.kernel} is defined in a program or a notebook's cell, which the "
+                "processes that measure cannot import. Put it into a module; in a notebook begin "
+                "its cell with %%writefile my_kernels.py, and import that."
+            )
         self.begun = time.monotonic()
         self.end = self.begun + self.options.budget
         self.rows: dict[int, Row] = {}
