@@ -95,9 +95,8 @@ class ScanKernel:
             broadcast_strides(o.shape, o.strides, shape) for o in operands
         ]
         kept = [d for d in range(len(shape)) if d != dim]
-        work = ReductionWork(
-            self.name, [outputs[0], *operands], shape, kept, [dim], walked, True, 1
-        )
+        every = [outputs[0], *operands]
+        work = ReductionWork(self.name, every, shape, kept, [dim], walked, True, 1, scans=True)
         inputs = tuple(
             ReductionInput(name, o.dtype, compute, *classes)
             for name, o, compute, classes in zip(

@@ -1,4 +1,7 @@
-"""Sizes as the command line takes them: `M=1024,N=512` or a file of such lines."""
+"""Sizes as the command line takes them: `M=1024,N=512` or a file of such lines.
+
+A value is a whole number (`64`, `4k`, `1m`), a flag (`true`, `false`) or a name (`operation=sum`).
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,18 @@ from tritorch.errors import TuneError
 _FLAGS = {"true": True, "false": False}
 
 
-def parse(text: str) -> dict[str, int | bool]:
+def parse(text: str) -> dict[str, int | bool | str]:
     """`M=1024,N=512,causal=true` as a dictionary; suffixes k and m (1024, 1024 * 1024) are known.
 
     Raises:
         TuneError: it is not of this form.
     """
-    found: dict[str, int | bool] = {}
+    found: dict[str, int | bool | str] = {}
     for part in text.replace(" ", "").split(","):
         name, separator, value = part.partition("=")
         number = _number(value)
+        if number is None and value.isidentifier():
+            number = value
         if not separator or not name.isidentifier() or number is None:
             raise TuneError(
                 f"tune: cannot read the shape {text!r} at {part!r}. Write M=1024,N=1024,K=64."
@@ -30,7 +35,7 @@ def parse(text: str) -> dict[str, int | bool]:
     return found
 
 
-def _number(text: str) -> int | bool | None:
+def _number(text: str) -> int | bool | str | None:
     flag = _FLAGS.get(text.lower())
     if flag is not None:
         return flag
@@ -42,7 +47,7 @@ def _number(text: str) -> int | bool | None:
     return int(digits) * factor
 
 
-def read(path: Path) -> list[dict[str, int | bool]]:
+def read(path: Path) -> list[dict[str, int | bool | str]]:
     """A file's shapes, one a line; empty lines and what follows # do not count."""
     try:
         lines = path.read_text().splitlines()

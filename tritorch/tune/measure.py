@@ -44,22 +44,18 @@ class Measure:
     def __init__(self, kernel: str, sizes: Mapping[str, Any], dtype: str | None) -> None:
         problem = problems.find(kernel)
         self.sizes, kind = problems.complete(problem, sizes, dtype)
-        self.kernel = kernel
+        self.kernel = kernel if ":" in kernel else problem.kernel
         self._active: dict[str, Any] | None = None
         self._user = problems.user_kernel(kernel) if ":" in kernel else None
         self._workload = problem.build(dtype=dtypes.BY_NAME[kind], **self.sizes)
-        tunable = self._user.tunable if self._user else tuning.TUNABLES.get(kernel)
-        if tunable is None:
-            self._run()  # its module is imported by now
-            tunable = tuning.TUNABLES[kernel]
-        self.tunable = tunable
+        self.tunable = self._user.tunable if self._user else tuning.TUNABLES[self.kernel]
         with config(tune="off"):
             self._forget()
-            facts = problems.facts_of(kernel, self._run)
+            facts = problems.facts_of(self.kernel, self._run)
             if facts is None:
                 raise TuneError(
-                    f"tune: {kernel} is not what runs for sizes {self.sizes} and {kind}: another "
-                    "kernel is chosen there. Change the sizes."
+                    f"tune: {self.kernel} is not what runs for sizes {self.sizes} and {kind}: "
+                    "another kernel is chosen there. Change the sizes."
                 )
             self.facts = facts
             whole = self.tunable.default("cpu", self.facts)
@@ -222,6 +218,7 @@ class Measure:
     def describe(self) -> dict[str, Any]:
         """All that a session needs to know, as plain data."""
         return {
+            "kernel": self.kernel,
             "digest": self.tunable.digest(),
             "target": get_target("cpu").identity,
             "facts": self.facts,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt, prod
 from typing import Any
 
@@ -20,6 +20,7 @@ from tritorch.errors import TuneError
 from tritorch.kernels import tuning
 from tritorch.kernels.templates import attention as _attention_kernels  # noqa: F401  (registers)
 from tritorch.kernels.user import UserKernel
+from tritorch.ops.declare import OPS, OpInfo
 from tritorch.tensor import Tensor
 
 Sizes = Mapping[str, Any]
@@ -106,6 +107,71 @@ def _gradient(forward: Callable[..., Tensor], wanted: int) -> dict[str, Callable
         return torch.autograd.grad(y, leaves, g, retain_graph=True)  # type: ignore[no-any-return]
 
     return {"prepare": prepare, "call": call}
+
+
+# ---- generated kernels: the operation is one of the sizes
+
+
+def _declared(name: str) -> OpInfo:
+    """A declared operation that takes one kind of kernel.
+
+    Raises:
+        TuneError: there is none of this name.
+    """
+    for op in OPS:
+        if op.name == name:
+            return op
+    near = difflib.get_close_matches(name, [op.name for op in OPS], 3, 0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise TuneError(f"tune: no operation {name!r}.{hint}")
+
+
+@_problem("pointwise", operation="gelu", numel=_ELEMENTS)
+def _pointwise(operation: str, numel: int, dtype: Any) -> Workload:
+    op = _declared(operation)
+    if op.kind != "pointwise":
+        raise TuneError(f"tune: {operation} is a {op.kind}, not pointwise.")
+    inputs = [_within(op, (numel,), dtype, i) for i in range(op.operands)]
+    return Workload(
+        inputs, lambda *x: [op.function(*x)], moved=(op.operands + 1) * numel * dtype.itemsize
+    )
+
+
+def _within(op: OpInfo, shape: tuple[int, ...], dtype: Any, seed: int) -> Tensor:
+    """Numbers of an operation's domain."""
+    generator = torch.Generator().manual_seed(seed)
+    if not dtype.is_floating_point or op.promote == "integral":
+        kind = torch.int32 if dtype.is_floating_point else dtype
+        return torch.randint(1, 8, shape, generator=generator).to(kind)
+    return torch.rand(shape, generator=generator).mul(op.high - op.low).add(op.low).to(dtype)
+
+
+@_problem("reduction_rows", operation="sum", kept=2048, reduced=1024)
+def _reduction_rows(operation: str, kept: int, reduced: int, dtype: Any) -> Workload:
+    return _reduction(operation, (kept, reduced), 1, dtype)
+
+
+@_problem("scan_rows", operation="cumsum", kept=2048, reduced=1024)
+def _scan_rows(operation: str, kept: int, reduced: int, dtype: Any) -> Workload:
+    return _reduction(operation, (kept, reduced), 1, dtype)
+
+
+@_problem("reduction_columns", operation="sum", kept=1024, reduced=2048)
+def _reduction_columns(operation: str, kept: int, reduced: int, dtype: Any) -> Workload:
+    return _reduction(operation, (reduced, kept), 0, dtype)
+
+
+def _reduction(operation: str, shape: tuple[int, int], dim: int, dtype: Any) -> Workload:
+    op = _declared(operation)
+    if op.kind not in ("reduction", "scan"):
+        raise TuneError(f"tune: {operation} is a {op.kind}, neither reduction nor scan.")
+    x = _within(op, shape, dtype, 0)
+
+    def call(x: Tensor) -> list[Tensor]:
+        found = op.function(x, dim)
+        return [found] if isinstance(found, Tensor) else list(found)
+
+    return Workload([x], call, moved=x.nbytes * (2 if op.kind == "scan" else 1))
 
 
 # ---- products
@@ -497,13 +563,21 @@ def user_kernel(name: str) -> UserKernel:
     return found
 
 
+#: kind of an operation -> the kernel that is generated for it
+_GENERATED = {
+    "pointwise": "pointwise",
+    "reduction": "reduction_rows",
+    "scan": "scan_rows",
+}
+
+
 def names() -> list[str]:
     """The library's kernels that can be tuned."""
     return sorted(PROBLEMS)
 
 
 def find(name: str) -> Problem:
-    """The problem of a kernel, the library's or `module:name`.
+    """The problem of a kernel, of an operation with a generated kernel, or of `module:name`.
 
     Raises:
         TuneError: no such kernel; the nearest names are suggested.
@@ -512,8 +586,12 @@ def find(name: str) -> Problem:
         kernel = user_kernel(name)
         integers = dict.fromkeys(kernel.keys)
         return Problem(name, integers, _user_workload(kernel), kinds=("float32",))
+    generated = {op.name: _GENERATED[op.kind] for op in OPS if op.kind in _GENERATED}
+    if name in generated:
+        problem = PROBLEMS[generated[name]]
+        return replace(problem, sizes={**problem.sizes, "operation": name})
     if name not in PROBLEMS:
-        near = difflib.get_close_matches(name, PROBLEMS, 3, 0.4)
+        near = difflib.get_close_matches(name, [*PROBLEMS, *generated], 3, 0.4)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise TuneError(
             f"tune: no kernel {name!r}.{hint} `tritorch kernels list` lists them; write "
@@ -558,7 +636,12 @@ def complete(problem: Problem, given: Sizes, dtype: str | None) -> tuple[dict[st
                 f"tune: {problem.kernel} has no size {name!r}; it has "
                 f"{', '.join(problem.sizes) or 'none'}."
             )
-        if not isinstance(value, bool) and (not isinstance(value, int) or value < 1):
+        usual = sizes[named[name.lower()]]
+        if isinstance(usual, str):
+            fits = isinstance(value, str)
+        else:
+            fits = isinstance(value, bool) or (isinstance(value, int) and value >= 1)
+        if not fits:
             raise TuneError(
                 f"tune: {problem.kernel}: impossible size {name}={value}. Give a whole number >= 1."
             )
@@ -581,11 +664,12 @@ def from_facts(kernel: str, facts: Mapping[str, Any]) -> tuple[dict[str, Any], s
     """Sizes and dtype of a workload for facts that a trace saw, as far as their names agree."""
     problem = find(kernel)
     sizes = {name: facts[name] for name in problem.sizes if name in facts}
+    kind = facts.get("dtype") or str(facts.get("dtypes", "")).partition(" ")[0] or None
     if "side" in problem.sizes and "columns" in facts:
         sizes["side"] = max(isqrt(facts["columns"]), 1)
     if "batch" in problem.sizes and "count" in facts:
         sizes["batch"] = facts["count"]
-    return sizes, facts.get("dtype")
+    return sizes, kind
 
 
 def facts_of(tunable: str, run: Callable[[], Any]) -> dict[str, Any] | None:

@@ -170,7 +170,7 @@ class Session:
             ) from None
         except Died as error:
             raise TuneError(f"tune: {self.kernel} with its default: {error}.") from error
-        self.sizes = found["sizes"]
+        self.kernel, self.sizes = found["kernel"], found["sizes"]
         self.facts: dict[str, Any] = found["facts"]
         self.target: str = found["target"]
         self.digest: str = found["digest"]
