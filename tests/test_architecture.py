@@ -28,6 +28,7 @@ FLOORS = {
     # What the Tensor room is made of: semantics, operations, printing, indexing, saving.
     "tritorch.ops": 4,
     "tritorch.tensor": 4,
+    "tritorch.notebook": 4,
     "tritorch.printing": 4,
     "tritorch.host": 4,
     "tritorch.dlpack": 4,

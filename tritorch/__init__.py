@@ -20,6 +20,8 @@ _MODULES = (
     "accelerator", "amp", "array_api", "backends", "cuda", "examples", "func", "linalg", "nn",
     "optim", "safetensors", "special", "tune", "utils",
 )  # fmt: skip
+#: functions of modules that few programs need
+_FUNCTIONS = {"summary": "tritorch.nn.summary", "vmap": "tritorch.func"}
 #: modules that the rooms below import from here (`from tritorch import dtypes`) before it has names
 _GROUND = frozenset({"determinism", "devices", "dtypes", "errors", "runtime", "triton_api"})
 _loading = False
@@ -48,8 +50,8 @@ def __getattr__(name: str) -> Any:
         _load()
         if name in globals():
             return globals()[name]
-    if name == "vmap":
-        return import_module("tritorch.func").vmap
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     try:
         if _loading or name in _MODULES:
             return import_module(f"tritorch.{name}")

@@ -452,6 +452,11 @@ class Tensor:
     def __repr__(self, *, tensor_contents: str | None = None) -> str:
         return format_tensor("tensor(", self.detach()._array(), self._suffixes())
 
+    def _repr_html_(self) -> str:
+        from tritorch.notebook import tensor_html
+
+        return tensor_html(self)
+
     def _suffixes(self) -> list[str]:
         layout = self._layout
         shown: list[str] = []

@@ -552,6 +552,11 @@ class Module(Stateful):
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join([*lines, *children]) + "\n)"
 
+    def _repr_html_(self) -> str:
+        from tritorch.notebook import module_html
+
+        return module_html(self)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
