@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,8 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def find(tunable: Tunable, target: str, facts: Facts) -> Configuration | None:
     """What was found for this kernel and these facts on a target type; None for nothing."""
+    if config.tune_lock is None and not config.tune_db.exists() and not _shipped():
+        return None
     from tritorch.runtime import get_target
 
     identity = get_target(target).identity
@@ -132,10 +135,16 @@ def _open(identity: str) -> Iterator[Source]:
         yield Source(str(config.tune_lock), pinned, pinned=True)
     if config.tune_db.exists():
         yield Source(str(config.tune_db), _from_database(config.tune_db, identity))
-    for path in sorted((Path(__file__).parent / "defaults").glob("*.json")):
+    for path in _shipped():
         shipped = [c for c in read(path) if c.target == identity]
         if shipped:
             yield Source(str(path), shipped)
+
+
+@cache
+def _shipped() -> tuple[Path, ...]:
+    """Files of choices that came with the package."""
+    return tuple(sorted((Path(__file__).parent / "defaults").glob("*.json")))
 
 
 def read(path: Path) -> list[Choice]:

@@ -144,7 +144,7 @@ def _weighted_logits(input, target, pos_weight):
 
 
 @pointwise(
-    numpy=lambda x, t: np.where(t == 0, 0, t * (np.log(np.where(t == 0, 1, t)) - x)), method=False,
+    numpy=lambda x, t: t * np.log(np.where(t == 0, 1, t)) - t * x, method=False,
     out=False, integers=False, low=0.05, node="KlDivBackward0",
     grad=lambda g, input, target: (-g * target, g * (s.log(target) + 1.0 - input)),
 )  # fmt: skip

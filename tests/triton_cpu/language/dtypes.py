@@ -117,8 +117,9 @@ def promoted(left: str, right: str, *, divides: bool = False) -> str | None:
 def cast(x: np.ndarray, name: str) -> np.ndarray:
     """x as another dtype.
 
-    Floats become integers of 32 or 64 bits truncated and saturated, with nan as 0; the narrower
-    ones are the low bits of an int32, as in NumPy and PyTorch.
+    Floats become integers of 32 or 64 bits truncated; beyond the range, and for nan, signed ones
+    are the lowest number, as x86's instructions and so PyTorch have it, unsigned ones saturate with
+    nan as 0. The narrower ones are the low bits of an int32.
     """
     kind = numpy_dtype(name)
     with np.errstate(all="ignore"):
@@ -132,10 +133,13 @@ def cast(x: np.ndarray, name: str) -> np.ndarray:
 
 def _truncated(x: np.ndarray, kind: np.dtype) -> np.ndarray:
     limits = np.iinfo(kind)
-    wide = x.astype(np.longdouble)
-    return np.array(
-        [0 if v != v else min(max(v, limits.min), limits.max) for v in map(_whole, wide)], kind
-    )
+
+    def one(v: float | int) -> float | int:
+        if v == v and limits.min <= v <= limits.max:
+            return v
+        return limits.max if limits.min == 0 and v > 0 else limits.min
+
+    return np.array([one(v) for v in map(_whole, x.astype(np.longdouble))], kind)
 
 
 def _whole(x: np.longdouble) -> float | int:
