@@ -35,3 +35,17 @@ def test_macs_have_a_place_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HOME", "/Users/a")
     monkeypatch.delenv("TRITORCH_CACHE_DIR", raising=False)
     assert Config().cache_dir == Path("/Users/a/Library/Caches/tritorch")
+
+
+def test_the_environment_gives_the_same_settings() -> None:
+    """Every setting, flags and absent paths among them, comes back as it was."""
+    import os
+    from unittest.mock import patch
+
+    from tritorch.config import Config, config
+
+    with config(tune="off", num_threads=3, launch_blocking="1"):
+        told = config.environment()
+        with patch.dict(os.environ, told):
+            assert Config() == config
+        assert "TRITORCH_TUNE_LOCK" not in told

@@ -46,6 +46,11 @@ def _flag(name: str, text: str) -> bool:
     return text == "1"
 
 
+def _text(value: Any) -> str:
+    """A setting as the environment has it."""
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
 def _path(name: str, text: str) -> Path:
     if not text:
         raise ConfigError(f"{name} must be a directory; got an empty string.")
@@ -148,6 +153,12 @@ class Config:
     tune_budget: int = _setting(
         _integer(1), lambda: 5, "seconds that on-first-call may spend on a kernel"
     )
+    launch_blocking: bool = _setting(
+        _flag,
+        lambda: False,
+        "1: wait for every kernel on a GPU, so that an error names the one that failed; set it at "
+        "the start",
+    )
     cpu_cached_bytes: int = _setting(
         _integer(0), lambda: 4 << 30, "bytes the CPU allocator may keep for reuse"
     )
@@ -168,7 +179,7 @@ class Config:
                 raise ConfigError(f"config: no setting {name!r}. Choose from {', '.join(known)}.")
         saved = {name: getattr(self, name) for name in overrides}
         parsed = {
-            name: None if value is None else known[name].metadata["parse"](name, str(value))
+            name: None if value is None else known[name].metadata["parse"](name, _text(value))
             for name, value in overrides.items()
         }
         try:
@@ -183,6 +194,14 @@ class Config:
         object.__setattr__(self, name, value)
         for callback in _WATCHERS.get(name, ()):
             callback()
+
+    def environment(self) -> dict[str, str]:
+        """The settings as environment variables, for processes that are to have the same."""
+        return {
+            f"TRITORCH_{entry.name.upper()}": _text(value)
+            for entry in fields(self)
+            if (value := getattr(self, entry.name)) is not None
+        }
 
     def codegen_key(self) -> str:
         """The settings that change generated code, for cache keys."""

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import IO, Any
 
 from tritorch.config import config
@@ -121,17 +121,12 @@ class _Helper:
 
     def __init__(self, work: _Work) -> None:
         self._work = work
-        settings = {
-            f"TRITORCH_{entry.name.upper()}": str(value)
-            for entry in fields(config)
-            if (value := getattr(config, entry.name)) is not None
-        }
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | settings | {"PYTHONPATH": path},
+            env=os.environ | config.environment() | {"PYTHONPATH": path},
             process_group=0,  # Ctrl-C is for us
         )
         self.thread = threading.Thread(target=self._feed, name="tritorch-compile", daemon=True)

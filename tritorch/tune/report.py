@@ -63,7 +63,7 @@ class Line:
         return f"{self.moved / self.seconds / 1e9:.1f} GB/s" if self.moved else ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """All lines for one target; `peaks` are what the machine was measured to reach."""
 
@@ -84,6 +84,12 @@ class Report:
             "geometric_mean": self.mean,
             "lines": [asdict(line) for line in self.lines],
         }
+
+    def __repr__(self) -> str:
+        return (
+            f"<Report for {self.target}: {len(self.lines)} kinds, geometric mean {self.mean:.3f} "
+            "times the default's speed>"
+        )
 
     def _repr_html_(self) -> str:
         return _table(self)

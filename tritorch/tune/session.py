@@ -35,7 +35,7 @@ _RESERVE = 0.15
 Progress = Callable[["Session"], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class Outcome:
     """What a search came to.
 
@@ -69,6 +69,14 @@ class Outcome:
             "best": self.best.as_json(),
             "rejected": [row.as_json() for row in self.rejected],
         }
+
+    def __repr__(self) -> str:
+        best = " ".join(f"{name}={value}" for name, value in self.best.config.items())
+        faster = 1 / (self.best.ratio or 1.0)
+        return (
+            f"<Outcome {self.kernel}: {best}, {faster:.2f} times the default's speed; tried "
+            f"{self.tried + self.resumed} of {self.space - 1}, rejected {len(self.rejected)}>"
+        )
 
     def _repr_html_(self) -> str:
         from tritorch.tune.report import outcome_html

@@ -13,9 +13,9 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import IO, Any
 
 from tritorch.config import config
@@ -42,23 +42,21 @@ class Worker:
     def __init__(self, kernel: str, sizes: Mapping[str, Any], dtype: str | None) -> None:
         self._problem = {"do": "open", "kernel": kernel, "sizes": dict(sizes), "dtype": dtype}
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: Any = None  # a file of what the process printed
         self._rest = b""
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  what the process says; no name
 
     def start(self, deadline: float) -> dict[str, Any]:
         """Begin (anew, where it was ended) and build the workload; what `describe()` says."""
         self.end()
-        settings = {
-            f"TRITORCH_{entry.name.upper()}": str(value)
-            for entry in fields(config)
-            if (value := getattr(config, entry.name)) is not None
-        }
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | settings | {"PYTHONPATH": path, "TRITORCH_TUNE": "off"},
+            stderr=self._said,
+            env=os.environ | config.environment() | {"PYTHONPATH": path, "TRITORCH_TUNE": "off"},
             process_group=0,  # Ctrl-C is for the session
         )
         self._rest = b""
@@ -91,12 +89,20 @@ class Worker:
             answer = json.loads(self._line(process.stdout, deadline))
         except (BrokenPipeError, EOFError) as error:
             code = process.wait()
-            raise Died(
-                f"its process ended with signal {-code}" if code < 0 else f"exit code {code}"
-            ) from error
+            if code < 0:
+                raise Died(f"its process ended with signal {-code}") from error
+            raise Died(f"its process ended: {self._last_line()}") from error
         if "error" in answer:
             raise TuneError(answer["error"])
         return answer["result"]
+
+    def _last_words(self) -> str:
+        """The last line of what the process said, such as an error's."""
+        self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(self._said.tell() - 2000, 0))
+        lines = self._said.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f" ({last})" if last else ""
 
     def _line(self, pipe: IO[bytes], deadline: float) -> bytes:
         with selectors.DefaultSelector() as selector:
@@ -113,8 +119,16 @@ class Worker:
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
+    def _last_line(self) -> str:
+        """Of what the process printed."""
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "without a word")
+
     def end(self) -> None:
         """End the process at once."""
+        if self._said is not None:
+            self._said.close()
         process = self._process
         if process is None:
             return
