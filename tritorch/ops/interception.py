@@ -126,6 +126,8 @@ class Interception:
         self.active = False
         self._known: dict[FunctionType, tuple[_Point, _Layer]] = {}
         self._users = 0
+        #: functions were added since it was last switched on
+        self._is_behind = False
         #: (function, its own code, ours) where nobody else intercepts; the other points
         self._alone: list[tuple[FunctionType, CodeType, CodeType]] = []
         self._shared: list[_Point] = []
@@ -154,12 +156,13 @@ class Interception:
             point.layers.sort(key=lambda each: each.owner.place)
             self._known[function] = point, layer
             _additions += 1
+            self._is_behind = True
 
     def start(self) -> None:
         """Send calls of all threads to the handlers, until `stop` was called as often."""
         with _lock:
             self._users += 1
-            if self._users == 1:
+            if self._users == 1 or self._is_behind:
                 self._switch(True)
 
     def stop(self) -> None:
@@ -171,6 +174,7 @@ class Interception:
 
     def _switch(self, active: bool) -> None:
         self.active = active
+        self._is_behind &= not active
         if self._sorted_at != _additions:
             self._sort()
         for function, own, code in self._alone:
