@@ -242,3 +242,12 @@ def test_shared_parameters_get_a_gradient_per_sample() -> None:
 def test_errors(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         call(double(3))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_leaf_among_the_outputs_keeps_its_gradient(order: int) -> None:
+    w = torch.ones(2, requires_grad=True)
+    outputs, pull = vjp(lambda x: (x * 2, w)[::order], torch.ones(2))
+    assert [y is w for y in outputs] == [False, True][::order]
+    (found,) = pull(tuple(torch.ones(2) for _ in outputs))
+    assert found.tolist() == [2.0, 2.0]

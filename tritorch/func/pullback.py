@@ -51,8 +51,7 @@ _enclosing = _Enclosing()
 def _leads_out(tensors: Sequence[Tensor]) -> bool:
     """Whether their history has a leaf, or the input of a derivative further out."""
     known = set()
-    stack = [innermost_value(x)._grad_fn for x in tensors if x._requires_grad]
-    stack += [edge(innermost_value(x))[0] for x in tensors if x._requires_grad and stack[0] is None]
+    stack: list[Any] = [edge(innermost_value(x))[0] for x in tensors if x._requires_grad]
     while stack:
         node = stack.pop()
         if node is None or node in known:
