@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -378,3 +380,14 @@ def test_the_end_of_the_parent_is_the_end_of_all(how: str, end: str) -> None:
     assert program.returncode == -getattr(signal, end)
     if end == "SIGINT":
         assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_worker_that_cannot_start_leaves_no_socket_open() -> None:
+    loader = DataLoader(Items(2, lambda i: i), num_workers=1, multiprocessing_context="spawn")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+            iter(loader)
+        gc.collect()
+    stop_forkserver()
+    assert not [str(warning.message) for warning in said]

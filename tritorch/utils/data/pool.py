@@ -79,6 +79,9 @@ class Worker:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 self.process.start()
+            except BaseException:
+                self.channel.close()
+                raise
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
