@@ -172,7 +172,8 @@ class Optimizer:
         if closure is not None:
             with tritorch.enable_grad():
                 loss = closure()
-        with tritorch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
+        differentiable = self.defaults.get("differentiable")
+        with tritorch.enable_grad() if differentiable else tritorch.no_grad():
             for group in self.param_groups:
                 parameters = [p for p in group["params"] if p.grad is not None]
                 if parameters:
@@ -184,9 +185,13 @@ class Optimizer:
 
         Rates may be tensors of one element, as in PyTorch.
         """
-        if group.get("differentiable") or not any(_is_tensor(value) for value in group.values()):
-            return group
-        return {name: v if name == "params" else _number(v) for name, v in group.items()}
+        for value in group.values():
+            kind = type(value)
+            if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
+                continue
+            if _is_tensor(value) and not group.get("differentiable"):
+                return {name: v if name == "params" else _number(v) for name, v in group.items()}
+        return group
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         raise NotImplementedError
@@ -302,6 +307,10 @@ class Optimizer:
 
 
 Optimizer.step = with_hooks(Optimizer.step)  # type: ignore[method-assign]
+
+
+#: types of options that are no tensors; every step asks this of every option
+_PLAIN = frozenset({bool, float, int, list, str, type(None)})
 
 
 def _is_tensor(value: Any) -> bool:
