@@ -46,6 +46,10 @@ class OutOfMemoryError(TritorchError, RuntimeError, MemoryError):
     """An allocation failed after the cache was released; the message has the figures."""
 
 
+class AcceleratorError(TritorchError, RuntimeError):
+    """A GPU, or its driver, failed: an illegal access in a kernel, a call that was refused."""
+
+
 class DeviceAssertError(TritorchError, RuntimeError):
     """`tl.device_assert` failed inside a kernel."""
 

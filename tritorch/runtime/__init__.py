@@ -35,7 +35,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def get_target(device_type: str) -> Target:
-    """The target for a device type (`"cpu"`); one object for each.
+    """The target for a device type (`"cpu"`, `"cuda"`); one object for each.
 
     Raises:
         DeviceError: there is no such device here.
@@ -51,8 +51,14 @@ def get_target(device_type: str) -> Target:
                 _targets["cpu"] = CPUTarget()
             return _targets["cpu"]
     if device_type == "cuda":
-        raise DeviceError("cuda: this build of tritorch has no CUDA target yet. Use device='cpu'.")
-    raise DeviceError(f"{device_type}: no such device type. Use 'cpu'.")
+        from tritorch.runtime.cuda.bindings import load_driver
+        from tritorch.runtime.cuda.target import CUDATarget
+
+        with _lock:
+            if "cuda" not in _targets:
+                _targets["cuda"] = CUDATarget(load_driver())
+            return _targets["cuda"]
+    raise DeviceError(f"{device_type}: no such device type. Use 'cpu' or 'cuda'.")
 
 
 def kernels() -> tuple[Kernel, ...]:

@@ -1,0 +1,262 @@
+"""`Driver` over NVIDIA's cuda-bindings (12.9 and later, 13.x)."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from tritorch.errors import DeviceError
+from tritorch.runtime.cuda.driver import (
+    HOST_MAPPED,
+    HOST_PORTABLE,
+    NOT_READY,
+    DriverError,
+)
+
+_INSTALL = "pip install tritorch[cuda]"
+
+
+@cache
+def _api() -> Any:
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise DeviceError(
+            f"cuda: NVIDIA's package cuda-bindings is missing ({error}). {_INSTALL}"
+        ) from None
+    return driver
+
+
+def load_driver() -> BindingsDriver:
+    """The driver of this machine, with one device at least.
+
+    Raises:
+        DeviceError: no cuda-bindings, no driver, or no device; says which.
+    """
+    api = _api()
+    try:
+        (result,) = api.cuInit(0)
+    except RuntimeError as error:  # cuda-bindings finds no libcuda
+        raise DeviceError(
+            f"cuda: no NVIDIA driver on this machine ({str(error).splitlines()[0]}). Use "
+            "device='cpu'."
+        ) from None
+    if int(result) != 0:
+        name, text = _describe(api, result)
+        raise DeviceError(f"cuda: the driver does not start: {name}: {text}. Use device='cpu'.")
+    driver = BindingsDriver(api)
+    if not driver.device_count():
+        raise DeviceError("cuda: the driver finds no device. Use device='cpu'.")
+    return driver
+
+
+def _describe(api: Any, result: Any) -> tuple[str, str]:
+    """The name of a CUresult, and NVIDIA's words for it."""
+
+    def text(function: Any) -> str:
+        code, found = function(result)
+        return found.decode() if int(code) == 0 and found else f"error {int(result)}"
+
+    return text(api.cuGetErrorName), text(api.cuGetErrorString)
+
+
+class BindingsDriver:
+    """See `driver.Driver`; one method, one function of the driver."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """What the function gives besides its result code: nothing, a value or a tuple."""
+        result, *values = getattr(self._api, name)(*arguments)
+        if int(result) != 0:
+            raise DriverError(int(result), *_describe(self._api, result), name)
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def _is_done(self, name: str, handle: int) -> bool:
+        try:
+            self._call(name, handle)
+        except DriverError as error:
+            if error.code == NOT_READY:
+                return False
+            raise
+        return True
+
+    def describe(self, code: int) -> DriverError:
+        found = _describe(self._api, self._api.CUresult(code))
+        return DriverError(code, *found, "cuLaunchKernelEx")
+
+    # ---- devices
+    def device_count(self) -> int:
+        return int(self._call("cuDeviceGetCount"))
+
+    def driver_version(self) -> int:
+        return int(self._call("cuDriverGetVersion"))
+
+    def device_name(self, device: int) -> str:
+        name: bytes = self._call("cuDeviceGetName", 256, device)
+        return name.rstrip(b"\0").decode()
+
+    def device_uuid(self, device: int) -> bytes:
+        return ctypes.string_at(self._call("cuDeviceGetUuid", device).getPtr(), 16)
+
+    def device_bytes(self, device: int) -> int:
+        return int(self._call("cuDeviceTotalMem", device))
+
+    def device_attribute(self, device: int, attribute: int) -> int:
+        kind = self._api.CUdevice_attribute(attribute)
+        return int(self._call("cuDeviceGetAttribute", kind, device))
+
+    def can_access_peer(self, device: int, peer: int) -> bool:
+        return bool(self._call("cuDeviceCanAccessPeer", device, peer))
+
+    def retain_context(self, device: int) -> int:
+        return int(self._call("cuDevicePrimaryCtxRetain", device))
+
+    def set_context(self, context: int) -> None:
+        self._call("cuCtxSetCurrent", context)
+
+    def enable_peer(self, context: int) -> None:
+        self._call("cuCtxEnablePeerAccess", context, 0)
+
+    def synchronize(self) -> None:
+        self._call("cuCtxSynchronize")
+
+    # ---- memory
+    def memory_info(self) -> tuple[int, int]:
+        free, total = self._call("cuMemGetInfo")
+        return int(free), int(total)
+
+    def allocate(self, nbytes: int) -> int:
+        return int(self._call("cuMemAlloc", nbytes))
+
+    def free(self, address: int) -> None:
+        self._call("cuMemFree", address)
+
+    def allocate_pinned(self, nbytes: int) -> int:
+        return int(self._call("cuMemHostAlloc", nbytes, HOST_PORTABLE | HOST_MAPPED))
+
+    def free_pinned(self, address: int) -> None:
+        self._call("cuMemFreeHost", address)
+
+    def copy(self, destination: int, source: int, nbytes: int, stream: int) -> None:
+        self._call("cuMemcpyAsync", destination, source, nbytes, stream)
+
+    def fill(self, destination: int, value: int, nbytes: int, stream: int) -> None:
+        self._call("cuMemsetD8Async", destination, value, nbytes, stream)
+
+    # ---- streams and events
+    def create_stream(self, flags: int, priority: int) -> int:
+        return int(self._call("cuStreamCreateWithPriority", flags, priority))
+
+    def destroy_stream(self, stream: int) -> None:
+        self._call("cuStreamDestroy", stream)
+
+    def synchronize_stream(self, stream: int) -> None:
+        self._call("cuStreamSynchronize", stream)
+
+    def stream_is_done(self, stream: int) -> bool:
+        return self._is_done("cuStreamQuery", stream)
+
+    def stream_waits(self, stream: int, event: int) -> None:
+        self._call("cuStreamWaitEvent", stream, event, 0)
+
+    def stream_priorities(self) -> tuple[int, int]:
+        least, greatest = self._call("cuCtxGetStreamPriorityRange")
+        return int(least), int(greatest)
+
+    def create_event(self, flags: int) -> int:
+        return int(self._call("cuEventCreate", flags))
+
+    def destroy_event(self, event: int) -> None:
+        self._call("cuEventDestroy", event)
+
+    def record_event(self, event: int, stream: int) -> None:
+        self._call("cuEventRecord", event, stream)
+
+    def event_is_done(self, event: int) -> bool:
+        return self._is_done("cuEventQuery", event)
+
+    def synchronize_event(self, event: int) -> None:
+        self._call("cuEventSynchronize", event)
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        return float(self._call("cuEventElapsedTime", start, end))
+
+    # ---- kernels
+    def load_library(self, code: bytes) -> int:
+        return int(self._call("cuLibraryLoadData", code, [], [], 0, [], [], 0))
+
+    def find_kernel(self, library: int, name: str) -> int:
+        return int(self._call("cuLibraryGetKernel", library, name.encode()))
+
+    def set_kernel_attribute(self, kernel: int, attribute: int, value: int, device: int) -> None:
+        kind = self._api.CUfunction_attribute(attribute)
+        self._call("cuKernelSetAttribute", kind, value, kernel, device)
+
+    def kernel_attribute(self, kernel: int, attribute: int, device: int) -> int:
+        kind = self._api.CUfunction_attribute(attribute)
+        return int(self._call("cuKernelGetAttribute", kind, kernel, device))
+
+    def entry_point(self, name: str) -> int:
+        flags = self._api.CUdriverProcAddress_flags.CU_GET_PROC_ADDRESS_LEGACY_STREAM
+        found = self._call("cuGetProcAddress", name.encode(), self.driver_version(), flags)
+        return int(found[0] if isinstance(found, tuple) else found)
+
+    def encode_tensor_map(
+        self,
+        data_type: int,
+        address: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        box: Sequence[int],
+        swizzle: int,
+        fill_nan: bool,
+    ) -> bytes:
+        api = self._api
+        tensor_map = self._call(
+            "cuTensorMapEncodeTiled",
+            api.CUtensorMapDataType(data_type),
+            len(shape),
+            address,
+            [api.cuuint64_t(size) for size in shape],
+            [api.cuuint64_t(step) for step in strides],
+            [api.cuuint32_t(size) for size in box],
+            [api.cuuint32_t(1) for _ in shape],
+            api.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+            api.CUtensorMapSwizzle(swizzle),
+            api.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            api.CUtensorMapFloatOOBfill(int(fill_nan)),
+        )
+        return ctypes.string_at(tensor_map.getPtr(), 128)
+
+    # ---- graphs
+    def begin_capture(self, stream: int, mode: int) -> None:
+        self._call("cuStreamBeginCapture", stream, self._api.CUstreamCaptureMode(mode))
+
+    def end_capture(self, stream: int) -> int:
+        return int(self._call("cuStreamEndCapture", stream))
+
+    def is_capturing(self, stream: int) -> bool:
+        return int(self._call("cuStreamIsCapturing", stream)) != 0
+
+    def exchange_capture_mode(self, mode: int) -> int:
+        kind = self._api.CUstreamCaptureMode(mode)
+        return int(self._call("cuThreadExchangeStreamCaptureMode", kind))
+
+    def instantiate_graph(self, graph: int) -> int:
+        return int(self._call("cuGraphInstantiate", graph, 0))
+
+    def launch_graph(self, executable: int, stream: int) -> None:
+        self._call("cuGraphLaunch", executable, stream)
+
+    def destroy_graph(self, graph: int) -> None:
+        self._call("cuGraphDestroy", graph)
+
+    def destroy_executable(self, executable: int) -> None:
+        self._call("cuGraphExecDestroy", executable)
+
+    def graph_nodes(self, graph: int) -> int:
+        return int(self._call("cuGraphGetNodes", graph)[1])

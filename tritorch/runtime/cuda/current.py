@@ -1,0 +1,110 @@
+"""The current device and stream of each thread, and the contexts they need."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+
+from tritorch.errors import DeviceError
+from tritorch.runtime.cuda.driver import Driver
+
+
+class CurrentStreams:
+    """The current stream of every thread: a pthread key, which the launcher's code reads."""
+
+    def __init__(self) -> None:
+        process = ctypes.CDLL(None)
+        key = ctypes.c_uint32()
+        if process.pthread_key_create(ctypes.byref(key), None) != 0:
+            raise DeviceError("cuda: the system has no thread-specific key left.")
+        self.key = key.value
+        self._set = process.pthread_setspecific
+        self._set.argtypes = (ctypes.c_uint32, ctypes.c_void_p)
+
+    def set(self, stream: int) -> None:
+        """Launches of this thread go to `stream` from now on."""
+        self._set(self.key, stream)
+
+
+class _Thread(threading.local):
+    device = 0
+    stream = 0
+    ready = False  # whether the device's context is current in this thread
+
+    def __init__(self) -> None:
+        self.streams: dict[int, int] = {}  # device -> its current stream
+
+
+class Current:
+    """Which device and stream a thread works on; makes the device's context current there."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._streams = CurrentStreams()
+        self._lock = threading.Lock()
+        self._contexts: dict[int, int] = {}
+        #: `device` and `stream` may be read once `ready`
+        self.thread = _Thread()
+        self.count = driver.device_count()
+
+    @property
+    def stream_key(self) -> int:
+        """The pthread key that machine code reads."""
+        return self._streams.key
+
+    @property
+    def started(self) -> bool:
+        """Whether any context exists."""
+        return bool(self._contexts)
+
+    def enter(self) -> None:
+        """Make the current device's context current in this thread."""
+        if not self.thread.ready:
+            self._driver.set_context(self.context(self.thread.device))
+            self.thread.ready = True
+
+    def context(self, device: int) -> int:
+        """The primary context of a device; devices that can reach each other's memory may."""
+        found = self._contexts.get(device)
+        if found is None:
+            with self._lock:
+                if device not in self._contexts:
+                    made = self._driver.retain_context(device)
+                    self._enable_peers(device, made)
+                    self._contexts[device] = made
+                found = self._contexts[device]
+        return found
+
+    def _enable_peers(self, device: int, context: int) -> None:
+        for other, known in self._contexts.items():
+            for (one, ours), (two, theirs) in (
+                ((device, context), (other, known)),
+                ((other, known), (device, context)),
+            ):
+                if self._driver.can_access_peer(one, two):
+                    self._driver.set_context(ours)
+                    self._driver.enable_peer(theirs)
+
+    def set_device(self, device: int) -> None:
+        """Work of this thread goes to another device, and to the stream it had there.
+
+        Raises:
+            DeviceError: there is no such device.
+        """
+        if not 0 <= device < self.count:
+            raise DeviceError(
+                f"cuda: invalid device ordinal {device}: there are {self.count} devices, counted "
+                "from 0."
+            )
+        thread = self.thread
+        if device != thread.device or not thread.ready:
+            thread.device = device
+            thread.ready = False
+            self.enter()
+            self.set_stream(thread.streams.get(device, 0))
+
+    def set_stream(self, stream: int) -> None:
+        """Work of this thread on the current device goes to another stream of it."""
+        thread = self.thread
+        thread.stream = thread.streams[thread.device] = stream
+        self._streams.set(stream)

@@ -1,0 +1,439 @@
+"""NVIDIA GPUs as a target: one object for all devices; work goes to the thread's current one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tritorch.config import config
+from tritorch.errors import DeviceError
+from tritorch.kernel_source import KernelSource
+from tritorch.runtime.cuda import driver as cu
+from tritorch.runtime.cuda.allocator import Block, CachingAllocator
+from tritorch.runtime.cuda.code import LaunchFacts, compile_cubin
+from tritorch.runtime.cuda.current import Current
+from tritorch.runtime.cuda.driver import Driver, DriverError
+from tritorch.runtime.cuda.faults import ErrorCells, translated
+from tritorch.runtime.cuda.launcher import Launcher, scratch_bytes
+from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
+from tritorch.runtime.cuda.staging import Staging
+from tritorch.runtime.storage import FreeList
+from tritorch.runtime.target import Kernel, KernelTable, Launch
+
+#: static and dynamic shared memory that every kernel may use without asking
+_SHARED_BYTES = 48 << 10
+#: CTAs of a cluster that every device takes
+_PORTABLE_CTAS = 8
+_FORKED = (
+    "cuda: this process is a fork of one that used the GPU, and CUDA does not survive a fork. "
+    "Start workers with multiprocessing's 'spawn' or 'forkserver', or use the GPU in the parent "
+    "only after they were started."
+)
+
+
+@dataclass(frozen=True)
+class DeviceProperties:
+    """What there is to know about a device. Sizes in bytes, clocks in kHz."""
+
+    name: str
+    major: int
+    minor: int
+    total_memory: int
+    multi_processor_count: int
+    max_threads_per_multi_processor: int
+    regs_per_multiprocessor: int
+    shared_memory_per_block: int
+    shared_memory_per_block_optin: int
+    shared_memory_per_multiprocessor: int
+    warp_size: int
+    L2_cache_size: int
+    clock_rate: int
+    memory_clock_rate: int
+    memory_bus_width: int
+    is_integrated: int
+    uuid: str
+
+
+_ATTRIBUTES = {
+    "major": cu.CAPABILITY_MAJOR,
+    "minor": cu.CAPABILITY_MINOR,
+    "multi_processor_count": cu.MULTIPROCESSORS,
+    "max_threads_per_multi_processor": cu.MAX_THREADS_PER_MULTIPROCESSOR,
+    "regs_per_multiprocessor": cu.REGISTERS_PER_MULTIPROCESSOR,
+    "shared_memory_per_block": cu.SHARED_BYTES_PER_BLOCK,
+    "shared_memory_per_block_optin": cu.SHARED_BYTES_OPTIN,
+    "shared_memory_per_multiprocessor": cu.SHARED_BYTES_PER_MULTIPROCESSOR,
+    "warp_size": cu.WARP_SIZE,
+    "L2_cache_size": cu.L2_BYTES,
+    "clock_rate": cu.CLOCK_KHZ,
+    "memory_clock_rate": cu.MEMORY_CLOCK_KHZ,
+    "memory_bus_width": cu.MEMORY_BUS_BITS,
+    "is_integrated": cu.INTEGRATED,
+}
+
+
+class _Blocks:
+    """The free list of one size: the allocator's, on the current stream."""
+
+    __slots__ = ("_allocate", "_free", "_nbytes")
+
+    def __init__(
+        self, allocate: Callable[[int], int], free: Callable[[int], None], nbytes: int
+    ) -> None:
+        self._allocate = allocate
+        self._free = free
+        self._nbytes = nbytes
+
+    def pop(self) -> int:
+        return self._allocate(self._nbytes)
+
+    def append(self, address: int, /) -> None:
+        self._free(address)
+
+
+class _FreeLists(dict[int, FreeList]):
+    """A free list for every size that is asked for."""
+
+    def __init__(self, allocate: Callable[[int], int], free: Callable[[int], None]) -> None:
+        self._allocate = allocate
+        self._free = free
+
+    def __missing__(self, nbytes: int) -> FreeList:
+        found = self[nbytes] = _Blocks(self._allocate, self._free, nbytes)
+        return found
+
+
+class CUDATarget:
+    """Memory, kernels and launches on NVIDIA GPUs (see `Target`)."""
+
+    name = "cuda"
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.current = Current(driver)
+        self._thread = self.current.thread
+        self._blocks: dict[int, Block] = {}
+        self._allocators: dict[int, CachingAllocator] = {}
+        self._staging: dict[int, Staging] = {}
+        self._properties: dict[int, DeviceProperties] = {}
+        self._facts: dict[int, LaunchFacts] = {}
+        self.pinned = PinnedMemory(driver)
+        self.cells = ErrorCells(driver)
+        self._kernels = KernelTable(self._build)
+        self._launcher = Launcher(
+            driver.entry_point("cuLaunchKernelEx"), self.current.stream_key, self._refused
+        )
+        self._forked = False
+        #: tracing puts itself between a plan and its launch
+        self.on_bind: Callable[[Kernel, Launch], Launch] | None = None
+        self.free_lists: dict[int, FreeList] = _FreeLists(self.allocate, self._free)
+        os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    # ---- errors
+    def _after_fork_in_child(self) -> None:
+        self._forked = self.current.started
+        self._thread.ready = False
+
+    def _enter(self) -> None:
+        """Make the driver usable in this thread."""
+        if self._forked:
+            raise DeviceError(_FORKED)
+        if not self._thread.ready:
+            self.current.enter()
+
+    def translated(self, error: DriverError, certain: bool = False) -> Exception:
+        """The user's error for a driver's."""
+        return translated(error, self._launcher.recent(), certain)
+
+    @contextmanager
+    def calling(self) -> Iterator[Driver]:
+        """The driver, ready for this thread; its errors leave the block as the user's."""
+        self._enter()
+        try:
+            yield self.driver
+        except DriverError as error:
+            raise self.translated(error) from error
+
+    def _refused(self, code: int, name: str) -> bool:
+        """What a launch asks that the driver did not take: try again, or raise."""
+        if self._forked or (code == cu.INVALID_CONTEXT and not self._thread.ready):
+            with self.calling():
+                return True
+        error = self.driver.describe(code)
+        if code in cu.STICKY:
+            raise self.translated(error) from error
+        raise self.translated(
+            DriverError(code, error.name, f"{error.text}, launching {name}", error.call)
+        ) from error
+
+    # ---- memory
+    def allocator(self, device: int | None = None) -> CachingAllocator:
+        """The allocator of a device; the current one for None."""
+        index = self._thread.device if device is None else device
+        found = self._allocators.get(index)
+        if found is None:
+            made = CachingAllocator(self.driver, index, self._blocks)
+            found = self._allocators.setdefault(index, made)
+        return found
+
+    def allocate(self, nbytes: int) -> int:
+        """Memory of the current device, for use on the current stream (see `Target`)."""
+        thread = self._thread
+        if not nbytes:
+            return 0
+        if not thread.ready:
+            self._enter()
+        try:
+            return self.allocator(thread.device).allocate(nbytes, thread.stream)
+        except DriverError as error:
+            raise self.translated(error) from error
+
+    def free(self, address: int, nbytes: int) -> None:
+        """Take back what `allocate(nbytes)` gave, once the device has done with it."""
+        self._free(address)
+
+    def _free(self, address: int) -> None:
+        block = self._blocks.pop(address, None)
+        if block is not None and not self._forked:
+            block.allocator.free(block)
+
+    def free_list(self, nbytes: int) -> FreeList:
+        """Where blocks of `nbytes` go when they are free."""
+        return self.free_lists[nbytes]
+
+    def record_stream(self, address: int, stream: int) -> None:
+        """The memory at `address` is used on another stream than it was asked for on."""
+        block = self._blocks.get(address)
+        if block is not None:
+            block.allocator.record_stream(block, stream)
+
+    def empty_cache(self) -> None:
+        """Give free memory of all devices, and free page-locked memory, back to the driver."""
+        if not self.current.started:
+            return
+        with self.calling():
+            self.pinned.empty_cache()
+            here = self._thread.device
+            for device, allocator in list(self._allocators.items()):
+                self.current.set_device(device)
+                allocator.empty_cache()
+            self.current.set_device(here)
+
+    def pin(self, nbytes: int) -> PinnedBlock:
+        """Page-locked host memory."""
+        with self.calling():
+            return PinnedBlock(self.pinned, nbytes)
+
+    # ---- copies
+    def copy(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy within device memory, of one device or two, in the order of the stream."""
+        if nbytes:
+            with self.calling() as driver:
+                driver.copy(destination, source, nbytes, self._thread.stream)
+
+    def _stage(self) -> Staging:
+        device = self._thread.device
+        found = self._staging.get(device)
+        if found is None:
+            made = Staging(self.driver, self.pinned)
+            found = self._staging.setdefault(device, made)
+        return found
+
+    def upload(
+        self, destination: int, source: int, nbytes: int, non_blocking: bool = False
+    ) -> None:
+        """Copy from the host's memory (see `Staging`)."""
+        if nbytes:
+            with self.calling():
+                self._stage().upload(destination, source, nbytes, self._thread.stream, non_blocking)
+
+    def download(
+        self, destination: int, source: int, nbytes: int, non_blocking: bool = False
+    ) -> None:
+        """Copy to the host's memory.
+
+        Raises:
+            BoundsError: a kernel before it met a wrong index (unless `non_blocking`).
+        """
+        if nbytes:
+            with self.calling():
+                self._stage().download(
+                    destination, source, nbytes, self._thread.stream, non_blocking
+                )
+            if not non_blocking:
+                self.cells.check()
+
+    # ---- waiting
+    def synchronize(self) -> None:
+        """Wait for all work of the current device.
+
+        Raises:
+            BoundsError: a kernel met a wrong index.
+        """
+        with self.calling() as driver:
+            driver.synchronize()
+        self.cells.check()
+
+    def synchronize_stream(self, stream: int) -> None:
+        """Wait for the work of one stream; raises as `synchronize` does."""
+        with self.calling() as driver:
+            driver.synchronize_stream(stream)
+        self.cells.check()
+
+    def synchronize_event(self, event: int) -> None:
+        """Wait for what was asked before an event; raises as `synchronize` does."""
+        with self.calling() as driver:
+            driver.synchronize_event(event)
+        self.cells.check()
+
+    def error_cell(self, message: str) -> int:
+        """Where a kernel may leave a wrong index (see `ErrorCells.cell`)."""
+        with self.calling():
+            return self.cells.cell(message)
+
+    # ---- devices
+    def properties(self, device: int | None = None) -> DeviceProperties:
+        """Of a device; the current one for None."""
+        index = self._thread.device if device is None else device
+        found = self._properties.get(index)
+        if found is None:
+            if not 0 <= index < self.current.count:
+                raise DeviceError(
+                    f"cuda: invalid device ordinal {index}: there are {self.current.count} devices."
+                )
+            try:
+                found = _properties(self.driver, index)
+            except DriverError as error:
+                raise self.translated(error) from error
+            self._properties[index] = found
+        return found
+
+    @property
+    def capability(self) -> int:
+        """Of the current device: 90 is sm_90."""
+        facts = self.properties()
+        return facts.major * 10 + facts.minor
+
+    @property
+    def identity(self) -> str:
+        """The device's name and capability."""
+        return f"{self.properties().name}-sm_{self.capability}"
+
+    # ---- kernels
+    def compile(
+        self,
+        source: KernelSource | Any,
+        signature: Mapping[str, str],
+        constants: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
+    ) -> Kernel:
+        """The kernel for these types, constants and the current device's capability.
+
+        Raises:
+            CompileError: Triton refuses it.
+        """
+        options = {**(options or {}), "capability": self.capability}
+        return self._kernels.get(source, signature, constants, options)
+
+    def _build(
+        self,
+        source: KernelSource | Any,
+        signature: Mapping[str, str],
+        constants: Mapping[str, Any],
+        options: Mapping[str, Any] | None,
+    ) -> Kernel:
+        rest = dict(options or {})
+        code = compile_cubin(source, signature, constants, rest.pop("capability"), rest)
+        with self.calling() as driver:
+            entry = driver.find_kernel(driver.load_library(code.cubin), code.name)
+            for device in range(self.current.count):
+                self._allow(entry, code.facts, device)
+        self._facts[entry] = code.facts
+        return Kernel(
+            name=code.name,
+            source=source,
+            signature=signature,
+            constants=constants,
+            parameter_types=code.parameter_types,
+            entry=entry,
+            from_cache=code.from_cache,
+            compile_seconds=code.compile_seconds,
+        )
+
+    def _allow(self, entry: int, facts: LaunchFacts, device: int) -> None:
+        """Let the kernel use what not every kernel may."""
+        set_attribute = self.driver.set_kernel_attribute
+        if facts.shared_bytes > _SHARED_BYTES:
+            set_attribute(entry, cu.MAX_DYNAMIC_SHARED, facts.shared_bytes, device)
+        if facts.num_ctas > _PORTABLE_CTAS:
+            set_attribute(entry, cu.NON_PORTABLE_CLUSTER, 1, device)
+
+    def facts(self, kernel: Kernel) -> LaunchFacts:
+        """What a launch of it needs."""
+        return self._facts[kernel.entry]
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """Every kernel so far, oldest first."""
+        return self._kernels.all()
+
+    def bind(
+        self,
+        kernel: Kernel,
+        grid: Sequence[int],
+        values: Sequence[Any],
+        *,
+        work: float | None = None,
+    ) -> Launch:
+        """A launch on the current stream, with everything fixed but the values that are None.
+
+        `work` is for processors; a launch returns before its programs have run.
+        """
+        facts = self._facts[kernel.entry]
+        launch = self._launcher.bind(kernel, facts, grid, values)
+        scratch = scratch_bytes(facts, grid)
+        if scratch:
+            launch = self._with_scratch(launch, scratch)
+        if config.launch_blocking:
+            launch = self._waited_for(launch)
+        return launch if self.on_bind is None else self.on_bind(kernel, launch)
+
+    def _with_scratch(self, launch: Launch, nbytes: int) -> Launch:
+        """Descriptors that a kernel makes itself are in global memory, anew for each launch."""
+        allocate, free = self.allocate, self._free
+
+        def with_scratch(*values: Any) -> None:
+            address = allocate(nbytes)
+            try:
+                launch(*values, address)
+            finally:
+                free(address)
+
+        return with_scratch
+
+    def _waited_for(self, launch: Launch) -> Launch:
+        def waited_for(*values: Any) -> None:
+            launch(*values)
+            try:
+                self.driver.synchronize()
+            except DriverError as error:
+                raise self.translated(error, certain=True) from error
+            self.cells.check()
+
+        return waited_for
+
+
+def _properties(driver: Driver, device: int) -> DeviceProperties:
+    raw = driver.device_uuid(device).hex()
+    uuid = "-".join((raw[:8], raw[8:12], raw[12:16], raw[16:20], raw[20:]))
+    numbers = {
+        name: driver.device_attribute(device, attribute) for name, attribute in _ATTRIBUTES.items()
+    }
+    return DeviceProperties(
+        name=driver.device_name(device),
+        total_memory=driver.device_bytes(device),
+        uuid=uuid,
+        **numbers,
+    )
