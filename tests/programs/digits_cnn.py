@@ -12,7 +12,7 @@ from tests.programs.learning import Learning, run
 
 nn, functional = torch.nn, torch.nn.functional
 
-EPOCHS = 14
+EPOCHS = 20
 BATCH = 64
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Sequence
 
 import tritorch as torch
 from tests.programs.learning import Learning, run
@@ -37,7 +38,7 @@ def move(place: Place, action: int) -> tuple[Place, float, bool]:
     return (i, j), ends.get(ROWS[i][j], -0.05), ROWS[i][j] in ends
 
 
-def seen(places: list[Place]) -> torch.Tensor:
+def seen(places: Sequence[Place]) -> torch.Tensor:
     """What the network sees: one-hot of row and of column, (N, rows + columns)."""
     where = torch.tensor(places)
     rows = functional.one_hot(where[:, 0], len(ROWS))

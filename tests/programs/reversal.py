@@ -95,7 +95,7 @@ def program(learning: Learning, seed: int = 0) -> None:
         return sum(a == word[::-1] for a, word in zip(answers, test, strict=True)) / len(test)
 
     for step, (batch, wanted) in enumerate(learning.steps(loader, STEPS, "exact matches")):
-        if step % (STEPS // 8) == 0:
+        if step % (STEPS // 5) == 0:
             learning.point(step, exact())
         loss = criterion(model(batch, wanted[:, :-1]).transpose(1, 2), wanted[:, 1:])
         optimizer.zero_grad()
