@@ -42,6 +42,7 @@ from tritorch.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from tritorch.ops.declare import takes as _takes
 from tritorch.ops.elementary import sigmoid, tanh
 from tritorch.ops.embedding_bag import embedding_bag
 from tritorch.ops.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
@@ -304,6 +305,7 @@ def rrelu_(
     return rrelu(input, lower, upper, training, True)
 
 
+@_takes("floating", "float8")
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -317,6 +319,7 @@ def mse_loss(
     return _mse_loss(input, target, reduction=chosen, weight=weight)
 
 
+@_takes("floating", "float8")
 def normalize(
     input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
 ) -> Tensor:
@@ -327,6 +330,7 @@ def normalize(
 def _with_indices(pool: Callable[..., Any]) -> Callable[..., tuple[Tensor, Tensor]]:
     """An adaptive maximum that always gives (values, indices)."""
 
+    @_takes("floating")
     def function(
         input: Tensor, output_size: Any, return_indices: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -343,6 +347,7 @@ adaptive_max_pool2d_with_indices = _with_indices(adaptive_max_pool2d)
 adaptive_max_pool3d_with_indices = _with_indices(adaptive_max_pool3d)
 
 
+@_takes("floating", "float8")
 def fractional_max_pool2d_with_indices(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -353,6 +358,7 @@ def fractional_max_pool2d_with_indices(
     )
 
 
+@_takes("floating", "float8")
 def fractional_max_pool3d_with_indices(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -363,6 +369,7 @@ def fractional_max_pool3d_with_indices(
     )
 
 
+@_takes("floating", "float8", "integers")
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """`conv1d` of (time, batch, channels) with a weight (size, in_channels, out_channels)."""
     found = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)
@@ -372,6 +379,7 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
 native_channel_shuffle = channel_shuffle
 
 
+@_takes("floating", "integers", "bool")
 def upsample(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None,
@@ -380,6 +388,7 @@ def upsample(
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
+@_takes("floating", "integers", "bool")
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """`interpolate` with mode="nearest"."""
     return interpolate(input, size, scale_factor, mode="nearest")

@@ -20,6 +20,9 @@ _POLES = "the poles at negative integers are large numbers: sin(pi x) is not qui
 _EXPONENTIAL = "nan where the squares overflow; ours are infinite there"
 _OVERLOAD = "the number behind the name counts PyTorch's overloads, which one declaration serves"
 _TIES = "which of equal elements is named is not defined"
+_UNDER_SOURCE = (
+    "the gradient is kept where the source went, and zero elsewhere; torch.autograd.gradcheck fails"
+)
 _AIRY = "wrong beyond the sixth digit between -2.09 and 2.1; scipy.special.airy agrees with us"
 
 #: (expression, variants) -> why; variants are names of those of `tests.oracle.inputs`
@@ -45,6 +48,14 @@ EXCEPTIONS: dict[tuple[str, tuple[str, ...]], str] = {
     ("type(x.clamp(0, 1).grad_fn).__name__", _GRADIENTS): _OVERLOAD,
     ("type((2 ** x).grad_fn).__name__", _GRADIENTS): _OVERLOAD,
     ("torch.kthvalue(x, 1, 0)", ("int64",)): _TIES,
+    **{
+        (text, variants): _UNDER_SOURCE
+        for operands in ("sq[:3, :2], (3, 2), (4, 1)", "v[:2], (2,), (3,), 1")
+        for text, variants in (
+            (f"torch.as_strided_scatter(f12, {operands})", ("float64", "float64 turned")),
+            (f"(f12).as_strided_scatter({operands})", ("form",)),
+        )
+    },
 }
 
 

@@ -118,3 +118,26 @@ F.embedding_bag | F.embedding_bag(i, x) | F.embedding_bag(i, x, mode='sum') | F.
 F.scaled_dot_product_attention | F.scaled_dot_product_attention(qq, kk, vv) | F.scaled_dot_product_attention(qq, kk, vv, is_causal=True) | F.scaled_dot_product_attention(qq, kk, vv, attn_mask=am) | F.scaled_dot_product_attention(qq, kk, vv, attn_mask=am > 0) | F.scaled_dot_product_attention(qq, kk, vv, scale=0.3) | F.scaled_dot_product_attention(t, t, t) | F.scaled_dot_product_attention(qq, kk[:, :1], vv[:, :1], enable_gqa=True) | F.scaled_dot_product_attention(qq.transpose(1, 2), kk.transpose(1, 2), vv.transpose(1, 2))
 F.dropout | F.dropout(x, 0.5, training=False) | F.dropout(x, 0.0) | F.dropout(x, 1.0) | F.dropout1d(t, 0.5, False) | F.dropout2d(img, 0.5, False) | F.dropout3d(vol, 0.5, False) | F.alpha_dropout(x, 0.5) | F.feature_alpha_dropout(img, 0.5, False) | F.dropout(x, 1.5)
 """
+
+TABLES["results with indices"] = """
+F.max_pool1d_with_indices | F.max_pool1d_with_indices(t, 2) | F.max_pool1d_with_indices(t, 3, 1, 1)
+F.max_pool2d_with_indices | F.max_pool2d_with_indices(img, 2) | F.max_pool2d_with_indices(img, (3, 2), 2, 1, ceil_mode=True)
+F.max_pool3d_with_indices | F.max_pool3d_with_indices(vol, 2) | F.max_pool3d_with_indices(vol, 2, 1)
+F.adaptive_max_pool1d_with_indices | F.adaptive_max_pool1d_with_indices(t, 2) | F.adaptive_max_pool1d_with_indices(t, 3)
+F.adaptive_max_pool2d_with_indices | F.adaptive_max_pool2d_with_indices(img, (3, 2)) | F.adaptive_max_pool2d_with_indices(img, 4)
+F.adaptive_max_pool3d_with_indices | F.adaptive_max_pool3d_with_indices(vol, 2) | F.adaptive_max_pool3d_with_indices(vol, (1, 2, 3))
+F.fractional_max_pool2d_with_indices | F.fractional_max_pool2d_with_indices(img, 2, output_size=(3, 4), _random_samples=fr2) | F.fractional_max_pool2d_with_indices(img, 3, output_ratio=0.5, _random_samples=fr2)
+F.fractional_max_pool3d_with_indices | F.fractional_max_pool3d_with_indices(vol, 2, output_size=2, _random_samples=fr3) | F.fractional_max_pool3d_with_indices(vol, 2, output_size=(2, 3, 2), _random_samples=fr3)
+"""
+
+TABLES["further products"] = """
+F.conv_tbc | F.conv_tbc(t, bw, w) | F.conv_tbc(t, bw, w, 1) | F.conv_tbc(t.transpose(0, 1), bw[:1, :, :3], w[:3], 0)
+F.grouped_mm | F.grouped_mm(bw.bfloat16().repeat(1, 2, 2), bw.bfloat16().repeat(1, 2, 2)) | F.grouped_mm(pd.bfloat16().repeat(1, 2, 2), bw.bfloat16().repeat(1, 2, 2).mT.contiguous().mT)
+F.linear_cross_entropy | F.linear_cross_entropy(x, y5, jp) | F.linear_cross_entropy(x, y5, jp, linear_bias=f5) | F.linear_cross_entropy(x, y5, jp, reduction='sum', label_smoothing=0.1) | F.linear_cross_entropy(x, y5, jp, reduction='none', ignore_index=1)
+F.multi_head_attention_forward | F.multi_head_attention_forward(t, t, t, 4, 2, sq.repeat(3, 1), f12, None, None, False, 0.0, sq, v) | F.multi_head_attention_forward(t, t, t, 4, 1, sq.repeat(3, 1), None, None, None, True, 0.0, sq, None, need_weights=False)
+F.upsample_nearest | F.upsample_nearest(img, scale_factor=2) | F.upsample_nearest(t, 6)
+F.upsample_bilinear | F.upsample_bilinear(img, scale_factor=2) | F.upsample_bilinear(img, (5, 4))
+feature_dropout | torch.feature_dropout(x, 0.0, True) | torch.feature_dropout(img, 0.5, False) | torch.feature_dropout(x, 1.0, True) | torch.feature_dropout(img, 2.0, True)
+linalg.orgqr | torch.orgqr(sq, w) | torch.orgqr(sq[:, :2], v[:2])
+linalg.lu_factor_ex | torch.linalg.lu_factor_ex(pd) | torch.linalg.lu_factor_ex(sq) | torch.linalg.lu_factor_ex(torch.zeros(2, 2, dtype=torch.float64)) | torch.linalg.lu_factor_ex(x)
+"""

@@ -83,3 +83,23 @@ topk | torch.topk(x, 2) | torch.topk(x, 2, 0) | x.topk(3, largest=False) | torch
 kthvalue | torch.kthvalue(x, 2) | torch.kthvalue(x, 1, 0) | x.kthvalue(3, 1, True) | torch.kthvalue(v, 4) | torch.kthvalue(x, 2).values | torch.kthvalue(x, 9)
 msort | torch.msort(x) | torch.msort(v) | torch.msort(t) | x.msort() | torch.msort(n) | torch.msort(x.t())
 """
+
+TABLES["copies of views"] = """
+alias_copy | torch.alias_copy(x) | torch.alias_copy(t.mT) | torch.alias_copy(s) | torch.alias_copy(e)
+as_strided_copy | torch.as_strided_copy(f12.clone(), (3, 2), (4, 1)) | torch.as_strided_copy(f12.clone(), (2, 2), (1, 1), 3) | torch.as_strided_copy(f12.clone(), (), ()) | torch.as_strided_copy(n, (2,), (5,), 1)
+as_strided_scatter | torch.as_strided_scatter(f12, sq[:3, :2], (3, 2), (4, 1)) | torch.as_strided_scatter(f12, v[:2], (2,), (3,), 1) | torch.as_strided_scatter(f12, x, (3, 3), (4, 1))
+diagonal_copy | torch.diagonal_copy(x) | torch.diagonal_copy(t, 1, 0, 2) | torch.diagonal_copy(sq, -1) | torch.diagonal_copy(v)
+narrow_copy | torch.narrow_copy(x, 1, 1, 2) | torch.narrow_copy(t, 0, 0, 1) | torch.narrow_copy(x, -1, -2, 2) | torch.narrow_copy(x, 0, 2, 3)
+select_copy | torch.select_copy(x, 0, 1) | torch.select_copy(t, -1, -2) | torch.select_copy(v, 0, 3) | torch.select_copy(x, 1, 9)
+split_copy | torch.split_copy(x, 2) | torch.split_copy(t, 3, 2) | torch.split_copy(v, 1)
+transpose_copy | torch.transpose_copy(x, 0, 1) | torch.transpose_copy(t, -1, 0) | torch.transpose_copy(s, 0, -1)
+unbind_copy | torch.unbind_copy(x) | torch.unbind_copy(t, -1) | torch.unbind_copy(v)
+unsqueeze_copy | torch.unsqueeze_copy(x, 0) | torch.unsqueeze_copy(t, -2) | torch.unsqueeze_copy(s, 0) | torch.unsqueeze_copy(x, 4)
+empty_strided | torch.empty_strided((2, 3), (1, 2)).stride() | torch.empty_strided((2, 3), (1, 2), dtype=torch.int8).dtype | torch.empty_strided((), ()).shape | torch.empty_strided((0, 2), (2, 1)).shape
+frombuffer | torch.frombuffer(bytearray(array), dtype=torch.float32) | torch.frombuffer(bytearray(array), dtype=torch.int16, count=3, offset=4) | torch.frombuffer(bytearray(array), dtype=torch.float64, count=2)
+range | torch.range(0, 3) | torch.range(1, 2, 0.25) | torch.range(3, 0, -1) | torch.range(1, 4, dtype=torch.float64) | torch.range(3, 0)
+copy_ | x.clone().copy_(y) | x.clone().copy_(v) | x.t().clone().copy_(n.t()) | n.clone().copy_(x.detach()) | x.detach().clone().copy_(m) | v.clone().copy_(x)
+resize_ | x.detach().clone().resize_(2, 3) | x.detach().clone().resize_((12,)) | n.clone().resize_(3, 2).stride() | x.detach().clone().resize_(4, 4).shape
+set_ | x.detach().clone().set_(y.detach()) | torch.empty(2).set_(torch.ones(3, 2).mT)
+sum_to_size | x.sum_to_size(1, 4) | x.sum_to_size(3, 1) | t.sum_to_size(3, 4) | t.sum_to_size(1, 1, 1) | x.sum_to_size(2, 4)
+"""

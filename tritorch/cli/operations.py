@@ -58,13 +58,10 @@ def operations(
 
 def _short(names: tuple[str, ...]) -> str:
     """The kinds of dtypes, or the dtypes where a kind is not complete."""
-    from tritorch import dtypes
+    from tritorch.ops.declare import GROUPS
 
-    kinds = {
-        "floating": [k.name for k in dtypes.ALL if k.is_floating_point],
-        "integers": [k.name for k in dtypes.ALL if k.category == 1],
-        "bool": ["bool"],
-    }
+    kinds = {word: [kind.name for kind in kinds] for word, kinds in GROUPS.items() if word != "all"}
+    kinds["bool"] = ["bool"]
     complete = [kind for kind, members in kinds.items() if set(members) <= set(names)]
     covered = {name for kind in complete for name in kinds[kind]}
     parts = [*complete, *(name for name in names if name not in covered)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.pooling_arguments import (
     adaptive_window,
     check_dtype,
@@ -43,6 +43,7 @@ def _adaptive_average(
 
 
 @operation("pooling", method=False, numpy=numpy_adaptive(1, np.mean), cases=adaptive_cases(1))
+@takes("floating", "float8")
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """The average over as many windows as the output is to have elements.
 
@@ -59,12 +60,14 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
 
 
 @operation("pooling", method=False, numpy=numpy_adaptive(2, np.mean), cases=adaptive_cases(2))
+@takes("floating", "float8")
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """See `adaptive_avg_pool1d`; a size of None stays. Shape: (N, C, H, W) or (C, H, W)."""
     return _adaptive_average(2, AdaptiveAvgPool2DBackward0, input, output_size)
 
 
 @operation("pooling", method=False, numpy=numpy_adaptive(3, np.mean), cases=adaptive_cases(3))
+@takes("floating")
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """See `adaptive_avg_pool1d`; a size of None stays. Shape: (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_average(3, AdaptiveAvgPool3DBackward0, input, output_size)
@@ -81,18 +84,21 @@ def _adaptive_maximum(
 
 
 @operation("pooling", method=False, numpy=numpy_adaptive(1, np.max), cases=adaptive_cases(1))
+@takes("floating", "float8")
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """The maximum over the windows of `adaptive_avg_pool1d`."""
     return _adaptive_maximum(1, AdaptiveMaxPool1DBackward0, input, output_size, return_indices)
 
 
 @operation("pooling", method=False, numpy=numpy_adaptive(2, np.max), cases=adaptive_cases(2))
+@takes("floating", "float8")
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """The maximum over the windows of `adaptive_avg_pool2d`."""
     return _adaptive_maximum(2, AdaptiveMaxPool2DBackward0, input, output_size, return_indices)
 
 
 @operation("pooling", method=False, numpy=numpy_adaptive(3, np.max), cases=adaptive_cases(3))
+@takes("floating")
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """The maximum over the windows of `adaptive_avg_pool3d`."""
     return _adaptive_maximum(3, AdaptiveMaxPool3DBackward0, input, output_size, return_indices)

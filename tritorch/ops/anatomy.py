@@ -88,10 +88,14 @@ def _parts(value: Any, found: Anatomy) -> list[Any]:
         if isinstance(getattr(value, "operation", None), Pointwise):
             return [value.operation]  # type: ignore[attr-defined]
         module = value.__module__ or ""
+        if module == "tritorch.kernels.random":
+            return [PointwiseKernel]  # made for a dtype
         if module.startswith("tritorch.kernels"):
             return _add_source(found, module)
         return list(_references(value)) if module.startswith("tritorch.") else []
     if isinstance(value, type):
+        if value in _GENERATED:
+            found.sources.add(_GENERATED[value])
         found.nodes |= issubclass(value, Node)
         return []
     if isinstance(value, Pointwise):

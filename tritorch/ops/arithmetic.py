@@ -11,7 +11,7 @@ import numpy as np
 
 from tritorch import dtypes
 from tritorch.kernels import scalar as s
-from tritorch.ops.declare import method, pointwise
+from tritorch.ops.declare import method, pointwise, takes
 from tritorch.tensor import Tensor
 
 Operand = Tensor | bool | int | float
@@ -280,6 +280,7 @@ negative, absolute = neg, abs
 
 
 @method("positive", "__pos__")
+@takes("floating", "float8", "integers")
 def positive(input: Tensor) -> Tensor:
     """The tensor itself; not defined for bool."""
     if input._layout.dtype is dtypes.bool:
@@ -423,6 +424,7 @@ def _check_quotient(tensor1: Tensor, tensor2: Tensor) -> None:
 
 
 @method("addcdiv")
+@takes("floating", "float8")
 def addcdiv(
     input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, out: Tensor | None = None
 ) -> Tensor:

@@ -20,7 +20,7 @@ from tritorch.kernels.templates import attention as kernels
 from tritorch.kernels.templates.attention import Attention
 from tritorch.ops.comparison import masked_fill
 from tritorch.ops.creation import ones
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.linalg import matmul
 from tritorch.ops.memory import alias, to_dtype
@@ -177,6 +177,7 @@ def _cases() -> list[Any]:
 
 
 @operation("product", method=False, numpy=_numpy_attention, cases=_cases())
+@takes("floating", "float8")
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,

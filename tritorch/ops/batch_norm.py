@@ -18,7 +18,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels.templates import batch_norm as kernels
 from tritorch.layout import Layout, numel
 from tritorch.ops.arithmetic import addcmul
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.memory import contiguous, to_dtype
 from tritorch.ops.reduction import mean as mean_
@@ -191,6 +191,7 @@ def _batch_norm_cases() -> list[Any]:
 
 
 @operation("rows", method=False, numpy=_numpy_batch_norm, cases=_batch_norm_cases())
+@takes("floating", "float8")
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
     weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
@@ -255,6 +256,7 @@ def _group_norm_cases() -> list[Any]:
 
 
 @operation("rows", method=False, numpy=_numpy_group_norm, cases=_group_norm_cases())
+@takes("floating", "float8")
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -308,6 +310,7 @@ def _repeated(vector: Tensor | None, times: int) -> Tensor | None:
 
 
 @operation("rows", method=False, numpy=_numpy_instance_norm, cases=_instance_norm_cases())
+@takes("floating", "float8")
 def instance_norm(
     input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
     weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,

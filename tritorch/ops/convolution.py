@@ -26,7 +26,7 @@ from tritorch.ops.convolution_reference import (
     numpy_convolution,
     numpy_transposed,
 )
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.memory import contiguous
 from tritorch.ops.reduction import sum
@@ -245,6 +245,7 @@ def _cases(*calls: tuple[Any, ...]) -> list[Callable[..., Any]]:
         ((2, 3, 8), (3, 1, 4), (3,), {"padding": "same", "groups": 3}),
     ),
 )  # fmt: skip
+@takes("floating", "float8", "integers")
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1,
     padding: Size | str = 0, dilation: Size = 1, groups: int = 1,
@@ -266,6 +267,7 @@ def conv1d(
         ((4, 5, 6), (5, 4, 1, 1), None, {}),
     ),
 )  # fmt: skip
+@takes("floating", "float8", "integers")
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1,
     padding: Size | str = 0, dilation: Size = 1, groups: int = 1,
@@ -290,6 +292,7 @@ def conv2d(
         ((2, 3, 4, 5, 4), (4, 3, 2, 3, 3), (4,), {"padding": (0, 1, 1), "stride": (1, 2, 1)}),
     ),
 )  # fmt: skip
+@takes("floating", "float8", "integers")
 def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1,
     padding: Size | str = 0, dilation: Size = 1, groups: int = 1,
@@ -305,6 +308,7 @@ def conv3d(
         ((4, 5), (4, 3, 4), None, {}),
     ),
 )  # fmt: skip
+@takes("floating", "float8", "integers")
 def conv_transpose1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
     output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
@@ -323,6 +327,7 @@ def conv_transpose1d(
         ((2, 4, 3, 4), (4, 1, 3, 2), (2,), {"groups": 2, "dilation": (2, 1), "stride": (3, 1)}),
     ),
 )  # fmt: skip
+@takes("floating", "float8", "integers")
 def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
     output_padding: Size = 0, groups: int = 1, dilation: Size = 1,
@@ -344,6 +349,7 @@ def conv_transpose2d(
     "product", operands=3, method=False, numpy=numpy_transposed,
     cases=_cases(((1, 2, 3, 3, 4), (2, 3, 2, 3, 2), (3,), {"stride": (1, 2, 2)})),
 )  # fmt: skip
+@takes("floating", "float8", "integers")
 def conv_transpose3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0,
     output_padding: Size = 0, groups: int = 1, dilation: Size = 1,

@@ -12,7 +12,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.host import array_from_data
 from tritorch.kernels import copy as kernels
 from tritorch.layout import Layout, contiguous_strides
-from tritorch.ops.declare import method, without_gradient, writes
+from tritorch.ops.declare import method, takes, without_gradient, writes
 from tritorch.ops.memory import dense, fill, to
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.tensor import Tensor, check_requires_grad, from_array
@@ -172,6 +172,7 @@ def _filled(
     return _finished(result, requires_grad)
 
 
+@takes("all")
 def zeros(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     out: Tensor | None = None, **options: Any,
@@ -180,6 +181,7 @@ def zeros(
     return _filled("zeros", _sizes(size, options), 0, dtype, device, requires_grad, out)
 
 
+@takes("all")
 def ones(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     out: Tensor | None = None, **options: Any,
@@ -196,6 +198,7 @@ def _dtype_of_number(value: Any) -> Dtype:
     return dtypes.int64 if isinstance(value, int | np.integer) else dtypes.get_default_dtype()
 
 
+@takes("all")
 def full(
     size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, out: Tensor | None = None, **options: Any,
@@ -223,6 +226,7 @@ def _like(
     return _finished(result, requires_grad)
 
 
+@takes("all")
 def empty_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, **options: Any,
@@ -232,6 +236,7 @@ def empty_like(
     return _like("empty_like", input, dtype, device, None, requires_grad, memory_format)
 
 
+@takes("all")
 def zeros_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, **options: Any,
@@ -241,6 +246,7 @@ def zeros_like(
     return _like("zeros_like", input, dtype, device, 0, requires_grad, memory_format)
 
 
+@takes("all")
 def ones_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None, **options: Any,
@@ -250,6 +256,7 @@ def ones_like(
     return _like("ones_like", input, dtype, device, 1, requires_grad, memory_format)
 
 
+@takes("all")
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, memory_format: Any = None, **options: Any,
@@ -274,6 +281,7 @@ def new_tensor(
 
 def _new_methods() -> None:
     def like(factory: Any) -> Any:
+        @takes("all")
         def function(
             self: Tensor, *size: Any, dtype: Any = None, device: Any = None, **options: Any
         ) -> Tensor:
@@ -308,6 +316,7 @@ def _generated(
     return _finished(result, requires_grad)
 
 
+@takes("all")
 def arange(
     start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, out: Tensor | None = None, **options: Any,
@@ -341,6 +350,7 @@ def range(start: Any, end: Any, step: Any = 1, **options: Any) -> Tensor:
 
 
 @writes
+@takes("all")
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,
@@ -367,6 +377,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: An
 
 
 @writes
+@takes("all")
 def eye(
     n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,

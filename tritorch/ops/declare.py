@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from tritorch import dtypes
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.kernels import trace
 from tritorch.ops.output import finished
@@ -301,6 +302,29 @@ def without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """Say that results have no gradient: indices, counts, truth values, random numbers."""
     function.__dict__["differentiable"] = False
     return function
+
+
+#: words for several dtypes; those of eight bits are for storage, few operations compute with them
+GROUPS = {
+    "all": dtypes.ALL,
+    "floating": (dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16),
+    "float8": (dtypes.float8_e4m3fn, dtypes.float8_e5m2),
+    "integers": tuple(kind for kind in dtypes.ALL if kind.category == 1),
+}
+
+
+def takes(*words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Say which dtypes a function takes that has no rule of its own: words of `GROUPS`, or names.
+
+    Below all else that declares it. Tests hold it against what happens.
+    """
+    wanted = {kind for word in words for kind in GROUPS.get(word) or (dtypes.BY_NAME[word],)}
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__dict__["dtypes"] = tuple(k.name for k in dtypes.ALL if k in wanted)
+        return function
+
+    return declare
 
 
 def operation(

@@ -19,7 +19,7 @@ from tritorch.layout import broadcast_shapes
 from tritorch.ops import factorization as blocks
 from tritorch.ops import return_types
 from tritorch.ops.creation import arange, eye
-from tritorch.ops.declare import method, writes
+from tritorch.ops.declare import method, takes, writes
 from tritorch.ops.extrema import amax
 from tritorch.ops.joining import cat, tril, triu
 from tritorch.ops.memory import contiguous
@@ -101,6 +101,7 @@ class LinalgCholeskyExBackward0(Node):
 
 
 @writes
+@takes("float32", "float64")
 def cholesky_ex(
     A: Tensor, *, upper: bool = False, check_errors: bool = False
 ) -> return_types.cholesky_ex:
@@ -184,6 +185,7 @@ class LinalgSolveTriangularBackward0(Node):
 
 
 @writes
+@takes("float32", "float64")
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
@@ -297,6 +299,7 @@ def _lu(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @writes
+@takes("float32", "float64")
 def lu_factor_ex(
     A: Tensor, *, pivot: bool = True, check_errors: bool = False
 ) -> return_types.lu_factor_ex:
@@ -320,6 +323,7 @@ _SINGULAR_LU = "U[{0},{0}] is zero and using it on lu_solve would result in a di
 
 
 @writes
+@takes("float32", "float64")
 def lu_factor(A: Tensor, *, pivot: bool = True) -> return_types.lu_factor:
     """L and U packed into one matrix, and the exchanges of rows (from 1) as LAPACK gives them."""
     check_matrix("lu_factor", A)
@@ -335,6 +339,7 @@ def identity_like(a: Tensor, *shape: int) -> Tensor:
 
 
 @writes
+@takes("float32", "float64")
 def lu(A: Tensor, *, pivot: bool = True) -> return_types.lu:
     """(P, L, U) with A = P L U: P a permutation, L unit lower, U upper triangular."""
     check_matrix("lu", A)
@@ -350,6 +355,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> return_types.lu:
 
 
 @writes
+@takes("float32", "float64")
 def lu_solve(
     LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor:
@@ -400,6 +406,7 @@ class LinalgSolveExBackward0(Node):
 _SINGULAR = "The solver failed because the input matrix is singular."
 
 
+@takes("float32", "float64")
 def solve_ex(
     A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False
 ) -> return_types.solve_ex:
@@ -458,6 +465,7 @@ class LinalgInvExBackward0(Node):
 
 
 @writes
+@takes("float32", "float64")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> return_types.inv_ex:
     """`inv` that reports singular matrices in `info` instead of raising."""
     check_matrix("inv", A, square=True)
@@ -523,6 +531,7 @@ def _cofactors(a: Tensor) -> Tensor:
 
 
 @writes
+@takes("float32", "float64")
 def det(A: Tensor) -> Tensor:
     """The determinant of square matrices (*, n, n)."""
     check_matrix("det", A, square=True)
@@ -553,6 +562,7 @@ class LinalgSlogdetBackward0(Node):
 
 @method("slogdet")
 @writes
+@takes("float32", "float64")
 def slogdet(A: Tensor) -> return_types.slogdet:
     """(sign, log of the absolute value) of the determinant of square matrices."""
     check_matrix("slogdet", A, square=True)

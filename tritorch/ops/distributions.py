@@ -10,7 +10,7 @@ from tritorch.kernels.templates import counts
 from tritorch.layout import Layout
 from tritorch.ops.arithmetic import xlogy
 from tritorch.ops.comparison import where
-from tritorch.ops.declare import method, without_gradient
+from tritorch.ops.declare import method, takes, without_gradient
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import ceil, exp, floor, lgamma, log, log1p, tan
 from tritorch.ops.memory import contiguous
@@ -39,6 +39,7 @@ def _check(name: str, x: Tensor, bad: Tensor, wanted: str) -> None:
 
 
 @without_gradient
+@takes("floating", "float8")
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Numbers of events, given their expected number for each element."""
     rate = input.detach()
@@ -50,6 +51,7 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
 
 
 @without_gradient
+@takes("floating", "float8")
 def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     """How many of `count` trials succeed, each with probability `prob`."""
     n, given = broadcast_tensors(count.detach(), prob.detach())
@@ -97,6 +99,7 @@ def cauchy_(
 
 @method("log_normal_")
 @without_gradient
+@takes("floating")
 def log_normal_(
     self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
 ) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.linalg import matmul
 from tritorch.ops.reduction import sum
 from tritorch.ops.views import diagonal, expand, permute, reshape, unsqueeze
@@ -249,6 +249,7 @@ def _from_lists(*given: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 @operation("product", method=False, numpy=np.einsum, cases=_cases())
+@takes("floating", "integers")
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products by the labels of dimensions, such as "bij,bjk->bik"; "..." broadcasts.
 

@@ -13,7 +13,7 @@ from tritorch.autograd.grad_mode import no_grad
 from tritorch.kernels import scalar as s
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import arange, zeros
-from tritorch.ops.declare import operation, pointwise
+from tritorch.ops.declare import operation, pointwise, takes
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.memory import to_dtype
 from tritorch.ops.normalization import embedding
@@ -129,6 +129,7 @@ def _cases() -> list[Any]:
 
 
 @operation("lookup", method=False, numpy=_numpy_bags, cases=_cases())
+@takes("floating", "integers", "bool")
 def embedding_bag(
     input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean",

@@ -15,7 +15,7 @@ from tritorch.kernels.reduction import ReductionKernel
 from tritorch.ops import return_types
 from tritorch.ops.arithmetic import maximum, minimum
 from tritorch.ops.comparison import eq, masked_fill
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import method, operation, takes, writes
 from tritorch.ops.elementary import exp
 from tritorch.ops.output import finished
 from tritorch.ops.reduction import (
@@ -306,6 +306,7 @@ class LinalgVectorNormBackward0(ReduceNode):
 
 
 @writes
+@takes("floating", "float8")
 def vector_norm(
     x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -340,6 +341,7 @@ def vector_norm(
 
 
 @operation("reduction", numpy=lambda x, **o: np.sqrt(np.sum(x * x, **o)), integers=False)
+@takes("floating", "float8")
 def norm(
     input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *,
     dtype: Any = None, out: Tensor | None = None,
@@ -352,6 +354,7 @@ def norm(
     return finished(vector_norm(input, p, dim, keepdim, dtype=dtype), out, "norm")
 
 
+@takes("floating", "float8")
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The norm of the difference."""
     return norm(input - other, p)

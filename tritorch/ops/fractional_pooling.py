@@ -9,6 +9,7 @@ from typing import Any
 
 from tritorch import dtypes
 from tritorch.ops.creation import arange
+from tritorch.ops.declare import takes
 from tritorch.ops.joining import cat
 from tritorch.ops.pooling_arguments import numbers
 from tritorch.ops.random import rand
@@ -86,6 +87,7 @@ def _fractional(
     return (values, indices) if return_indices else values
 
 
+@takes("floating")
 def fractional_max_pool2d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
@@ -104,6 +106,7 @@ def fractional_max_pool2d(
     )
 
 
+@takes("floating")
 def fractional_max_pool3d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,

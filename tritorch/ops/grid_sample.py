@@ -17,7 +17,7 @@ from tritorch.layout import numel
 from tritorch.ops.arithmetic import abs, clamp, fmod
 from tritorch.ops.comparison import masked_fill, where
 from tritorch.ops.creation import tensor
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.elementary import floor, round, sign
 from tritorch.ops.linalg import matmul
 from tritorch.ops.memory import to_dtype
@@ -206,6 +206,7 @@ def _check(input: Tensor, grid: Tensor, mode: str, padding_mode: str) -> None:
 
 
 @operation("pooling", method=False, operands=2, numpy=_numpy_grid_sample, cases=_grid_cases())
+@takes("all")
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
     align_corners: bool | None = None,
@@ -296,6 +297,7 @@ def _numpy_affine_grid(theta: Any, size: Any, align_corners: bool | None = None)
         lambda make: ((make(1, 3, 4), (1, 1, 2, 3, 2)), {"align_corners": False}),
     ],
 )
+@takes("floating")
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
     """Positions for `grid_sample`: of every element of an output of this size, transformed.
 

@@ -24,7 +24,7 @@ from tritorch.ops.adaptive_pooling import (
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.resample import Taps, resampled
 from tritorch.ops.views import expand
@@ -303,6 +303,7 @@ def _interpolate_cases() -> list[Any]:
 
 
 @operation("pooling", method=False, numpy=_numpy_interpolate, cases=_interpolate_cases())
+@takes("floating", "integers", "bool")
 def interpolate(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,

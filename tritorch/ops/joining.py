@@ -12,7 +12,15 @@ from tritorch.autograd.node import Node
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import concat as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, numpy_names, operation, pointwise, without_gradient, writes
+from tritorch.ops.declare import (
+    method,
+    numpy_names,
+    operation,
+    pointwise,
+    takes,
+    without_gradient,
+    writes,
+)
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, duplicate
 from tritorch.ops.output import finished
@@ -113,6 +121,7 @@ def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tenso
 
 
 @numpy_names
+@takes("all")
 def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors one behind the other along a dimension."""
     return finished(_join("cat", tensors, dim, CatBackward0), out, "cat")
@@ -122,6 +131,7 @@ concat = concatenate = cat
 
 
 @numpy_names
+@takes("all")
 def stack(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors along a new dimension."""
     return finished(_join("stack", tensors, dim, StackBackward0), out, "stack")
@@ -227,6 +237,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 
 @method("repeat_interleave")
+@takes("all")
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
@@ -281,6 +292,7 @@ class FlipBackward0(JoinNode):
 
 
 @operation("view", register=False)
+@takes("all")
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """A copy with the order of some dimensions reversed."""
     given = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
@@ -425,6 +437,7 @@ def triu_indices(
 
 
 @method("diag_embed")
+@takes("all")
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Matrices with the last dimension as their diagonal."""
     layout = input._layout
@@ -551,6 +564,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: Any = 0) -> Tensor
 
 
 @without_gradient
+@takes("int64")
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """A 1 at the class of each element along a new last dimension, zeros elsewhere."""
     from tritorch.ops.creation import arange

@@ -15,7 +15,7 @@ from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import matmul as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import in_place, method, operation, writes
+from tritorch.ops.declare import in_place, method, operation, takes, writes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device
@@ -147,6 +147,7 @@ def _product_cases() -> list[Any]:
 
 
 @operation("product", operands=2, numpy=np.matmul, cases=_product_cases())
+@takes("floating", "integers")
 def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The matrix product; batches broadcast, vectors count as a row (left) or a column (right)."""
     try:
@@ -232,6 +233,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 @method("mv")
 @writes
+@takes("floating", "float8", "integers")
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix and a vector."""
     _exactly("mv", input, 2)
@@ -241,6 +243,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
 @method("dot", "inner_1d")
 @writes
+@takes("floating", "float8", "integers")
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors."""
     _exactly("dot", input, 1)
@@ -253,6 +256,7 @@ vdot = dot
 
 @method("inner")
 @writes
+@takes("floating", "float8", "integers")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimensions."""
     if not input._layout.ndim or not other._layout.ndim:
@@ -346,6 +350,7 @@ def _nothing(like: Tensor) -> Tensor:
 
 @method("addmm")
 @in_place
+@takes("floating", "integers")
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1,
     out: Tensor | None = None,
@@ -361,6 +366,7 @@ def addmm(
 @method("baddbmm")
 @in_place
 @writes
+@takes("floating", "integers")
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -373,6 +379,7 @@ def baddbmm(
 @method("addmv")
 @in_place
 @writes
+@takes("floating", "float8", "integers")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * mat @ vec."""
     return input * beta + mv(mat, vec) * alpha
@@ -434,6 +441,7 @@ _LINEAR_NODES = {
 }
 
 
+@takes("floating", "integers")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight^T + bias, in one kernel.
 

@@ -18,7 +18,7 @@ from tritorch.autograd.node import Node
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import cross_entropy as kernels
 from tritorch.layout import broadcast_shapes
-from tritorch.ops.declare import operation, pointwise
+from tritorch.ops.declare import operation, pointwise, takes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.memory import contiguous
@@ -173,12 +173,14 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any
     return reduced(loss, reduction)
 
 
+@takes("floating", "float8")
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|."""
     _same_shape("l1_loss", input, target)
     return reduced(_l1_loss(input, target), reduction)
 
 
+@takes("floating", "float8")
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
@@ -190,6 +192,7 @@ def smooth_l1_loss(
     return reduced(_smooth_l1_loss(input, target, float(beta)), reduction)
 
 
+@takes("floating", "float8")
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
@@ -201,6 +204,7 @@ def huber_loss(
     return reduced(_huber_loss(input, target, float(delta)), reduction)
 
 
+@takes("floating", "float8")
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -214,6 +218,7 @@ def binary_cross_entropy(
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@takes("floating", "float8")
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
     pos_weight: Tensor | None = None,
@@ -230,6 +235,7 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@takes("floating", "float8")
 def kl_div(
     input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
@@ -418,6 +424,7 @@ def _class_cases(smoothing: bool) -> list[Any]:
 
 
 @operation("loss", method=False, numpy=_numpy_losses, cases=_class_cases(True))
+@takes("floating", "float8")
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
     ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
@@ -474,6 +481,7 @@ def _soft_targets(
     numpy=partial(_numpy_losses, logits=False),
     cases=_class_cases(False),
 )
+@takes("floating", "float8")
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
     ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
@@ -497,6 +505,7 @@ def nll_loss(
     return result
 
 
+@takes("floating", "float8")
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`."""
     x1, x2 = broadcast_tensors(x1, x2)

@@ -16,7 +16,7 @@ from tritorch.kernels import scalar as s
 from tritorch.ops.activation import logsigmoid
 from tritorch.ops.comparison import eq, ne, where
 from tritorch.ops.creation import arange, from_numpy, full, zeros
-from tritorch.ops.declare import pointwise
+from tritorch.ops.declare import pointwise, takes
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.joining import cat
 from tritorch.ops.loss import cosine_similarity, reduced, reduction_of
@@ -40,6 +40,7 @@ def _hinge_embedding(input, target, margin: float):
     return near + far
 
 
+@takes("floating")
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, size_average: Any = None,
     reduce: Any = None, reduction: str = "mean",
@@ -57,6 +58,7 @@ def _margin_ranking(input1, input2, target, margin: float):
     return s.maximum(margin - target * (input1 - input2), 0.0)
 
 
+@takes("floating", "integers", "bool")
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None,
     reduce: Any = None, reduction: str = "mean",
@@ -82,6 +84,7 @@ def _soft_margin(input, target):
     return s.maximum(z, 0.0) + s.log1p(s.exp(-s.abs(z)))
 
 
+@takes("floating")
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None,
     reduction: str = "mean",
@@ -148,6 +151,7 @@ def _gaussian_nll(input, target, var, full: bool, eps: float):
     return loss + s.where(full, 0.5 * math.log(2 * math.pi), 0.0)
 
 
+@takes("floating", "float8")
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6,
     reduction: str = "mean",
@@ -183,6 +187,7 @@ def _positive(margins: Tensor) -> Tensor:
     return where(margins > 0, margins, 0.0)
 
 
+@takes("floating", "float8", "integers")
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     size_average: Any = None, reduce: Any = None, reduction: str = "mean",
@@ -209,6 +214,7 @@ def multi_margin_loss(
     return reduced(loss, reduction_of(size_average, reduce, reduction))
 
 
+@takes("floating", "float8", "integers")
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None,
     reduction: str = "mean",
@@ -233,6 +239,7 @@ def multilabel_margin_loss(
     return reduced(loss, reduction_of(size_average, reduce, reduction))
 
 
+@takes("floating", "float8", "integers")
 def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
     reduce: Any = None, reduction: str = "mean",
@@ -244,6 +251,7 @@ def multilabel_soft_margin_loss(
     return reduced(mean(loss, -1), reduction_of(size_average, reduce, reduction))
 
 
+@takes("all")
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None,
     reduce: Any = None, reduction: str = "mean",
@@ -259,6 +267,7 @@ def cosine_embedding_loss(
     return reduced(near + far, reduction_of(size_average, reduce, reduction))
 
 
+@takes("floating", "float8", "integers")
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
@@ -266,6 +275,7 @@ def pairwise_distance(
     return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
+@takes("floating", "float8", "integers")
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2,
     eps: float = 1e-6, swap: bool = False, size_average: Any = None, reduce: Any = None,
@@ -288,6 +298,7 @@ def triplet_margin_loss(
     )  # fmt: skip
 
 
+@takes("floating", "float8", "integers")
 def triplet_margin_with_distance_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, *,
     distance_function: Callable[[Tensor, Tensor], Tensor] | None = None, margin: float = 1.0,
@@ -342,6 +353,7 @@ def _log_sum(*terms: Tensor) -> Tensor:
     return where(some, where(some, total, 1.0).log() + top, -math.inf)
 
 
+@takes("floating")
 def ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
     reduction: str = "mean", zero_infinity: bool = False,

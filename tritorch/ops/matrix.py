@@ -15,7 +15,7 @@ from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import eye, zeros
-from tritorch.ops.declare import in_place, method, without_gradient, writes
+from tritorch.ops.declare import in_place, method, takes, without_gradient, writes
 from tritorch.ops.decomposition import (
     check_matrix,
     inv,
@@ -35,6 +35,7 @@ from tritorch.tensor import Tensor
 
 
 @writes
+@takes("floating", "float8")
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -84,6 +85,7 @@ def matrix_norm(
 
 
 @writes
+@takes("floating", "float8")
 def norm(
     A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -229,6 +231,7 @@ _PADE_LIMIT = 5.371920351148152
 
 
 @method("matrix_exp")
+@takes("floating")
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of square matrices: Padé's approximation of order 13, scaled and squared."""
     _check_square("matrix_exp", A)
@@ -458,6 +461,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
 # ---- distances
 
 
+@takes("floating", "float8")
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The distances of all pairs of rows of a matrix (n, d), n * (n - 1) / 2 of them."""
     n = input._layout.shape[0]
@@ -477,6 +481,7 @@ def _norm_factors(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 @method("renorm")
 @writes
+@takes("floating", "float8")
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """The slices along `dim`, scaled where needed to a p-norm of at most `maxnorm`."""
     return input * _norm_factors(input, p, dim, maxnorm)

@@ -9,6 +9,7 @@ from tritorch.dtypes import finfo
 from tritorch.ops.activation import leaky_relu
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import full, zeros_like
+from tritorch.ops.declare import takes
 from tritorch.ops.normalization import softmax
 from tritorch.ops.random import bernoulli_, dropout, rand_like
 from tritorch.ops.views import squeeze, unsqueeze
@@ -41,6 +42,7 @@ def _finish(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return input.copy_(result) if inplace else result
 
 
+@takes("floating", "integers", "bool")
 def feature_dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -75,6 +77,7 @@ def dropout1d(
     return _batched("dropout1d", 1, input, p, training, inplace)
 
 
+@takes("all")
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -101,6 +104,7 @@ def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, chann
     return _finish(input, input * (kept * scale) + shift, inplace)
 
 
+@takes("floating", "integers")
 def alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -111,6 +115,7 @@ def alpha_dropout(
     return _alpha_dropout(input, p, training, inplace, False)
 
 
+@takes("floating", "integers")
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:

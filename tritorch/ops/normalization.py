@@ -21,7 +21,7 @@ from tritorch.kernels.templates import embedding as embedding_kernels
 from tritorch.kernels.templates import layer_norm as norm_kernels
 from tritorch.kernels.templates import softmax as softmax_kernels
 from tritorch.layout import normalize_dim
-from tritorch.ops.declare import operation, writes
+from tritorch.ops.declare import operation, takes, writes
 from tritorch.ops.dispatch import NO_EDGE, Plans
 from tritorch.ops.elementary import exp
 from tritorch.ops.memory import contiguous, to_dtype
@@ -108,6 +108,7 @@ def _along_cases() -> list[Any]:
 
 @operation("rows", numpy=_numpy_softmax, cases=_along_cases())
 @writes
+@takes("floating", "float8")
 def softmax(
     input: Tensor, dim: int | None = None, *, dtype: Dtype | None = None, _stacklevel: int = 3
 ) -> Tensor:
@@ -117,6 +118,7 @@ def softmax(
 
 @operation("rows", numpy=lambda x, dim: np.log(_numpy_softmax(x, dim)), cases=_along_cases())
 @writes
+@takes("floating", "float8")
 def log_softmax(
     input: Tensor, dim: int | None = None, *, dtype: Dtype | None = None, _stacklevel: int = 3
 ) -> Tensor:
@@ -255,6 +257,7 @@ def _norm_cases(parameters: int) -> list[Any]:
 
 
 @operation("rows", method=False, numpy=_numpy_norm, cases=_norm_cases(2))
+@takes("floating", "float8")
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -274,6 +277,7 @@ def layer_norm(
     numpy=lambda x, shape, weight=None, eps=0.0: _numpy_norm(x, shape, weight, None, eps, True),
     cases=_norm_cases(1),
 )
+@takes("floating", "float8")
 def rms_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:

@@ -17,7 +17,7 @@ from tritorch.ops import return_types
 from tritorch.ops.arithmetic import mul, pow, pow_
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import full_like
-from tritorch.ops.declare import method, pointwise, without_gradient, writes
+from tritorch.ops.declare import method, pointwise, takes, without_gradient, writes
 from tritorch.ops.memory import contiguous, to_dtype
 from tritorch.ops.promotion import common_dtype, float_dtype
 from tritorch.ops.views import broadcast_tensors
@@ -67,6 +67,7 @@ def _frexp_exponent(input):
 
 @method("frexp")
 @writes
+@takes("floating", "float8")
 def frexp(input: Tensor) -> return_types.frexp:
     """(mantissa, exponent) with input = mantissa 2^exponent and 0.5 <= |mantissa| < 1."""
     if not input._layout.dtype.is_floating_point:
@@ -103,6 +104,7 @@ def _scaling(input: Tensor, other: Any) -> tuple[Any, Any]:
 
 @method("ldexp")
 @writes
+@takes("floating", "integers", "bool")
 def ldexp(input: Tensor, other: Any) -> Tensor:
     """input times 2^other."""
     chosen, operand = _scaling(input, other)
@@ -185,6 +187,7 @@ def _double(value: Any) -> Any:
 
 @method("float_power")
 @writes
+@takes("all")
 def float_power(input: Any, exponent: Any) -> Tensor:
     """input ** exponent, computed in float64."""
     return pow(_double(input), _double(exponent))

@@ -16,7 +16,7 @@ from tritorch.errors import LinAlgError
 from tritorch.ops import factorization as blocks
 from tritorch.ops import return_types
 from tritorch.ops.creation import zeros
-from tritorch.ops.declare import method, writes
+from tritorch.ops.declare import method, takes, writes
 from tritorch.ops.decomposition import (
     batch_of,
     check_matrix,
@@ -82,6 +82,7 @@ def _qr_square(q: Tensor, r: Tensor, gq: Any, gr: Any) -> Tensor:
 
 
 @writes
+@takes("float32", "float64")
 def qr(A: Tensor, mode: str = "reduced") -> return_types.qr:
     """(Q, R) with A = Q R, by Householder reflections.
 
@@ -117,6 +118,7 @@ def _qr_method(input: Tensor, some: bool = True) -> return_types.qr:
 
 @method("geqrf")
 @writes
+@takes("float32", "float64")
 def geqrf(input: Tensor) -> return_types.geqrf:
     """Householder's reflections as LAPACK packs them: (a, tau)."""
     check_matrix("geqrf", input)
@@ -128,6 +130,7 @@ def geqrf(input: Tensor) -> return_types.geqrf:
 
 
 @writes
+@takes("float32", "float64")
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of the reflections that `geqrf` packs."""
     check_matrix("householder_product", A)
@@ -142,6 +145,7 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
 
 @method("orgqr")
 @writes
+@takes("float32", "float64")
 def orgqr(input: Tensor, input2: Tensor) -> Tensor:
     """`linalg.householder_product`."""
     return householder_product(input, input2)
@@ -181,6 +185,7 @@ class LinalgEighBackward0(Node):
 
 
 @writes
+@takes("float32", "float64")
 def eigh(A: Tensor, UPLO: str = "L") -> return_types.eigh:
     """(eigenvalues in ascending order, eigenvectors as columns) of symmetric matrices (*, n, n).
 
@@ -269,6 +274,7 @@ class LinalgSvdBackward0(Node):
 
 
 @writes
+@takes("float32", "float64")
 def svd(A: Tensor, full_matrices: bool = True) -> return_types.svd:
     """(U, S, Vh) with A = U diag(S) Vh, singular values descending, by one-sided Jacobi rotations.
 

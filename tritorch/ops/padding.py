@@ -9,7 +9,7 @@ import numpy as np
 
 from tritorch.devices import device as Device
 from tritorch.layout import Layout
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.selection import index_select
 from tritorch.ops.view_nodes import PlaceBackward0, node_class, place
 from tritorch.ops.views import slice_dim
@@ -122,6 +122,7 @@ _CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     "index", method=False, numpy=_numpy_pad,
     cases=[lambda make, n=n, o=o: ((make(*n),), o) for n, o in _CASES],
 )  # fmt: skip
+@takes("all")
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch import dtypes
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.pooling_arguments import (
     check_dtype,
     window_of,
@@ -48,6 +48,7 @@ def _max_pool(
 
 
 @operation("pooling", method=False, numpy=numpy_max(1), cases=pooling_cases(SHAPES[1], MAX_CALLS))
+@takes("floating", "float8")
 def max_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -67,6 +68,7 @@ def max_pool1d(
 
 
 @operation("pooling", method=False, numpy=numpy_max(2), cases=pooling_cases(SHAPES[2], MAX_CALLS))
+@takes("floating", "float8", "integers")
 def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -82,6 +84,7 @@ def max_pool2d(
 
 
 @operation("pooling", method=False, numpy=numpy_max(3), cases=pooling_cases(SHAPES[3], MAX_CALLS))
+@takes("floating", "float8", "integers")
 def max_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -96,6 +99,7 @@ def max_pool3d(
     )  # fmt: skip
 
 
+@takes("floating", "float8", "integers")
 def max_pool1d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = True,
@@ -151,6 +155,7 @@ def _avg_pool(
 @operation(
     "pooling", method=False, numpy=numpy_average(1), cases=pooling_cases(SHAPES[1], AVERAGE_CALLS)
 )
+@takes("floating", "float8", "int64")
 def avg_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -177,6 +182,7 @@ def avg_pool1d(
 @operation(
     "pooling", method=False, numpy=numpy_average(2), cases=pooling_cases(SHAPES[2], DIVISOR_CALLS)
 )
+@takes("floating", "float8", "int64")
 def avg_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
@@ -196,6 +202,7 @@ def avg_pool2d(
 @operation(
     "pooling", method=False, numpy=numpy_average(3), cases=pooling_cases(SHAPES[3], DIVISOR_CALLS)
 )
+@takes("floating", "float8", "int64")
 def avg_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,

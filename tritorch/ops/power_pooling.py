@@ -10,7 +10,7 @@ import numpy as np
 from tritorch.layout import Layout
 from tritorch.ops.activation import relu
 from tritorch.ops.arithmetic import abs, div, mul, pow
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.elementary import sign
 from tritorch.ops.padding import pad
 from tritorch.ops.pooling import (
@@ -74,6 +74,7 @@ def _lp_cases(count: int) -> list[Any]:
 
 
 @operation("pooling", method=False, numpy=_numpy_lp(1), cases=_lp_cases(1))
+@takes("floating", "float8", "bool")
 def lp_pool1d(
     input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -82,6 +83,7 @@ def lp_pool1d(
 
 
 @operation("pooling", method=False, numpy=_numpy_lp(2), cases=_lp_cases(2))
+@takes("floating", "float8", "bool")
 def lp_pool2d(
     input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
@@ -90,6 +92,7 @@ def lp_pool2d(
 
 
 @operation("pooling", method=False, numpy=_numpy_lp(3), cases=_lp_cases(3))
+@takes("floating", "float8", "bool")
 def lp_pool3d(
     input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:

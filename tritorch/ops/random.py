@@ -22,7 +22,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
 from tritorch.layout import Layout
 from tritorch.ops.creation import _finished, _like, _sizes
-from tritorch.ops.declare import method, without_gradient, writes
+from tritorch.ops.declare import method, takes, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import FillBackward0, dense
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
@@ -187,6 +187,7 @@ def _check_floating(name: str, tensor: Tensor) -> None:
 
 
 @writes
+@takes("floating", "float8")
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,
@@ -198,6 +199,7 @@ def rand(
 
 
 @writes
+@takes("floating", "float8")
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, **options: Any,
@@ -209,6 +211,7 @@ def randn(
 
 
 @writes
+@takes("floating", "integers", "bool")
 def randint(
     low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Any = None, device: Any = None, requires_grad: bool = False, **options: Any,
@@ -224,6 +227,7 @@ def randint(
 
 
 @without_gradient
+@takes("floating", "float8")
 def rand_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     generator: Generator | None = None, memory_format: Any = None,
@@ -235,6 +239,7 @@ def rand_like(
 
 
 @without_gradient
+@takes("floating", "float8")
 def randn_like(
     input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     generator: Generator | None = None, memory_format: Any = None,
@@ -246,6 +251,7 @@ def randn_like(
 
 
 @without_gradient
+@takes("floating", "integers", "bool")
 def randint_like(
     input: Tensor, low: int, high: Any = None, *, dtype: Any = None, device: Any = None
 ) -> Tensor:
@@ -257,6 +263,7 @@ def randint_like(
 
 
 @writes
+@takes("floating", "float8")
 def normal(
     mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
     dtype: Any = None, device: Any = None,
@@ -271,6 +278,7 @@ def normal(
 
 
 @writes
+@takes("floating", "integers", "bool")
 def randperm(
     n: int,
     *,
@@ -307,6 +315,7 @@ def _inplace(name: str, target: Tensor, numbers: tuple[Any, ...], generator: Any
 
 @method("uniform_")
 @without_gradient
+@takes("floating", "float8")
 def uniform_(
     self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **options: float
 ) -> Tensor:
@@ -328,6 +337,7 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any
 
 @method("exponential_")
 @without_gradient
+@takes("floating", "float8")
 def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
     """Write numbers with density lambd * exp(-lambd * x)."""
     _check_floating("exponential_", self)
@@ -336,6 +346,7 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> 
 
 @method("random_")
 @without_gradient
+@takes("floating", "integers", "bool")
 def random_(
     self: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None
 ) -> Tensor:
@@ -375,6 +386,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
 @method("bernoulli")
 @writes
 @without_gradient
+@takes("floating", "integers", "bool")
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """1 with the probability that each element (or `p`) says, else 0."""
     result = empty(dense(input._layout))
@@ -454,6 +466,7 @@ def _dropped(input: Tensor, p: float, place: tuple[int, int]) -> Tensor:
     return result
 
 
+@takes("floating", "float8")
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Elements dropped with probability p, the others divided by 1 - p; nothing if not training.
 

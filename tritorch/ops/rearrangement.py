@@ -14,7 +14,7 @@ from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import contiguous_format
 from tritorch.ops.creation import arange, empty, ones
-from tritorch.ops.declare import method, operation, without_gradient, writes
+from tritorch.ops.declare import method, operation, takes, without_gradient, writes
 from tritorch.ops.joining import cat, diag, flip
 from tritorch.ops.memory import clone
 from tritorch.ops.scan import cumprod
@@ -82,6 +82,7 @@ def _kron_cases() -> list[Any]:
 
 @operation("product", operands=2, numpy=_numpy_kron, cases=_kron_cases())
 @writes
+@takes("all")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: `other` times each element of `input`, at that element's place."""
     ndim = max(input._layout.ndim, other._layout.ndim)
@@ -92,6 +93,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return reshape(left * right, *[m * n for m, n in zip(a, b)])
 
 
+@takes("all")
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """The choices of r elements in their order, a row each.
 
@@ -168,10 +170,9 @@ def _copying(shown: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"What `{name.removesuffix('_copy')}` shows, as a copy."
-    return function
+    return writes(function)
 
 
-@writes
 def _view_any(input: Tensor, size: Any) -> Tensor:
     return view(input, size) if isinstance(size, Dtype) else reshape(input, *size)
 

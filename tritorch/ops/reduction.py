@@ -16,7 +16,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import scalar as s
 from tritorch.kernels.reduction import ReductionKernel
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import method, operation, takes, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.output import finished
 from tritorch.ops.placement import resolve_dtype
@@ -465,6 +465,7 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
 
 
 @writes
+@takes("floating")
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of what is not nan."""
     from tritorch.ops.comparison import logical_not

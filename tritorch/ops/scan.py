@@ -16,7 +16,7 @@ from tritorch.kernels import scalar as s
 from tritorch.kernels.scan import ScanKernel
 from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
-from tritorch.ops.declare import in_place, method, operation, writes
+from tritorch.ops.declare import in_place, method, operation, takes, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import _NOWHERE
 from tritorch.ops.output import finished
@@ -84,6 +84,7 @@ def _cumsum(input: Tensor, dim: int, kind: Dtype, reverse: bool) -> Tensor:
 
 @operation("scan", numpy=np.cumsum)
 @in_place
+@takes("all")
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The sums of the elements up to each one; integers and bool give int64."""
     dim = normalize_dim("cumsum", dim, input._layout.ndim)
@@ -121,6 +122,7 @@ class CumprodBackward0(ScanNode):
 
 @operation("scan", numpy=np.cumprod)
 @in_place
+@takes("all")
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Tensor | None = None) -> Tensor:
     """The products of the elements up to each one; integers and bool give int64."""
     dim = normalize_dim("cumprod", dim, input._layout.ndim)
@@ -213,6 +215,7 @@ def _logcumsumexp(input: Tensor, dim: int, reverse: bool) -> Tensor:
 
 @method("logcumsumexp")
 @writes
+@takes("all")
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log of the running sums of exp(input); does not overflow."""
     dim = normalize_dim("logcumsumexp", dim, input._layout.ndim)
@@ -274,6 +277,7 @@ def _cumulative(input: Tensor, dim: int, greater: bool, name: str) -> ValuesIndi
 
 @method("cummax")
 @writes
+@takes("all")
 def cummax(input: Tensor, dim: int) -> ValuesIndices:
     """The greatest element up to each one, and where it is."""
     return _cumulative(input, dim, True, "cummax")
@@ -281,6 +285,7 @@ def cummax(input: Tensor, dim: int) -> ValuesIndices:
 
 @method("cummin")
 @writes
+@takes("all")
 def cummin(input: Tensor, dim: int) -> ValuesIndices:
     """The smallest element up to each one, and where it is."""
     return _cumulative(input, dim, False, "cummin")

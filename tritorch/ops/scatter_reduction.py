@@ -16,7 +16,7 @@ from tritorch.autograd.node import Node
 from tritorch.layout import normalize_dim
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import ones_like, zeros_like
-from tritorch.ops.declare import in_place, method, writes
+from tritorch.ops.declare import in_place, method, takes, writes
 from tritorch.ops.selection import corner, gather, scatter, scatter_add, scattered
 from tritorch.ops.views import expand, reshape
 from tritorch.tensor import Tensor
@@ -118,6 +118,7 @@ class ScatterReduceBackward0(Node):
 @method("scatter_reduce")
 @in_place
 @writes
+@takes("all")
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:

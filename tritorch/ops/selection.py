@@ -15,7 +15,7 @@ from tritorch.determinism import state as determinism
 from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
 from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation, without_gradient, writes
+from tritorch.ops.declare import method, operation, takes, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.overlap import share_elements
@@ -185,6 +185,7 @@ def _put_(input: Tensor, indices: Indices, values: Any, how: str, negative: bool
 
 
 @method("index_put")
+@takes("all")
 def index_put(input: Tensor, indices: Indices, values: Any, accumulate: bool = False) -> Tensor:
     """A copy of input with values written (or added) at the indices."""
     return _put(input, converted_indices(input, indices), values, "add" if accumulate else "set")
@@ -226,6 +227,7 @@ class GatherBackward0(Node):
 
 @operation("index", register=False)
 @writes
+@takes("all")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """result[i, j, k] = input[index[i, j, k], j, k] (for dim 0)."""
     dim = normalize_dim("gather", dim, input._layout.ndim)
@@ -342,6 +344,7 @@ def _src(src: Any, value: Any) -> Any:
 
 @method("scatter")
 @writes
+@takes("all")
 def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
     reduce: str | None = None,
@@ -361,6 +364,7 @@ def scatter_(
 
 @method("scatter_add")
 @writes
+@takes("all")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of input with src[i, j, k] added at [index[i, j, k], j, k] (for dim 0)."""
     return scattered(input, dim, index, src, "add")
@@ -393,6 +397,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 @method("index_select")
 @writes
+@takes("all")
 def index_select(input: Tensor, dim: int, index_: Tensor) -> Tensor:
     """The slices of a dimension at the indices."""
     dim = normalize_dim("index_select", dim, input._layout.ndim)
@@ -415,6 +420,7 @@ def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
 
 @method("index_add")
 @writes
+@takes("all")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy of input with slices of source added at the indices."""
     scaled = source if alpha == 1 else source * alpha
@@ -430,6 +436,7 @@ def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha:
 
 @method("index_copy")
 @writes
+@takes("all")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of input with slices of source written at the indices."""
     return _put(input, _along(dim, input, index), source, "set", negative=False)
@@ -455,6 +462,7 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
 @method("take")
 @writes
+@takes("all")
 def take(input: Tensor, index_: Tensor) -> Tensor:
     """The elements at row-major positions."""
     return index(reshape(contiguous(input), -1), [index_])
@@ -498,6 +506,7 @@ def flat_nonzero(input: Tensor) -> Tensor:
 @method("nonzero")
 @writes
 @without_gradient
+@takes("all")
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of nonzero elements: a row each, or with `as_tuple` a tensor per dimension."""
     input = input.detach()
@@ -528,6 +537,7 @@ def _from_flat(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @writes
 @without_gradient
+@takes("floating", "integers", "bool")
 def argwhere(input: Tensor) -> Tensor:
     """The indices of nonzero elements, a row each."""
     return nonzero(input)
@@ -538,6 +548,7 @@ method("argwhere")(argwhere)
 
 @method("masked_select")
 @writes
+@takes("all")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one row."""
     from tritorch.ops.views import broadcast_tensors
@@ -558,6 +569,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 @method("masked_scatter")
+@takes("all")
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """A copy of input with the elements of source written, in order, where the mask holds."""
     places = flat_nonzero(expand(mask, *input._layout.shape))

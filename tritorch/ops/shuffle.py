@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.memory import contiguous
 from tritorch.ops.views import permute, reshape
 from tritorch.tensor import Tensor
@@ -56,6 +56,7 @@ def _numpy_channel_shuffle(x: Any, groups: int) -> Any:
         lambda make: ((make(2, 1, 4, 3, 1), 2), {}),
     ],
 )
+@takes("all")
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Channels become space: (*, C r², H, W) to (*, C, H r, W r).
 
@@ -85,6 +86,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
         lambda make: ((make(2, 1, 1, 4, 2), 2), {}),
     ],
 )
+@takes("all")
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """Space becomes channels: (*, C, H r, W r) to (*, C r², H, W)."""
     _check("pixel_unshuffle", input, "downscale_factor", downscale_factor)
@@ -108,6 +110,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     numpy=_numpy_channel_shuffle,
     cases=[lambda make: ((make(2, 6, 3), 2), {}), lambda make: ((make(1, 6, 2, 2), 3), {})],
 )
+@takes("all")
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """The channels of `groups` groups in turn: (g, C / g) is transposed.
 

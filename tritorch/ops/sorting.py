@@ -16,7 +16,7 @@ from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
 from tritorch.ops.creation import arange, full, linspace, tensor, zeros
-from tritorch.ops.declare import method, without_gradient, writes
+from tritorch.ops.declare import method, takes, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import ceil, floor, isnan, round
 from tritorch.ops.joining import cat
@@ -57,6 +57,7 @@ class SortBackward0(Node):
 
 @method("sort")
 @writes
+@takes("floating", "integers", "bool")
 def sort(
     input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
 ) -> ValuesIndices:
@@ -100,6 +101,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 
 @method("topk")
 @writes
+@takes("floating", "integers", "bool")
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> ValuesIndices:
@@ -245,6 +247,7 @@ _INTERPOLATIONS = ("linear", "midpoint", *_ROUNDINGS)
 
 @method("quantile")
 @writes
+@takes("float32", "float64")
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",
@@ -260,6 +263,7 @@ def quantile(
 
 @method("nanquantile")
 @writes
+@takes("float32", "float64")
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",
@@ -294,6 +298,7 @@ def mode_(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
 
 @writes
 @without_gradient
+@takes("floating", "integers", "bool")
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Tensor | None = None,
@@ -430,6 +435,7 @@ def _unique_slices(input: Tensor, dim: int, consecutive: bool) -> _Unique:
 
 @method("unique")
 @without_gradient
+@takes("floating", "integers", "bool")
 def unique(
     input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
     dim: int | None = None,
@@ -451,6 +457,7 @@ def unique(
 
 @method("unique_consecutive")
 @without_gradient
+@takes("all")
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
@@ -471,6 +478,7 @@ def unique_consecutive(
 
 @method("bincount")
 @without_gradient
+@takes("all")
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each whole number occurs (or the sum of its weights)."""
     if input._layout.ndim != 1 or input._layout.dtype.category != 1:
@@ -492,6 +500,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 @method("histc")
 @writes
 @without_gradient
+@takes("floating", "integers")
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements are in each of `bins` equal parts of [min, max]."""
     low, high = float(min), float(max)
@@ -507,6 +516,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 @writes
 @without_gradient
+@takes("floating")
 def histogram(
     input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
     density: bool = False,

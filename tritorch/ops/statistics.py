@@ -13,7 +13,7 @@ from tritorch.kernels import scalar as s
 from tritorch.kernels.reduction import ReductionKernel
 from tritorch.layout import Layout, broadcast_shapes, normalize_dim
 from tritorch.ops.comparison import eq, masked_fill
-from tritorch.ops.declare import method, operation, writes
+from tritorch.ops.declare import method, operation, takes, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import isnan
 from tritorch.ops.extrema import vector_norm
@@ -73,6 +73,7 @@ def _numpy_cdist(x: Any, y: Any) -> Any:
 
 
 @operation("product", method=False, operands=2, numpy=_numpy_cdist, cases=_cdist_cases())
+@takes("all")
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """The p-norm distance of every pair of rows.
 

@@ -46,8 +46,8 @@ class Row:
         declared_in: the file, relative to the root.
         sources: files that its kernels come from; a composite has those of its parts.
         parts: operations that it calls.
-        dtypes: names of the dtypes that its rule takes, or those of all its parts; None where
-            there is no rule.
+        dtypes: names of the dtypes that it is declared to take, or that its rule takes, or all its
+            parts; None where neither is there.
         gradient: "any" order or "none".
         samples: how many calls, or values, its declaration gives the tests, and what was checked.
     """
@@ -160,6 +160,12 @@ class _Entry:
                 return info  # it adds options to a declared one
         return None
 
+    @property
+    def declared(self) -> tuple[str, ...] | None:
+        """The dtypes that it says it takes, see `tritorch.ops.declare.takes`."""
+        found: tuple[str, ...] | None = unwrapped(self.function)[-1].__dict__.get("dtypes")
+        return found
+
     def accepted(self) -> tuple[str, ...] | None:
         """The dtypes that its own rules take, None where it has none."""
         if self.info is not None and self.info.kind == "pointwise":
@@ -252,13 +258,16 @@ class _Reach:
         return entry.takes_tensors and any(part.anatomy.nodes for part in self._all(name))
 
     def dtypes(self, name: str) -> tuple[str, ...] | None:
-        """What the rules of its kernels take, else what all parts take that have rules."""
+        """What is declared, else what the rules of its kernels take, else what all parts take."""
+        declared: tuple[str, ...] | None = self.found[name].declared
+        if declared is not None:
+            return declared
         if self.kind(name) in ("view", "memory"):
             return tuple(kind.name for kind in dtypes.ALL)
         entry = self.found[name]
         taken = entry.accepted()
         if taken is None and not entry.anatomy.sources:
-            parts = [part.accepted() for part in self._all(name)]
+            parts = [part.declared or part.accepted() for part in self._all(name)]
             if all(part is None for part in parts):
                 return None
             sets = [set(part) for part in parts if part is not None]

@@ -10,7 +10,7 @@ import numpy as np
 from tritorch import dtypes
 from tritorch.layout import numel
 from tritorch.ops.creation import zeros
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.extrema import aminmax
 from tritorch.ops.pooling_arguments import numbers
 from tritorch.ops.selection import scatter
@@ -118,6 +118,7 @@ def _unpool_cases(count: int) -> list[Any]:
 
 
 @operation("pooling", method=False, operands=2, numpy=_numpy_unpool, cases=_unpool_cases(1))
+@takes("floating", "float8", "integers")
 def max_unpool1d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
@@ -131,6 +132,7 @@ def max_unpool1d(
 
 
 @operation("pooling", method=False, operands=2, numpy=_numpy_unpool, cases=_unpool_cases(2))
+@takes("floating", "float8", "integers")
 def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
@@ -140,6 +142,7 @@ def max_unpool2d(
 
 
 @operation("pooling", method=False, operands=2, numpy=_numpy_unpool, cases=_unpool_cases(3))
+@takes("floating", "float8", "integers")
 def max_unpool3d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,

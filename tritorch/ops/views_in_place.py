@@ -29,9 +29,7 @@ def _become(view: Callable[..., Tensor], name: str) -> Callable[..., Tensor]:
         return input
 
     changed.__name__ = changed.__qualname__ = name
-    changed.__doc__ = (
-        f"In-place version of `{name[:-1]}`: the tensor itself is seen so then."
-    )
+    changed.__doc__ = f"In-place version of `{name[:-1]}`: the tensor itself is seen so then."
     return changed
 
 

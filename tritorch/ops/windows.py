@@ -14,7 +14,7 @@ from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import convolution_windows as kernels
 from tritorch.kernels.templates.convolution import Geometry
 from tritorch.layout import Layout, Shape
-from tritorch.ops.declare import operation
+from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.views import squeeze, unsqueeze
 from tritorch.tensor import Tensor, empty
@@ -155,6 +155,7 @@ def _numpy_unfold(
         lambda make: ((make(2, 6, 7), (3, 2)), {"padding": (1, 0), "stride": 2, "dilation": 2}),
     ],
 )  # fmt: skip
+@takes("floating", "float8")
 def unfold(
     input: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size = 0, stride: Size = 1
 ) -> Tensor:
@@ -200,6 +201,7 @@ def _numpy_fold(
         ),
     ],
 )  # fmt: skip
+@takes("floating", "float8")
 def fold(
     input: Tensor, output_size: Size, kernel_size: Size, dilation: Size = 1, padding: Size = 0,
     stride: Size = 1,
