@@ -21,7 +21,7 @@ from tritorch.layout import (
     contiguous_format,
     preserve_format,
 )
-from tritorch.ops.declare import method, operation
+from tritorch.ops.declare import method, operation, takes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.overlap import meets
 from tritorch.ops.placement import resolve_device, resolve_dtype
@@ -157,6 +157,7 @@ def _recorded(result: Tensor, node: type[Node], source: Tensor) -> Tensor:
 
 
 @operation("unary", register=False)
+@takes("all")
 def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy in its own memory, with the history; its dimensions stay in order unless given."""
     layout = dense(input._layout, None, memory_format, "clone")
@@ -164,6 +165,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 
 
 @method("contiguous")
+@takes("all")
 def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself if it is row-major (or in the given format), else such a copy."""
     layout = input._layout
@@ -232,6 +234,7 @@ def parse_to(*args: Any, **options: Any) -> tuple[Device | None, Dtype | None, b
 
 
 @method("to")
+@takes("all")
 def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
     """`to(dtype)`, `to(device, dtype)` or `to(other)`; the tensor itself where nothing changes.
 
@@ -251,6 +254,7 @@ def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
 
 
 @method("type")
+@takes("all")
 def type_(input: Tensor, dtype: Any = None) -> Any:
     """Cast to a dtype, or the name of the tensor's type, such as `torch.FloatTensor`."""
     if dtype is None:
@@ -269,6 +273,7 @@ def type_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _cast(name: str, kind: Dtype) -> None:
+    @takes("all")
     def function(input: Tensor, memory_format: Any = None) -> Tensor:
         return to_dtype(input, kind)
 
@@ -313,6 +318,7 @@ def _check_written(name: str, target: Tensor) -> None:
 
 
 @method("copy_")
+@takes("all")
 def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write the values of another tensor into this one, converted and broadcast."""
     if src.__class__ in NUMBERS:
@@ -359,12 +365,14 @@ def fill_(input: Tensor, value: Any) -> Tensor:
 
 
 @method("zero_")
+@takes("all")
 def zero_(input: Tensor) -> Tensor:
     """Write zeros everywhere."""
     return fill_(input, 0)
 
 
 @method("resize_")
+@takes("all")
 def resize_(input: Tensor, *sizes: Any) -> Tensor:
     """Another shape, row-major; new memory where the old is too small. Contents are not kept
     then.
