@@ -291,12 +291,14 @@ for _name, _kind in (
 
 
 @method("cpu")
+@takes("all")
 def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor in the host's memory."""
     return to_device(input, resolve_device("cpu"))
 
 
 @method("cuda")
+@takes("all")
 def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """The tensor on a GPU."""
     return to_device(input, resolve_device("cuda" if device is None else device))
