@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch.layout import Layout
 
 Launch = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One launch of several: `arguments` index the plan's arguments; -1 - i is workspace i."""
 
     launch: Launch

@@ -14,11 +14,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
@@ -201,8 +200,7 @@ def module_map() -> dict[str, Any]:
 # ---- Triton IR
 
 
-@dataclass(frozen=True)
-class TritonIR:
+class TritonIR(NamedTuple):
     """A kernel's optimised Triton IR: `text` in generic form, for our parser; `pretty` to show."""
 
     name: str
@@ -399,8 +397,7 @@ def _quick_installation_key() -> str:
 # ---- CUDA
 
 
-@dataclass(frozen=True)
-class GPUCode:
+class GPUCode(NamedTuple):
     """`assembly`: stage name (ttir, ..., ptx, cubin) -> text or bytes; `metadata` is Triton's."""
 
     name: str

@@ -6,8 +6,7 @@ must merge into one (`merges` tells; call contiguous() where not).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
@@ -45,8 +44,7 @@ def merges(x: Layout) -> bool:
     return x.ndim >= 2 and len(collapse(x.shape[2:], [x.strides[2:]])[0]) <= 1
 
 
-@dataclass(frozen=True)
-class _Grid:
+class _Grid(NamedTuple):
     """How a tensor of N x C x S is cut into tiles, by its main operand."""
 
     n: int

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import gcd, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError
@@ -199,8 +199,7 @@ def plan_input(g: Layout, w: Layout, bias: Layout | None, geometry: Geometry) ->
     return steps.plan(3 if bias else 2)
 
 
-@dataclass(frozen=True)
-class Class:
+class Class(NamedTuple):
     """Inputs of one remainder by the stride: how many there are, the taps that meet them (from
     `weight` on in steps of `weight_step`), and where in the output (`first`, moving by `tap`).
     """
@@ -234,8 +233,7 @@ def classes(kernel: int, stride: int, padding: int, dilation: int, size: int) ->
     return found
 
 
-@dataclass(frozen=True)
-class _Weights:
+class _Weights(NamedTuple):
     """Rows of weights, (channel, tap) side by side: an argument of the launch or a workspace."""
 
     argument: int

@@ -9,9 +9,9 @@ the input; tl.dot then packs vectors of neighbours instead of gathering lane by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import gcd, prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritorch.kernels.templates.convolution_tables import Axis, agree, padded
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2
@@ -62,8 +62,7 @@ def convolution_arrange(
             tl.store(out_ptr + line * width + columns, x, mask=columns < width)
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """(images, channels, positions) of an argument of a launch, by strides in elements."""
 
     argument: int

@@ -19,8 +19,7 @@ launch; nothing is read or written for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch import dtypes
 from tritorch.devices import device as Device
@@ -299,8 +298,7 @@ def _neighbours(lane: Rows) -> bool:
     return x == 1 and index in (0, 1) and source in (0, 1) and lane.sizes[last] >= 8
 
 
-@dataclass(frozen=True)
-class _Writes:
+class _Writes(NamedTuple):
     """Launches with the names of their arguments (x, index, source, parts), in order."""
 
     launches: list[tuple[Launch, tuple[str, ...]]]

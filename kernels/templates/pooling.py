@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
@@ -32,8 +31,7 @@ _LONG_STEP = 4
 FLAT = {"cpu": 256, "cuda": 256}
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """What is pooled: three dimensions, the outermost of size 1 where there are fewer.
 
     Attributes:
@@ -137,8 +135,7 @@ def dense_pooled(shape: tuple[int, ...], dtype: Dtype, x: Layout, spatial: int) 
     return Layout.of(dtype, shape, (moved[0], moved[-1], *moved[1:-1]), x.device)
 
 
-@dataclass(frozen=True)
-class Five:
+class Five(NamedTuple):
     """A layout as N x C x D x H x W."""
 
     n: int

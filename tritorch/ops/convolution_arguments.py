@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tritorch.dtypes import bool as boolean
 from tritorch.errors import DtypeError, ShapeError
@@ -12,8 +11,7 @@ from tritorch.layout import Layout, Shape
 from tritorch.ops.promotion import common_device
 
 
-@dataclass(frozen=True)
-class Arguments:
+class Arguments(NamedTuple):
     """A call of `name`, over `rank` dimensions."""
 
     name: str

@@ -11,10 +11,9 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from types import CodeType, FunctionType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
@@ -49,8 +48,7 @@ class Plans(dict[Any, Any]):
         return found
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter that is always a Python number; `default` is its text, empty for none."""
 
     name: str

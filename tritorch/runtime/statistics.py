@@ -8,13 +8,12 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _COUNTERS_IN_A_BLOCK = 1024
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The figures since the start of the process or the last `reset()`."""
 
     generated: int  # kernels compiled from source in this process

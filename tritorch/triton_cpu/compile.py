@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tritorch.triton_api as triton_api
 from tritorch.errors import UnsupportedOperation
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from tritorch.triton_cpu.ir import Type
 
 
-@dataclass(frozen=True)
-class CompiledKernel:
+class CompiledKernel(NamedTuple):
     """Machine code of one kernel: `object_code` defines `void NAME(ptr args, i64 begin, i64 end)`.
 
     `parameter_types` are the Triton types of the argument slots, in order.

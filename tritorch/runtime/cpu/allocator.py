@@ -17,7 +17,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tritorch.config import config
 from tritorch.errors import OutOfMemoryError
@@ -41,8 +41,7 @@ def size_class(nbytes: int) -> int:
     return round_up(nbytes, step if nbytes < LARGE else max(step, PAGE))
 
 
-@dataclass(frozen=True)
-class MemoryStatistics:
+class MemoryStatistics(NamedTuple):
     """Bytes, counted in whole blocks: `allocated + cached == reserved`."""
 
     allocated: int  # in use
