@@ -79,16 +79,16 @@ class GPT(nn.Module):
         return self.head(self.norm(x))
 
     @torch.inference_mode()
-    def sample(self, start: bytes, count: int, temperature: float = 0.7) -> bytes:
-        """The text after `start`, a byte drawn at a time."""
-        text = torch.tensor([list(start)])
+    def sample(self, start: bytes, texts: int, count: int, temperature: float = 0.7) -> list[bytes]:
+        """Texts that begin with `start`, a byte drawn at a time."""
+        text = torch.tensor([list(start)]).repeat(texts, 1)
         for _ in range(count):
             logits = self(text[:, -LENGTH:])[:, -1] / temperature
             best, _ = logits.topk(20)
             logits[logits < best[:, -1:]] = -math.inf
             drawn = torch.multinomial(logits.softmax(dim=-1), num_samples=1)
             text = torch.cat([text, drawn], dim=1)
-        return bytes(text[0].tolist())
+        return [bytes(row) for row in text.tolist()]
 
 
 def library() -> torch.Tensor:
@@ -151,12 +151,13 @@ def program(learning: Learning, seed: int = 0) -> None:
     baseline = unigram_bits(train, test)
     learning.figure("bits a byte below unigrams", baseline - bits(), at_least=2.0)
 
-    written = model.sample(b"import os\n\ndef ", 150)
+    start = b"import os\n\ndef "
+    written = model.sample(start, texts=8, count=120)
     if not learning.quiet:
-        print(written.decode(errors="replace"))
+        print(*[text.decode(errors="replace") for text in written], sep="\n" + "-" * 80 + "\n")
     known = set(re.findall(rb"[a-z]{2,}", bytes(train.to(torch.uint8).numpy())))
-    words = re.findall(rb"[a-z]{2,}", written[15:])
-    learning.figure("words of a sample", len(words), at_least=10)
+    words = [word for text in written for word in re.findall(rb"[a-z]{2,}", text[len(start) :])]
+    learning.figure("words of the samples", len(words), at_least=30)
     share = sum(word in known for word in words) / max(len(words), 1)
     learning.figure("share of them known to the library", share, at_least=0.45)
 
