@@ -1,10 +1,9 @@
-"""What the documentation shows is run: docstring examples, README, notebooks."""
+"""What the documentation shows is run: docstring examples, README."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
-import json
 import linecache
 import re
 from pathlib import Path
@@ -17,7 +16,6 @@ from tests.test_architecture import MODULES
 from tritorch.triton_cpu.plugin import activate
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
@@ -63,14 +61,3 @@ def test_readme(backend: None, capsys: pytest.CaptureFixture[str]) -> None:
         run(text, f"<README block {number}>", scope)
     assert "Snapshot(" in capsys.readouterr().out
     assert (scope["o"] == scope["x"] + scope["y"]).all()
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook(backend: None, path: Path) -> None:
-    """All code cells, in order; each has kept output from a run."""
-    cells = json.loads(path.read_text())["cells"]
-    scope: dict[str, Any] = {}
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert code and all(cell["execution_count"] for cell in code)
-    for number, cell in enumerate(code):
-        run("".join(cell["source"]), f"<{path.stem} cell {number}>", scope)
