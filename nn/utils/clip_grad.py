@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import tritorch
@@ -34,7 +35,10 @@ def _groups(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
 
 @dataclass(frozen=True)
 class _Norms:
-    """What computes the norm of tensors of certain layouts: their sums, then the root."""
+    """What computes the norm of tensors of certain layouts: their sums, then the root.
+
+    Each thread has its own: a table is written to, and read while a kernel runs.
+    """
 
     table: kernels.TensorTable
     sums: Plan
@@ -42,8 +46,8 @@ class _Norms:
 
     @staticmethod
     @lru_cache(maxsize=64)
-    def of(layouts: tuple[Layout, ...], norm_type: float) -> _Norms:
-        """The plans, kept for the next step."""
+    def of(layouts: tuple[Layout, ...], norm_type: float, thread: int) -> _Norms:
+        """The plans, kept for the next step of a thread."""
         kind, device = layouts[0].dtype, layouts[0].device
         table = kernels.TensorTable([layout.numel for layout in layouts], 1, device)
         return _Norms(
@@ -56,7 +60,7 @@ class _Norms:
 def _norm_and_factor(group: list[Tensor], norm_type: float, max_norm: float) -> Tensor:
     """[norm, min(1, max_norm / norm)] of tensors of one kind, in two launches."""
     dense = [t if t._layout.is_dense else t.contiguous() for t in group]
-    norms = _Norms.of(tuple(t._layout for t in dense), norm_type)
+    norms = _Norms.of(tuple(t._layout for t in dense), norm_type, get_ident())
     kind, device = dense[0].dtype.compute, dense[0].device
     partials = tritorch.empty(max(norms.table.n_chunks, 1), dtype=kind, device=device)
     found = tritorch.empty(2, dtype=kind, device=device)
@@ -128,14 +132,15 @@ def _scale(tensors: list[Tensor], factor: Tensor) -> None:
         dense = [t for t in group if t._layout.is_dense]
         own = factor.to(dtype=kind, device=group[0].device)
         if dense and kind in _COMPUTED:
-            _at_once(MultiTensor)(kernels.scale, [dense], (own._address,), {})
+            _at_once(MultiTensor, get_ident())(kernels.scale, [dense], (own._address,), {})
         for other in group:
             if not other._layout.is_dense or kind not in _COMPUTED:
                 other.mul_(own)
 
 
-@lru_cache(maxsize=1)
-def _at_once(kind: Any) -> Any:
+@lru_cache(maxsize=64)
+def _at_once(kind: Any, thread: int) -> Any:
+    """A thread's own, as `_Norms`."""
     return kind()
 
 
@@ -200,7 +205,7 @@ def clip_grad_value_(
     for group in _groups(_gradients(parameters)):
         dense = [t for t in group if t._layout.is_dense]
         if dense and group[0].dtype.compute in _COMPUTED:
-            _at_once(MultiTensor)(kernels.clamp, [dense], (-bound, bound), {})
+            _at_once(MultiTensor, get_ident())(kernels.clamp, [dense], (-bound, bound), {})
         for other in group:
             if not other._layout.is_dense or other.dtype.compute not in _COMPUTED:
                 other.clamp_(-bound, bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -85,3 +86,22 @@ def test_equal_neighbours_are_printed_once() -> None:
     assert repr(layers) == "ModuleList(\n  (0-1): 2 x ReLU()\n  (2): Tanh()\n)"
     assert repr(nn.ModuleList()) == "ModuleList()"
     assert "bias=False" in repr(nn.LayerNorm(3, bias=False))
+
+
+def test_threads_clip_their_own_gradients() -> None:
+    """Gradients of the same layouts in two threads, large enough for the threads to overlap."""
+    size = 400_000
+
+    def train(value: float) -> set[Any]:
+        parameters = [torch.ones(size, requires_grad=True) for _ in range(2)]
+        found = set()
+        for _ in range(20):
+            for parameter in parameters:
+                parameter.grad = torch.full((size,), value)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, 1e9).item()
+            torch.nn.utils.clip_grad_value_(parameters, value / 2)
+            found.add((round(norm / value, 2), *(p.grad[-1].item() / value for p in parameters)))
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(train, [2.0, 8.0])) == [{(round((2 * size) ** 0.5, 2), 0.5, 0.5)}] * 2
