@@ -126,3 +126,14 @@ def test_every_kernel_with_a_space_has_a_problem() -> None:
     library = {name for name in tuning.TUNABLES if ":" not in name and "made_for" not in name}
     assert library - only_gpu == set(problems.PROBLEMS)
     assert not only_gpu & set(problems.PROBLEMS)
+
+
+def test_a_candidate_that_the_budget_left_no_time_for_is_not_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session("matrix_vector_rows")
+    session.rows, session.end = {}, time.monotonic() - 1
+    kept: list[Any] = []
+    monkeypatch.setattr(session, "_keep", lambda *result: kept.append(result))
+    session._time([0, 1])
+    assert not kept and not database.rows()

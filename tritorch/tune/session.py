@@ -298,7 +298,8 @@ class Session:
                     self._keep(place, "slow", "", times[place], ratios[place])
                     running.remove(place)
         for place in running:
-            self._keep(place, "ok", "", times[place], ratios[place])
+            if times[place]:  # else the budget ended first, and nothing is known of it
+                self._keep(place, "ok", "", times[place], ratios[place])
 
     def _sample(self, place: int) -> float | None:
         """A sample of a candidate; None where it hangs or dies after all, which is kept."""
