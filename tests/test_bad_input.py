@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tritorch as torch
+from tritorch.ops.declare import OPS
 
 
 def twice_backward() -> None:
@@ -140,3 +141,21 @@ def test_nothing_is_half_done_after_an_error() -> None:
         x.add_(torch.ones(2))
     assert x.tolist() == [0.0, 0.0, 0.0] and x._version == version
     (x + 1).sum().item()
+
+
+@pytest.mark.parametrize("kind", [torch.uint64, torch.float8_e4m3fn])
+def test_dtypes_that_few_operations_take(kind: torch.dtype) -> None:
+    """A dtype that a kernel cannot be made for is the operands' error, not the compiler's."""
+    from tritorch.errors import CompileError
+
+    refused = 0
+    for op in OPS:
+        if op.kind != "pointwise":
+            continue
+        try:
+            op.function(*[torch.ones(4).to(kind)] * op.operands)
+        except CompileError as error:
+            raise AssertionError(f"{op.name} of {kind}: {error}") from error
+        except (RuntimeError, TypeError):
+            refused += 1
+    assert refused

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.dtypes import dtype as Dtype
+from tritorch.errors import CompileError, DtypeError
 from tritorch.ops.promotion import NUMBERS
 from tritorch.runtime.storage import Storage
 from tritorch.tensor import Tensor
@@ -41,11 +43,39 @@ class Plans(dict[Any, Any]):
         Plans.every.append(self)
 
     def __missing__(self, key: Any) -> Any:
-        found = self._build(key)
+        try:
+            found = self._build(key)
+        except CompileError as error:
+            refused = _rare_dtypes(key)
+            if not refused:
+                raise
+            name = str(error).partition(":")[0]
+            raise DtypeError(
+                f"{name}: not implemented for {', '.join(map(repr, refused))}. "
+                "Convert the operands, as by .to(torch.float32) or .to(torch.int64)."
+            ) from error
         if len(self) >= self._limit:
             self.clear()
         self[key] = found
         return found
+
+
+_RARE = ("float8", "uint16", "uint32", "uint64")
+
+
+def _rare_dtypes(key: Any) -> list[Dtype]:
+    """What PyTorch, too, gives few operations: 8-bit floats and wide unsigned integers."""
+    parts = key if isinstance(key, (tuple, list)) else (key,)
+    found = []
+    for part in parts:
+        if isinstance(part, (tuple, list)):
+            found += _rare_dtypes(part)
+        kind = getattr(part, "dtype", part)
+        if isinstance(kind, Dtype) and kind.name.startswith(
+            ("float8", "uint16", "uint32", "uint64")
+        ):
+            found.append(kind)
+    return list(dict.fromkeys(found))
 
 
 class Parameter(NamedTuple):
