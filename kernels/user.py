@@ -27,6 +27,27 @@ Grid = Sequence[int] | Callable[..., Sequence[int]]
 _LIMIT = 4096
 
 
+class _Bound:
+    """A kernel for arguments of certain kinds: what was chosen, and a launch for each grid.
+
+    `launch` makes one for the counts of a grid; `places` are those of the given arguments that it
+    takes.
+    """
+
+    __slots__ = ("chosen", "launch", "launches", "places")
+
+    def __init__(
+        self,
+        chosen: dict[str, Any],
+        launch: Callable[[tuple[int, ...]], Launch],
+        places: tuple[int, ...],
+    ) -> None:
+        self.chosen = chosen
+        self.launch = launch
+        self.places = places
+        self.launches: dict[tuple[int, ...], Launch] = {}
+
+
 class UserKernel:
     """A user's kernel; `kernel[grid](...)` launches it, `kernel(...)` with the grid it declares.
 
@@ -78,7 +99,7 @@ class UserKernel:
             digest=lambda: triton_api.source_digest(function),
             replaces=True,  # a notebook's cell is run again
         )
-        self._bound: dict[Any, tuple[Launch, tuple[int, ...]]] = {}
+        self._bound: dict[Any, _Bound] = {}
 
     def __repr__(self) -> str:
         space = ", ".join(f"{name} of {list(v)}" for name, v in self.tunable.space.items())
@@ -146,21 +167,25 @@ class UserKernel:
 
     def _launch(self, grid: Grid, arguments: Sequence[Any], named: Mapping[str, Any]) -> None:
         given = self.arguments(arguments, named)
-        kinds = tuple(map(_kind, given.values()))
-        key = (tuple(given), kinds, grid if callable(grid) else tuple(grid))
+        values = list(given.values())
         # Numbers are arguments at run time, but a grid or a choice may depend on them.
-        numbers = tuple(value for value in given.values() if not hasattr(value, "_layout"))
-        found = self._bound.get((key, numbers))
+        numbers = tuple([value for value in values if not hasattr(value, "_layout")])
+        key = (tuple(given), tuple(map(_kind, values)), numbers)
+        found = self._bound.get(key)
         if found is None:
             if len(self._bound) >= _LIMIT:
                 self._bound.clear()
-            found = self._bound[key, numbers] = self._bind(grid, given)
-        launch, places = found
-        values = list(given.values())
-        launch(*[getattr(v := values[i], "_address", v) for i in places])
+            found = self._bound[key] = self._bind(given)
+        # A grid is asked each time: it may be a new function that reads what is outside of it.
+        counts = tuple(grid(**{**found.chosen, **given}) if callable(grid) else grid)
+        launch = found.launches.get(counts)
+        if launch is None:
+            if len(found.launches) >= _LIMIT:
+                found.launches.clear()
+            launch = found.launches[counts] = found.launch(counts)
+        launch(*[getattr(v := values[i], "_address", v) for i in found.places])
 
-    def _bind(self, grid: Grid, given: dict[str, Any]) -> tuple[Launch, tuple[int, ...]]:
-        """The launch, and which of the given arguments it takes."""
+    def _bind(self, given: dict[str, Any]) -> _Bound:
         from tritorch.runtime import get_target
 
         layouts = {n: v._layout for n, v in given.items() if hasattr(v, "_layout")}
@@ -195,12 +220,14 @@ class UserKernel:
         options = {name: everything[name] for name in LAUNCH_OPTIONS if name in everything}
         if device.type == "cpu":
             options = {}
-        counts = grid(**everything) if callable(grid) else grid
         target = get_target(device.type)
         compiled = target.compile(self.function, signature, constants, options)
-        launch = target.bind(compiled, tuple(counts), [None] * len(signature))
         order = {name: i for i, name in enumerate(given)}
-        return launch, tuple(order[name] for name in signature)
+        return _Bound(
+            chosen,
+            lambda counts: target.bind(compiled, counts, [None] * len(signature)),
+            tuple(order[name] for name in signature),
+        )
 
     @cached_property
     def _constant_names(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,20 @@ def test_the_choice_is_looked_up(tmp_path: Path) -> None:
 def test_errors(call: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         call(torch.ones(3))
+
+
+def test_a_grid_is_asked_at_each_launch_and_not_kept() -> None:
+    counts = torch.full((6,), -1, dtype=torch.int32)
+    programs = [2]
+
+    def grid(**_: Any) -> tuple[int]:
+        return (programs[0],)
+
+    count[grid](counts, 0, 0)
+    assert counts.tolist() == [0, 1, -1, -1, -1, -1]
+    programs[0] = 4
+    count[grid](counts, 0, 0)
+    assert counts.tolist() == [0, 1, 2, 3, -1, -1]
+    kept = weakref.ref(grid)
+    del grid
+    assert kept() is None
