@@ -230,10 +230,6 @@ class Tensor:
         """Whether the dtype has negative values."""
         return self._layout.dtype.is_signed
 
-    def is_pinned(self) -> bool:
-        """Whether the memory is page-locked for transfers."""
-        return False
-
     def get_device(self) -> int:
         """The index of the GPU, -1 on the CPU."""
         device = self._layout.device
@@ -561,7 +557,7 @@ def from_array(array: np.ndarray[Any, Any], device: Device, share: bool = False)
     array = np.ascontiguousarray(array).reshape(array.shape)
     result = empty(Layout.contiguous(kind, array.shape, device))
     if array.size:
-        get_target(device.type).copy(result._address, array.ctypes.data, array.nbytes)
+        get_target(device.type).upload(result._address, array.ctypes.data, array.nbytes)
     return result
 
 
@@ -569,7 +565,7 @@ def _to_host(tensor: Tensor) -> Tensor:
     """A copy in the host's memory."""
     dense = tensor.detach().contiguous()
     result = empty(Layout.contiguous(dense._layout.dtype, dense._layout.shape))
-    get_target(dense._layout.device.type).copy(result._address, dense._address, dense.nbytes)
+    get_target(dense._layout.device.type).download(result._address, dense._address, dense.nbytes)
     return result
 
 

@@ -2,7 +2,8 @@
 IndexError.
 
 The cell is one 64-bit integer that every plan owns. On the CPU reading it after a launch costs 50
-ns and the error is raised at once. Kernels never read or write through a wrong index.
+ns and the error is raised at once. On a GPU it is in memory that the host sees, and is read wherever
+the host waits for the device. Kernels never read or write through a wrong index.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ class IndexCell:
         if not self.on_host:
             from tritorch.runtime import get_target
 
-            self.address = get_target(device.type).allocate(8)
+            self.address = get_target(device.type).error_cell(message)
 
     def checked(self, launch: Callable[..., None]) -> Callable[..., None]:
         if not self.on_host:
-            return launch  # reading the cell would synchronise with the device
+            return launch  # whoever waits for the device reads all cells
         values = self.values
 
         def checked(*arguments: Any) -> None:

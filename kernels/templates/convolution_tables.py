@@ -276,7 +276,7 @@ class Memory:
 
         nbytes = count * table.itemsize
         place = self.allocate(nbytes)
-        get_target(self.device.type).copy(place, address, nbytes)
+        get_target(self.device.type).upload(place, address, nbytes)
         return place
 
 

@@ -30,6 +30,7 @@ from tritorch.kernel_source import KernelSource
 from tritorch.kernels.plan import Plan, nothing
 from tritorch.kernels.templates.rows import ceil_divide, to_compute
 from tritorch.kernels.templates.template import Helper, helper, kernel
+from tritorch.runtime.storage import Storage
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -49,7 +50,7 @@ class TensorTable:
     """
 
     def __init__(self, counts: Sequence[int], columns: int, device: Device) -> None:
-        self._on_device: dict[str, int] = {}  # first: __del__ reads it whatever fails below
+        self._on_device: dict[str, Storage] = {}
         self.counts = tuple(counts)
         self.width = columns + 1
         self.device = device
@@ -88,22 +89,13 @@ class TensorTable:
 
         target = get_target(self.device.type)
         nbytes = len(values) * values.itemsize
-        address = self._on_device.get(name)
-        if address is None or changed:
-            if address is None:
-                address = self._on_device[name] = target.allocate(max(nbytes, 8))
-            target.copy(address, _address(values), nbytes)
+        place = self._on_device.get(name)
+        if place is None or changed:
+            if place is None:
+                place = self._on_device[name] = Storage(max(nbytes, 8), target)
+            target.upload(place.address, _address(values), nbytes)
             self._changed = False
-        return address
-
-    def __del__(self) -> None:
-        if self._on_device:
-            from tritorch.runtime import get_target
-
-            target = get_target(self.device.type)
-            sizes = {"rows": len(self._rows), "chunks": len(self._chunks)}
-            for name, address in self._on_device.items():
-                target.free(address, max(sizes[name] * 8, 8))
+        return place.address
 
 
 def _address(values: array[int]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tritorch.config import config
-from tritorch.errors import CompileError, DeviceError
+from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime import get_target, statistics
 from tritorch.runtime.target import KernelTable
@@ -46,9 +46,7 @@ def test_a_device_type_has_one_target():
 
 
 def test_absent_devices_are_one_clear_error():
-    with pytest.raises(DeviceError, match=r"cuda: .*no CUDA target.*Use device='cpu'"):
-        get_target("cuda")
-    with pytest.raises(RuntimeError, match=r"tpu: no such device type\. Use 'cpu'"):
+    with pytest.raises(RuntimeError, match=r"tpu: no such device type\. Use 'cpu' or 'cuda'"):
         get_target("tpu")
 
 

@@ -59,6 +59,14 @@ def as_tensor(data: Tensor | Any, dtype: Any = None, device: Any = None) -> Tens
     if isinstance(data, Tensor):
         kind = None if dtype is None else resolve_dtype(dtype, "as_tensor")
         return to(data, None if device is None else resolve_device(device), kind)
+    if hasattr(data, "__cuda_array_interface__"):
+        from tritorch.ops.interchange import from_cuda_array
+
+        return to(
+            from_cuda_array(data),
+            None if device is None else resolve_device(device),
+            None if dtype is None else resolve_dtype(dtype, "as_tensor"),
+        )
     if (
         isinstance(data, np.ndarray)
         and data.flags.writeable

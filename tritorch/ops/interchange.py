@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tritorch import dtypes
 from tritorch.devices import device as Device
+from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import Layout
 from tritorch.ops.declare import method
 from tritorch.ops.memory import to
@@ -70,13 +72,37 @@ def to_capsule(
     if copy and exported is self:
         exported = self.clone()
     layout = exported._layout
-    if here[0] != dlpack.CPU and stream != -1:
-        get_target(self._layout.device.type).synchronize()
+    if here[0] != dlpack.CPU and exported.__dlpack_device__() == here:
+        _hand_over(exported, stream)
     return dlpack.export(
         exported._storage, exported._address, layout.shape, layout.strides, layout.dtype,
         exported.__dlpack_device__(), max_version is not None and max_version[0] >= 1,
         exported is not self,
     )  # fmt: skip
+
+
+#: CUDA's numbers of the default streams in DLPack and in the array interface
+_LEGACY_STREAM, _PER_THREAD_STREAM = 1, 2
+
+
+def _hand_over(tensor: Tensor, stream: int | None) -> None:
+    """Let the consumer's stream wait for the elements, and their memory for the consumer."""
+    if stream == -1:
+        return
+    if stream == 0:
+        raise BufferError(
+            "__dlpack__: stream=0 may be either default stream. Pass 1 (legacy) or 2 (per thread)."
+        )
+    target: Any = get_target("cuda")
+    consumer = 0 if stream in (None, _LEGACY_STREAM) else stream
+    target.order(target.current.thread.stream, consumer)
+    target.record_stream(tensor._storage.address, consumer)
+
+
+def _our_stream() -> int:
+    """This thread's current stream as other libraries number it."""
+    target: Any = get_target("cuda")
+    return target.current.thread.stream or _LEGACY_STREAM
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -128,7 +154,7 @@ def _capsule(source: Any) -> Any:
 
     options: dict[str, Any] = {}
     if hasattr(source, "__dlpack_device__") and source.__dlpack_device__()[0] == dlpack.CUDA:
-        options["stream"] = 1  # the legacy default stream
+        options["stream"] = _our_stream()
     try:
         return source.__dlpack__(max_version=dlpack.VERSION, **options)
     except TypeError:  # from the time before versions
@@ -179,8 +205,51 @@ def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
         "shape": layout.shape,
         "strides": None if layout.is_contiguous else steps,
         "data": (self._address if layout.numel else 0, False),
-        "version": 2,
+        "version": 3,
+        "stream": _our_stream(),
     }
+
+
+def from_cuda_array(source: Any) -> Tensor:
+    """A tensor on the memory of an object with `__cuda_array_interface__` (Numba, CuPy, PyTorch).
+
+    Work that was asked of the source's stream is waited for by this thread's current one.
+
+    Raises:
+        TypeError: a type or a mask that tensors do not have.
+        ValueError: strides that are no multiples of the element size, or negative.
+    """
+    facts = source.__cuda_array_interface__
+    if facts.get("mask") is not None:
+        raise TypeError("as_tensor: masked arrays are not supported. Fill the mask first.")
+    kind = _element_type(facts["typestr"])
+    shape = tuple(facts["shape"])
+    steps = facts.get("strides")
+    if steps is None:
+        strides = Layout.contiguous(kind, shape).strides
+    else:
+        if any(step < 0 or step % kind.itemsize for step in steps):
+            raise ValueError(
+                f"as_tensor: strides {tuple(steps)} must be non-negative multiples of "
+                f"{kind.itemsize} bytes. Copy the array first."
+            )
+        strides = tuple(step // kind.itemsize for step in steps)
+    target: Any = get_target("cuda")
+    stream = facts.get("stream")
+    if stream is not None:
+        target.order(0 if stream == _LEGACY_STREAM else stream, target.current.thread.stream)
+    device = resolve_device("cuda")
+    layout = Layout.of(kind, shape, strides, device)
+    address = facts["data"][0] or 0
+    found = wrap(Storage.borrow(address, layout.extent * kind.itemsize, source), layout, address)
+    return found.clone() if facts["data"][1] else found  # read-only: tensors cannot promise that
+
+
+def _element_type(code: str) -> Dtype:
+    for kind in dtypes.ALL:
+        if kind.numpy.isbuiltin == 1 and kind.numpy.str == code.replace(">", "<", 1):
+            return kind
+    raise TypeError(f"as_tensor: elements of type {code!r} cannot be those of a tensor.")
 
 
 setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010

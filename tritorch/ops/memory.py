@@ -68,7 +68,7 @@ def fill(tensor: Tensor, value: Any) -> None:
     _fills[tensor._layout, value.__class__](tensor._address, value)
 
 
-def copy_into(target: Tensor, source: Tensor) -> None:
+def copy_into(target: Tensor, source: Tensor, non_blocking: bool = False) -> None:
     """Write the source's values, converted and broadcast; no history, no checks."""
     here, there = target._layout, source._layout
     if here.device is there.device:
@@ -78,7 +78,9 @@ def copy_into(target: Tensor, source: Tensor) -> None:
         else:
             _copies[here, there](target._address, source._address)
         return
-    raise NotImplementedError(f"copy_: from {there.device} to {here.device}.")
+    from tritorch.ops.transfer import copy_across
+
+    copy_across(target, source, non_blocking)
 
 
 def dense(
@@ -196,11 +198,13 @@ def to_dtype(input: Tensor, dtype: Dtype) -> Tensor:
     return _recorded(duplicate(input, dense(input._layout, dtype)), ToCopyBackward0, input)
 
 
-def to_device(input: Tensor, device: Device) -> Tensor:
+def to_device(input: Tensor, device: Device, non_blocking: bool = False) -> Tensor:
     """Copy to a device, with the history."""
     if input._layout.device is device:
         return input
-    raise NotImplementedError(f"to: from {input._layout.device} to {device}.")
+    from tritorch.ops.transfer import moved
+
+    return moved(input, device, non_blocking)
 
 
 def parse_to(*args: Any, **options: Any) -> tuple[Device | None, Dtype | None, bool, bool]:
@@ -242,10 +246,10 @@ def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
         copy: copy in any case.
     """
     memory_format = options.pop("memory_format", None)
-    device, dtype, _, copy = parse_to(*args, **options)
+    device, dtype, non_blocking, copy = parse_to(*args, **options)
     result = input
     if device is not None:
-        result = to_device(result, device)
+        result = to_device(result, device, non_blocking)
     if dtype is not None:
         result = to_dtype(result, dtype)
     if memory_format is not None and memory_format is not preserve_format:
@@ -301,7 +305,7 @@ def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
 @takes("all")
 def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """The tensor on a GPU."""
-    return to_device(input, resolve_device("cuda" if device is None else device))
+    return to_device(input, resolve_device("cuda" if device is None else device), non_blocking)
 
 
 # ---- in place
@@ -335,7 +339,7 @@ def copy_(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         node = CopyBackwards((edge(input), edge(src)), (input._layout,))
     if meets(input, src):
         src = duplicate(src, dense(src._layout))
-    copy_into(input, src)
+    copy_into(input, src, non_blocking)
     input._storage.version += 1
     if node is not None and input._layout.dtype.is_floating_point:
         inplace.rebase_history(input, node)

@@ -32,10 +32,11 @@ def set_default_device(device: Any) -> None:
 
 
 def resolve_device(device: Any) -> Device:
-    """The device of a `device=` argument; `cuda` means `cuda:0`, `cpu:0` means `cpu`.
+    """The device of a `device=` argument; `cuda` means the current one, `cpu:0` means `cpu`.
 
     Raises:
-        RuntimeError: there is no such device on this machine.
+        RuntimeError: there is no such device on this machine, or it is not this thread's current
+            one: work goes to the current device.
     """
     if device is None:
         return _default.device
@@ -45,10 +46,22 @@ def resolve_device(device: Any) -> Device:
     if found.type == "cpu":
         return devices.cpu
     try:
-        get_target(found.type)
+        target: Any = get_target(found.type)
     except DeviceError as error:
         raise DeviceError(f"device={str(found)!r}: {error}") from None
-    return Device(found.type, found.index or 0)
+    here = target.current.thread.device
+    if found.index is None:
+        return Device(found.type, here)
+    if found.index >= target.current.count:
+        raise DeviceError(
+            f"device={str(found)!r}: invalid device ordinal, there are {target.current.count}."
+        )
+    if found.index != here:
+        raise DeviceError(
+            f"device={str(found)!r}: the current device of this thread is cuda:{here}. Enter "
+            f"tritorch.cuda.device({found.index}) first."
+        )
+    return found
 
 
 def resolve_dtype(dtype: Any, name: str, fallback: Dtype | None = None) -> Dtype:

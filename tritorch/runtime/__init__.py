@@ -19,6 +19,7 @@ __all__ = [
     "get_target",
     "kernels",
     "set_num_threads",
+    "started_target",
     "statistics",
 ]
 
@@ -59,6 +60,11 @@ def get_target(device_type: str) -> Target:
                 _targets["cuda"] = CUDATarget(load_driver())
             return _targets["cuda"]
     raise DeviceError(f"{device_type}: no such device type. Use 'cpu' or 'cuda'.")
+
+
+def started_target(device_type: str) -> Target | None:
+    """The target if anything was done with it yet; starts nothing."""
+    return _targets.get(device_type)
 
 
 def kernels() -> tuple[Kernel, ...]:

@@ -116,6 +116,23 @@ class Target(Protocol):
     def copy(self, destination: int, source: int, nbytes: int) -> None:
         """Copy bytes within the target's memory."""
 
+    def upload(
+        self, destination: int, source: int, nbytes: int, non_blocking: bool = False
+    ) -> None:
+        """Copy from the host's memory to the target's."""
+
+    def download(
+        self, destination: int, source: int, nbytes: int, non_blocking: bool = False
+    ) -> None:
+        """Copy from the target's memory to the host's."""
+
+    def error_cell(self, message: str) -> int:
+        """The address of 64 bits where a kernel may leave a wrong index; a later wait raises.
+
+        Args:
+            message: of the IndexError; `{index}` stands for the index.
+        """
+
     def synchronize(self) -> None:
         """Wait for all launches."""
 

@@ -238,5 +238,5 @@ def place(storage: Storage, location: str, map_location: Any) -> tuple[Storage, 
     if device.type == "cpu":
         return storage, device
     moved = Storage(storage.nbytes, target)
-    target.copy(moved.address, storage.address, storage.nbytes)
+    target.upload(moved.address, storage.address, storage.nbytes)
     return moved, device

@@ -149,6 +149,11 @@ class FakeDriver:
         """Let the next calls fail so; 0 lets one pass."""
         self._planted[call].extend(codes)
 
+    def forget_errors(self) -> None:
+        """As if the process had been started again."""
+        self.lost = 0
+        self._planted.clear()
+
     def _called(self, name: str) -> None:
         self.calls[name] += 1
         code = self.lost
@@ -288,7 +293,8 @@ class FakeDriver:
         if stream in self._recording:
             self._recording[stream].append(work)
             return
-        assert stream in self._streams, f"no stream {stream:#x}"
+        if stream not in self._streams:
+            raise self._error(cu.INVALID_HANDLE, "work on a stream")
         self._queues[stream].append(work)
         if not self.lazy:
             self.progress(stream)
@@ -312,6 +318,7 @@ class FakeDriver:
         return stream
 
     def destroy_stream(self, stream: int) -> None:
+        """As its owner does, who may be another library."""
         self._streams.remove(stream)
 
     def synchronize_stream(self, stream: int) -> None:

@@ -40,6 +40,18 @@ class CPUTarget:
         """Copy `nbytes` from address `source` to address `destination`; they may overlap."""
         ctypes.memmove(destination, source, nbytes)
 
+    def upload(
+        self, destination: int, source: int, nbytes: int, non_blocking: bool = False
+    ) -> None:
+        """A copy: the host's memory is this target's."""
+        ctypes.memmove(destination, source, nbytes)
+
+    download = upload
+
+    def error_cell(self, message: str) -> int:
+        """Not needed here: whoever launches looks at once, at memory of its own."""
+        raise NotImplementedError("error_cell: the CPU's launches report wrong indices themselves.")
+
     def synchronize(self) -> None:
         """Nothing to wait for: a launch returns when its programs have run."""
 

@@ -32,6 +32,7 @@ from tritorch.runtime.cuda.driver import (
     CAPTURE_RELAXED,
     EVENT_DISABLE_TIMING,
     OUT_OF_MEMORY,
+    STICKY,
     Driver,
     DriverError,
 )
@@ -309,9 +310,18 @@ class CachingAllocator:
                 if self._spare_events
                 else self._driver.create_event(EVENT_DISABLE_TIMING)
             )
-            self._driver.record_event(event, stream)
+            try:
+                self._driver.record_event(event, stream)
+            except DriverError as error:
+                self._spare_events.append(event)
+                if error.code not in STICKY:  # a stream of another library that is no more
+                    self._driver.synchronize()
+                    self.figures.num_sync_all_streams += 1
+                continue
             self._events.setdefault(stream, deque()).append((event, block))
             block.waiting += 1
+        if not block.waiting:
+            self._release(block)
 
     def _collect(self, wait: bool) -> None:
         """Release the blocks whose events have passed."""

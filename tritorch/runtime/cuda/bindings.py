@@ -151,9 +151,6 @@ class BindingsDriver:
     def create_stream(self, flags: int, priority: int) -> int:
         return int(self._call("cuStreamCreateWithPriority", flags, priority))
 
-    def destroy_stream(self, stream: int) -> None:
-        self._call("cuStreamDestroy", stream)
-
     def synchronize_stream(self, stream: int) -> None:
         self._call("cuStreamSynchronize", stream)
 

@@ -6,7 +6,11 @@ import ctypes
 import threading
 
 from tritorch.errors import DeviceError
-from tritorch.runtime.cuda.driver import Driver
+from tritorch.once import once
+from tritorch.runtime.cuda.driver import STREAM_NON_BLOCKING, Driver
+
+#: streams of a device and priority
+_STREAMS = 32
 
 
 class CurrentStreams:
@@ -26,13 +30,20 @@ class CurrentStreams:
         self._set(self.key, stream)
 
 
+@once
+def _streams() -> CurrentStreams:
+    """One for the process: the system has few keys."""
+    return CurrentStreams()
+
+
 class _Thread(threading.local):
     device = 0
     stream = 0
     ready = False  # whether the device's context is current in this thread
 
     def __init__(self) -> None:
-        self.streams: dict[int, int] = {}  # device -> its current stream
+        #: device -> its current stream, and the object that stands for it
+        self.streams: dict[int, tuple[int, object]] = {}
 
 
 class Current:
@@ -40,9 +51,12 @@ class Current:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._streams = CurrentStreams()
+        self._streams = _streams()
+        self._streams.set(0)
         self._lock = threading.Lock()
         self._contexts: dict[int, int] = {}
+        self._pools: dict[tuple[int, int], list[int]] = {}  # (device, priority) -> streams
+        self._taken: dict[tuple[int, int], int] = {}
         #: `device` and `stream` may be read once `ready`
         self.thread = _Thread()
         self.count = driver.device_count()
@@ -101,10 +115,32 @@ class Current:
             thread.device = device
             thread.ready = False
             self.enter()
-            self.set_stream(thread.streams.get(device, 0))
+            self.set_stream(*self.stream_of(device))
 
-    def set_stream(self, stream: int) -> None:
-        """Work of this thread on the current device goes to another stream of it."""
+    def set_stream(self, stream: int, shown: object = None) -> None:
+        """Work of this thread on the current device goes to another stream of it.
+
+        Args:
+            shown: the object that stands for the stream.
+        """
         thread = self.thread
-        thread.stream = thread.streams[thread.device] = stream
+        thread.stream = stream
+        thread.streams[thread.device] = stream, shown
         self._streams.set(stream)
+
+    def take_stream(self, priority: int) -> int:
+        """A stream of the current device: of 32 for each priority, in turn, which live for good.
+
+        So a block of memory that waits for a stream never waits for one that is no more.
+        """
+        with self._lock:
+            key = self.thread.device, priority
+            pool, taken = self._pools.setdefault(key, []), self._taken.get(key, 0)
+            if len(pool) < _STREAMS:
+                pool.append(self._driver.create_stream(STREAM_NON_BLOCKING, priority))
+            self._taken[key] = taken + 1
+            return pool[taken % _STREAMS]
+
+    def stream_of(self, device: int) -> tuple[int, object]:
+        """This thread's current stream on a device, and the object that stands for it."""
+        return self.thread.streams.get(device, (0, None))

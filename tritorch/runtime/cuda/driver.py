@@ -16,6 +16,7 @@ NOT_INITIALIZED = 3
 DEINITIALIZED = 4
 NO_DEVICE = 100
 INVALID_CONTEXT = 201
+INVALID_HANDLE = 400
 NOT_READY = 600
 ILLEGAL_ADDRESS = 700
 LAUNCH_OUT_OF_RESOURCES = 701
@@ -166,8 +167,6 @@ class Driver(Protocol):
 
     # ---- streams and events
     def create_stream(self, flags: int, priority: int) -> int: ...
-
-    def destroy_stream(self, stream: int) -> None: ...
 
     def synchronize_stream(self, stream: int) -> None: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from tritorch.errors import DeviceError
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime.cuda import driver as cu
 from tritorch.runtime.cuda.allocator import Block, CachingAllocator
-from tritorch.runtime.cuda.code import LaunchFacts, compile_cubin
+from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, compile_cubin
 from tritorch.runtime.cuda.current import Current
 from tritorch.runtime.cuda.driver import Driver, DriverError
 from tritorch.runtime.cuda.faults import ErrorCells, translated
+from tritorch.runtime.cuda.graphs import Capture
 from tritorch.runtime.cuda.launcher import Launcher, scratch_bytes
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 from tritorch.runtime.cuda.staging import Staging
@@ -107,12 +108,20 @@ class _FreeLists(dict[int, FreeList]):
 
 
 class CUDATarget:
-    """Memory, kernels and launches on NVIDIA GPUs (see `Target`)."""
+    """Memory, kernels and launches on NVIDIA GPUs (see `Target`).
+
+    Args:
+        driver: what talks to the devices.
+        compile_code: makes a kernel's code (see `compile_cubin`); tests have another one.
+    """
 
     name = "cuda"
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(
+        self, driver: Driver, compile_code: Callable[..., KernelCode] = compile_cubin
+    ) -> None:
         self.driver = driver
+        self._compile_code = compile_code
         self.current = Current(driver)
         self._thread = self.current.thread
         self._blocks: dict[int, Block] = {}
@@ -168,6 +177,20 @@ class CUDATarget:
         raise self.translated(
             DriverError(code, error.name, f"{error.text}, launching {name}", error.call)
         ) from error
+
+    def discard(self, call: str, handle: int) -> None:
+        """Destroy something at the end of its owner, when nobody can hear of errors any more."""
+        if not self._forked:
+            with suppress(DriverError):
+                if not self._thread.ready:
+                    self.current.enter()
+                getattr(self.driver, call)(handle)
+
+    def discard_graph(self, capture: Capture) -> None:
+        """The same for a graph."""
+        if not self._forked:
+            with suppress(DriverError):
+                capture.reset()
 
     # ---- memory
     def allocator(self, device: int | None = None) -> CachingAllocator:
@@ -289,6 +312,15 @@ class CUDATarget:
             driver.synchronize_event(event)
         self.cells.check()
 
+    def order(self, first: int, then: int) -> None:
+        """Let a stream wait for what was asked of another one so far; the host does not wait."""
+        if first != then:
+            with self.calling() as driver:
+                event = driver.create_event(cu.EVENT_DISABLE_TIMING)
+                driver.record_event(event, first)
+                driver.stream_waits(then, event)
+                driver.destroy_event(event)  # the driver keeps it as long as it is needed
+
     def error_cell(self, message: str) -> int:
         """Where a kernel may leave a wrong index (see `ErrorCells.cell`)."""
         with self.calling():
@@ -346,7 +378,7 @@ class CUDATarget:
         options: Mapping[str, Any] | None,
     ) -> Kernel:
         rest = dict(options or {})
-        code = compile_cubin(source, signature, constants, rest.pop("capability"), rest)
+        code = self._compile_code(source, signature, constants, rest.pop("capability"), rest)
         with self.calling() as driver:
             entry = driver.find_kernel(driver.load_library(code.cubin), code.name)
             for device in range(self.current.count):

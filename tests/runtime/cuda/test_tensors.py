@@ -1,0 +1,400 @@
+"""Tensors on "cuda" and `tritorch.cuda`, on a simulated GPU (see `simulated`)."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import tritorch as torch
+from tests.runtime.cuda.fake_driver import FakeDriver
+from tests.runtime.cuda.simulated import simulated_gpu
+from tritorch.runtime.cuda import driver as cu
+from tritorch.runtime.cuda.staging import PIECE_BYTES
+from tritorch.runtime.cuda.target import CUDATarget
+
+Gpu = tuple[CUDATarget, FakeDriver]
+
+
+@pytest.fixture
+def gpu() -> Iterator[Gpu]:
+    with simulated_gpu() as found:
+        yield found
+
+
+def test_copies_between_host_and_device(gpu: Gpu) -> None:
+    _, driver = gpu
+    x = torch.arange(12.0).reshape(3, 4)
+    y = x.to("cuda")
+    assert str(y.device) == "cuda:0" and y.is_cuda and y.get_device() == 0
+    assert driver.on_device(y.data_ptr(), 48)
+    np.testing.assert_array_equal(y.T.cpu().numpy(), x.numpy().T)
+    assert y.cuda() is y and y.to("cuda:0") is y
+    assert y.tolist() == x.tolist() and y[1, 2].item() == 6.0
+    with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
+        y.numpy()
+    np.testing.assert_array_equal(y.numpy(force=True), x.numpy())
+    assert repr(y[0]) == "tensor([0., 1., 2., 3.], device='cuda:0')"
+    assert y.to(torch.float64).to("cpu").dtype is torch.float64
+    assert x.to("cuda", torch.int32).tolist() == x.int().tolist()
+
+
+def test_copies_convert_and_broadcast(gpu: Gpu) -> None:
+    y = torch.zeros(2, 3, device="cuda")
+    y.copy_(torch.tensor([1, 2, 3]))
+    assert y.tolist() == [[1.0, 2.0, 3.0]] * 2
+    y[:, 1].copy_(torch.tensor([7.0, 8.0]))
+    host = torch.zeros(3, 2, dtype=torch.float64)
+    host.T.copy_(y)
+    assert host.tolist() == [[1.0, 1.0], [7.0, 8.0], [3.0, 3.0]]
+    torch.empty(0, device="cuda").copy_(torch.empty(0))
+
+
+@pytest.mark.parametrize("nbytes", [1, 65_537, PIECE_BYTES, 2 * PIECE_BYTES + 3, 5 * PIECE_BYTES])
+def test_large_copies_go_through_pinned_pieces(nbytes: int) -> None:
+    with simulated_gpu(lazy=True):
+        values = np.random.default_rng(1).integers(0, 255, nbytes, np.uint8)
+        x = torch.from_numpy(values.copy())
+        y = x.to("cuda")
+        x.fill_(0)  # the source may change at once
+        np.testing.assert_array_equal(y.cpu().numpy(), values)
+
+
+def test_pinned_memory() -> None:
+    with simulated_gpu(lazy=True) as (_, driver):
+        x = torch.arange(1000.0)
+        assert not x.is_pinned()
+        pinned = x.pin_memory()
+        assert pinned.is_pinned() and pinned.pin_memory() is pinned
+        address = pinned.data_ptr()
+        y = pinned.to("cuda", non_blocking=True)
+        assert driver._queues[0], "a copy that does not block has not run yet"
+        del pinned
+        again = torch.zeros(1000).pin_memory()
+        assert again.data_ptr() != address, "the stream still reads it"
+        assert y.tolist() == x.tolist()
+        del again
+        assert torch.zeros(1000).pin_memory().data_ptr() == address
+        back = torch.empty(1000).pin_memory()
+        back.copy_(y, non_blocking=True)
+        torch.cuda.synchronize()
+        assert back.tolist() == x.tolist()
+        torch.cuda.empty_cache()
+        with pytest.raises(RuntimeError, match="only dense CPU tensors can be pinned"):
+            y.pin_memory()
+
+
+def test_creation(gpu: Gpu) -> None:
+    assert torch.ones(2, device="cuda").tolist() == [1.0, 1.0]
+    assert torch.tensor([3, 4], device="cuda:0").tolist() == [3, 4]
+    assert torch.arange(3, device="cuda").tolist() == [0, 1, 2]
+    torch.set_default_device("cuda")
+    try:
+        assert torch.full((2,), 5.0).is_cuda
+    finally:
+        torch.set_default_device(None)
+    torch.manual_seed(3)
+    here = torch.randn(50)
+    torch.cuda.manual_seed_all(3)
+    assert torch.randn(50, device="cuda").tolist() == here.tolist()
+    with pytest.raises(RuntimeError, match="invalid device ordinal, there are 2"):
+        torch.ones(2, device="cuda:2")
+
+
+def test_gradients_cross_devices(gpu: Gpu) -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = (x.to("cuda") ** 2).cpu().sum()
+    y.backward()
+    assert x.grad.device.type == "cpu" and x.grad.tolist() == [2.0, 4.0]
+
+
+def train(device: str) -> list[float]:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.GELU(), torch.nn.Linear(16, 3))
+    model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    x, target = torch.randn(20, 6, device=device), torch.randint(0, 3, (20,), device=device)
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_training_is_the_same_on_both_targets(gpu: Gpu) -> None:
+    np.testing.assert_allclose(train("cuda"), train("cpu"), rtol=1e-4)
+    assert gpu[1].calls["launch"] > 50
+
+
+def test_wrong_indices_are_raised_at_the_next_wait(gpu: Gpu) -> None:
+    x = torch.arange(6.0).reshape(2, 3).cuda()
+    bad = torch.tensor([0, 5]).cuda()
+    chosen = x[bad]  # masked, not raised
+    with pytest.raises(IndexError, match="index 5 is out of bounds for dimension 0 with size 2"):
+        torch.cuda.synchronize()
+    torch.cuda.synchronize()  # once
+    torch.gather(x, 1, torch.tensor([[9]]).cuda())
+    with pytest.raises(IndexError, match="index 9 is out of bounds"):
+        chosen.cpu()
+
+
+def test_saving(gpu: Gpu) -> None:
+    x = torch.arange(5.0, device="cuda")
+    file = io.BytesIO()
+    torch.save({"x": x}, file)
+    file.seek(0)
+    assert torch.load(file)["x"].is_cuda
+    file.seek(0)
+    loaded = torch.load(file, map_location="cpu")["x"]
+    assert loaded.device.type == "cpu" and loaded.tolist() == x.tolist()
+
+
+# ---- other libraries
+
+
+class Foreign:
+    """An array of another library on the same device, with a stream of its own."""
+
+    def __init__(self, tensor: torch.Tensor, stream: int) -> None:
+        self.tensor = tensor
+        facts = dict(tensor.__cuda_array_interface__)
+        self.__cuda_array_interface__ = facts | {"stream": stream}
+
+
+def test_the_array_interface_orders_streams(gpu: Gpu) -> None:
+    _, driver = gpu
+    theirs = torch.cuda.Stream()
+    x = torch.arange(6.0, device="cuda").reshape(2, 3).T
+    facts = x.__cuda_array_interface__
+    assert (facts["version"], facts["stream"], facts["strides"]) == (3, 1, (4, 12))
+    ours = torch.as_tensor(Foreign(x, theirs.cuda_stream))
+    assert ours.data_ptr() == x.data_ptr() and ours.tolist() == x.tolist()
+    assert [stream for stream, _ in driver.waits] == [0]
+    with torch.cuda.stream(theirs):
+        assert x.__cuda_array_interface__["stream"] == theirs.cuda_stream
+    with pytest.raises(TypeError, match="elements of type '<c8'"):
+        foreign = Foreign(x, 1)
+        foreign.__cuda_array_interface__["typestr"] = "<c8"
+        torch.as_tensor(foreign)
+
+
+def test_dlpack_orders_streams(gpu: Gpu) -> None:
+    target, driver = gpu
+    x = torch.arange(6.0, device="cuda")
+    assert x.__dlpack_device__() == (2, 0)
+    consumer = torch.cuda.Stream()
+    x.__dlpack__(stream=consumer.cuda_stream)
+    assert driver.waits[-1][0] == consumer.cuda_stream
+    block = target._blocks[x._storage.address]
+    assert block.used_on == {consumer.cuda_stream}
+    before = len(driver.waits)
+    x.__dlpack__(stream=1)  # the stream that they were made on
+    x.__dlpack__(stream=-1)
+    assert len(driver.waits) == before
+    with pytest.raises(BufferError, match="stream=0 may be either default stream"):
+        x.__dlpack__(stream=0)
+    again = torch.from_dlpack(x)
+    assert again.data_ptr() == x.data_ptr() and again.is_cuda
+    assert torch.from_dlpack(x, device="cpu").tolist() == x.tolist()
+
+
+# ---- tritorch.cuda
+
+
+def test_devices(gpu: Gpu) -> None:
+    assert torch.cuda.is_available() and torch.cuda.device_count() == 2
+    assert torch.cuda.current_device() == 0
+    assert torch.cuda.get_device_name() == "Fake GPU"
+    assert torch.cuda.get_device_capability() == (9, 0)
+    assert torch.cuda.get_arch_list() == ["sm_90"]
+    assert torch.cuda.is_bf16_supported()
+    facts = torch.cuda.get_device_properties("cuda:0")
+    assert (facts.multi_processor_count, facts.total_memory) == (132, 1 << 30)
+    assert facts.uuid == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    with pytest.raises(ValueError, match="Expected a cuda device, but got: cpu"):
+        torch.cuda.get_device_name("cpu")
+    with pytest.raises(RuntimeError, match="invalid device ordinal 3"):
+        torch.cuda.set_device(3)
+
+
+def test_two_devices() -> None:
+    with simulated_gpu() as (_, driver):
+        x = torch.ones(3, device="cuda")
+        with pytest.raises(
+            RuntimeError, match=r"the current device of this thread is cuda:0\. Ent"
+        ):
+            torch.ones(3, device="cuda:1")
+        with torch.cuda.device(1):
+            assert torch.cuda.current_device() == 1
+            y = x.to("cuda:1")
+            assert (y + 1).tolist() == [2.0] * 3
+            assert driver.launches[-1].device == 1
+        assert torch.cuda.current_device() == 0
+        torch.cuda.synchronize(1)
+
+
+def test_streams_and_events() -> None:
+    with simulated_gpu(lazy=True) as (_, driver):
+        side = torch.cuda.Stream(priority=-100)
+        assert side.priority == -5 and side != torch.cuda.default_stream()
+        assert torch.cuda.current_stream() == torch.cuda.default_stream()
+        x = torch.ones(4, device="cuda")
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            assert torch.cuda.current_stream() is side
+            y = x + 1
+            assert driver.launches[-1].stream == side.cuda_stream
+            end.record()
+        assert torch.cuda.current_stream().cuda_stream == 0
+        assert not end.query() and not side.query()
+        x.record_stream(side)
+        end.synchronize()
+        assert end.query() and start.elapsed_time(end) > 0
+        assert y.tolist() == [2.0] * 4
+        with side:
+            assert torch.cuda.current_stream() == side
+        torch.cuda.current_stream().wait_event(end)
+        with pytest.raises(ValueError, match="enable_timing=True"):
+            start.elapsed_time(torch.cuda.Event())
+
+
+def test_memory_figures(gpu: Gpu) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.reset_accumulated_memory_stats()
+    before = torch.cuda.memory_allocated()  # tables of plans, of earlier tests
+    x = torch.empty(10_000_000, device="cuda")
+    assert torch.cuda.memory_allocated() == before + 40_000_000
+    reserved = torch.cuda.memory_reserved()
+    assert reserved >= 40 << 20 and reserved % (2 << 20) == 0
+    del x
+    assert torch.cuda.memory_allocated() == before
+    assert torch.cuda.max_memory_allocated() == before + 40_000_000
+    stats = torch.cuda.memory_stats()
+    assert stats["allocation.all.freed"] == 1 and stats["num_ooms"] == 0
+    assert "Allocated memory" in torch.cuda.memory_summary()
+    free, total = torch.cuda.mem_get_info()
+    assert total - free == reserved
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() < 40 << 20
+    assert torch.cuda.max_memory_reserved() == reserved
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"Tried to allocate 3\.73 GiB"):
+        torch.empty(10**9, device="cuda")
+    torch.cuda.set_per_process_memory_fraction(0.001)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="This process may use"):
+        torch.empty(10**6, device="cuda")
+    assert torch.ones(5, device="cpu").sum().item() == 5
+
+
+def test_graphs(gpu: Gpu) -> None:
+    _, driver = gpu
+    x = torch.ones(5, device="cuda")
+    (x * 2).exp().sum()  # compiles
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        y = (x * 2).exp()
+        total = y.sum()
+    before = len(driver.launches)
+    x.fill_(0)
+    recorded.replay()
+    assert total.item() == 5.0
+    assert len(driver.launches) - before == 1, (
+        "a replay launches no kernel of its own: the fill did"
+    )
+    kept = y.data_ptr()
+    del y, total
+    assert all(torch.empty(5, device="cuda").data_ptr() != kept for _ in range(50))
+    with pytest.raises(RuntimeError, match="it captured already"):
+        recorded.capture_begin()
+    recorded.reset()
+    with pytest.raises(RuntimeError, match="nothing was captured"):
+        recorded.replay()
+    with pytest.raises(RuntimeError, match="the default stream cannot capture"):
+        torch.cuda.CUDAGraph().capture_begin()
+    assert not torch.cuda.is_current_stream_capturing()
+
+
+def test_graphed_callables(gpu: Gpu) -> None:
+    layer = torch.nn.Linear(4, 2).cuda()
+    with torch.no_grad():
+        quick = torch.cuda.make_graphed_callables(layer, (torch.zeros(3, 4, device="cuda"),))
+        x = torch.randn(3, 4, device="cuda")
+        np.testing.assert_allclose(quick(x).cpu().numpy(), layer(x).cpu().numpy(), rtol=1e-6)
+
+
+def test_a_fault_names_the_last_operations(gpu: Gpu) -> None:
+    _, driver = gpu
+    x = torch.ones(4, device="cuda")
+    driver.plant("kernel", cu.ILLEGAL_ADDRESS)
+    y = x.exp()
+    with pytest.raises(torch.cuda.AcceleratorError, match=r"illegal address .*\(exp_f32_1d, "):
+        y.cpu()
+
+
+# ---- without a GPU, or after a fork
+
+
+def run_alone(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100
+    )
+    return done.stdout.strip()
+
+
+def test_without_a_driver_there_is_one_clear_error() -> None:
+    try:
+        from tritorch.runtime.cuda.bindings import load_driver
+
+        load_driver()
+    except RuntimeError:
+        pass
+    else:
+        pytest.skip("this machine has a GPU")
+    out = run_alone(
+        "import tritorch as torch\n"
+        "assert not torch.cuda.is_available() and torch.cuda.device_count() == 0\n"
+        "torch.cuda.manual_seed_all(1); torch.cuda.empty_cache()\n"
+        "assert torch.cuda.memory_allocated() == 0\n"
+        "for make in (lambda: torch.ones(2, device='cuda'), lambda: torch.ones(2).cuda(),\n"
+        "             lambda: torch.nn.Linear(2, 2).to('cuda:0'), torch.cuda.current_device):\n"
+        "    try: make()\n"
+        "    except RuntimeError as error: print(str(error).replace('\\n', '|'))\n"
+    )
+    lines = out.splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert "cuda-bindings is missing" in line or "no NVIDIA driver" in line, line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_after_the_start_is_a_clear_error(gpu: Gpu) -> None:
+    x = torch.ones(3, device="cuda")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        told = []
+        for use in (lambda: torch.ones(3, device="cuda"), lambda: x + 1, x.cpu):
+            try:
+                use()
+                told.append("no error")
+            except RuntimeError as error:
+                told.append(str(error)[:50])
+        del x  # frees nothing, says nothing
+        os.write(writing, "\n".join([*told, str(torch.ones(2).sum().item())]).encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    lines = os.read(reading, 10_000).decode().splitlines()
+    os.close(reading)
+    assert lines == ["cuda: this process is a fork of one that used the GPU"[:50]] * 3 + ["2.0"]
+    assert (x + 1).tolist() == [2.0] * 3

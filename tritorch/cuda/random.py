@@ -1,0 +1,42 @@
+"""Random numbers: one generator for all devices, whose numbers are the same on each of them.
+
+So seeding the GPU seeds the CPU as well: both draw from the same sequence, which PyTorch's do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tritorch.ops.random import default_generator
+from tritorch.tensor import Tensor
+
+
+def manual_seed(seed: int) -> None:
+    """Start the generator anew from a seed."""
+    default_generator.manual_seed(seed)
+
+
+manual_seed_all = manual_seed
+
+
+def seed() -> None:
+    """Start the generator anew from the clock."""
+    default_generator.seed()
+
+
+seed_all = seed
+
+
+def initial_seed() -> int:
+    """The seed it was started from."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state(device: Any = None) -> Tensor:
+    """The generator's state as a tensor of bytes."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor, device: Any = None) -> None:
+    """Continue from a saved state."""
+    default_generator.set_state(new_state)
