@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,11 +68,16 @@ class Side:
         time.sleep(0.05)
         return min(answer["times"])
 
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process: it does when its input ends, else by force."""
+        try:
+            self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
 
 
 def our_path() -> str:
@@ -119,46 +125,44 @@ def compare(
     rows = []
     for threads in sorted({threads for _, threads in cases}):
         peak = peaks[str(threads)]
-        ours = Side("tritorch", sys.executable, threads)
-        theirs = Side(peer, python, threads) if peer else None
-        for case, wanted in cases:
-            if wanted != threads:
-                continue
-            try:
-                pairs = [
-                    (
-                        ours.time(case.name, threads, seconds),
-                        theirs.time(case.name, threads, seconds) if theirs else None,
+        with ExitStack() as sides:
+            ours = sides.enter_context(Side("tritorch", sys.executable, threads))
+            theirs = sides.enter_context(Side(peer, python, threads)) if peer else None
+            for case, wanted in cases:
+                if wanted != threads:
+                    continue
+                try:
+                    pairs = [
+                        (
+                            ours.time(case.name, threads, seconds),
+                            theirs.time(case.name, threads, seconds) if theirs else None,
+                        )
+                        for _ in range(rounds)
+                    ]
+                except RuntimeError as error:
+                    rows.append(
+                        {"case": case.name, "threads": threads, "peer": peer, "error": str(error)}
                     )
-                    for _ in range(rounds)
-                ]
-            except RuntimeError as error:
-                rows.append(
-                    {"case": case.name, "threads": threads, "peer": peer, "error": str(error)}
-                )
-                say(f"{case.name:36} {threads}  {error}")
-                continue
-            own = statistics.median(a for a, _ in pairs)
-            row = {"case": case.name, "threads": threads, "peer": peer, "ours_us": own * 1e6}
-            ratios = [b / a for a, b in pairs if b is not None]
-            if ratios:
-                row |= {
-                    "peer_us": statistics.median(b for _, b in pairs if b is not None) * 1e6,
-                    "ratio": statistics.median(ratios),
-                    "ratio_range": [min(ratios), max(ratios)],
-                }
-            if case.operations:
-                row["gflop_per_s"] = case.operations / own / 1e9
-                row["of_peak"] = row["gflop_per_s"] / peak["gflop_per_s"]
-            elif case.moved:
-                row["gb_per_s"] = case.moved / own / 1e9
-                row["of_peak"] = row["gb_per_s"] / peak["gb_per_s"]
-            row |= judged(case, row)
-            rows.append(row)
-            say(line(row))
-        ours.close()
-        if theirs:
-            theirs.close()
+                    say(f"{case.name:36} {threads}  {error}")
+                    continue
+                own = statistics.median(a for a, _ in pairs)
+                row = {"case": case.name, "threads": threads, "peer": peer, "ours_us": own * 1e6}
+                ratios = [b / a for a, b in pairs if b is not None]
+                if ratios:
+                    row |= {
+                        "peer_us": statistics.median(b for _, b in pairs if b is not None) * 1e6,
+                        "ratio": statistics.median(ratios),
+                        "ratio_range": [min(ratios), max(ratios)],
+                    }
+                if case.operations:
+                    row["gflop_per_s"] = case.operations / own / 1e9
+                    row["of_peak"] = row["gflop_per_s"] / peak["gflop_per_s"]
+                elif case.moved:
+                    row["gb_per_s"] = case.moved / own / 1e9
+                    row["of_peak"] = row["gb_per_s"] / peak["gb_per_s"]
+                row |= judged(case, row)
+                rows.append(row)
+                say(line(row))
     return rows
 
 
