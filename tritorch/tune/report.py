@@ -213,7 +213,7 @@ def draw(report: Report, path: Path | io.BytesIO, kind: str | None = None) -> No
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     bandwidth, arithmetic = report.peaks["gb_per_s"], report.peaks["gflop_per_s"]
-    xs = [2.0**i for i in range(-5, 11)]
+    xs = sorted([2.0**-5, arithmetic / bandwidth, 2.0**10])
     axes.plot(xs, [min(x * bandwidth, arithmetic) for x in xs], color="black", linewidth=1)
     for line in report.lines:
         point = _point(line)
