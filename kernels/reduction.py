@@ -66,6 +66,8 @@ ROW_BLOCKS = {"cpu": (64, 256, 1024, 4096), "cuda": (64, 256, 1024, 2048)}
 #: reduced elements of a column form's tile; kept ones by the size of the dimension
 TILE_ROWS = (4, 8, 16, 32)
 TILE_COLUMNS = (64, 256)
+#: what a block costs beyond its lanes: a row's tree, in lanes; a strip's load and store, in rows
+_START, _TILE_START = 150, 3
 _GENERATORS = ("reduction_source", "scan", "triton_printer")
 #: the block of reduced elements that one kept element's program takes at a time
 REDUCTION_ROWS = Tunable(
@@ -97,8 +99,6 @@ REDUCTION_COLUMNS = Tunable(
     key=("operation", "reduced", "kept", "dtypes"),
     digest=lambda: generator_digest(*_GENERATORS),
 )
-#: what a block costs beyond its lanes: a row's tree, in lanes; a strip's load and store, in rows
-_START, _TILE_START = 150, 3
 #: programs that a launch should have before the reduced range is left whole, and elements that a
 #: part must have
 _PROGRAMS = {"cpu": 32, "cuda": 512}

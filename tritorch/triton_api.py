@@ -452,3 +452,23 @@ def compile_gpu(
                 f"{_reason(error)}"
             ) from error
         return GPUCode(function.__name__, assembly, metadata)
+
+
+def disassemble(code: GPUCode) -> str:
+    """The machine code of an NVIDIA kernel as text, by the nvdisasm in Triton's wheel."""
+    import subprocess
+    import tempfile
+
+    found = find_spec("triton")
+    assert found is not None and found.origin is not None
+    tool = Path(found.origin).parent / "backends" / "nvidia" / "bin" / "nvdisasm"
+    cubin = code.assembly.get("cubin")
+    if not tool.exists() or not isinstance(cubin, bytes):
+        raise CompileError(f"{code.name}: this Triton has no nvdisasm. Show the stage ptx instead.")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        run = subprocess.run([tool, "-c", file.name], capture_output=True, text=True)
+    if run.returncode != 0:
+        raise CompileError(f"{code.name}: nvdisasm failed: {run.stderr.strip()}")
+    return run.stdout

@@ -118,7 +118,7 @@ def diff(
     for key in sorted({*mine, *theirs}):
         a, b = mine.get(key), theirs.get(key)
         if a is None or b is None or a.config != b.config:
-            either = a or b
+            either: Any = a or b
             found.append(
                 {
                     "kernel": either.kernel,

@@ -94,7 +94,7 @@ def _rows(n_cols: int) -> int:
     return max(_ELEMENTS // n_cols, 1)
 
 
-def _gradient(forward: Callable[..., Tensor], wanted: int) -> dict[str, Callable[..., Any]]:
+def _gradient(forward: Callable[..., Tensor], wanted: int) -> dict[str, Any]:
     """`prepare` and `call` of a workload that times the backward of the first `wanted` inputs."""
 
     def prepare(*inputs: Tensor) -> Sequence[Any]:
@@ -104,7 +104,8 @@ def _gradient(forward: Callable[..., Tensor], wanted: int) -> dict[str, Callable
         return [forward(*leaves), leaves[:wanted], inputs[-1]]
 
     def call(y: Tensor, leaves: list[Tensor], g: Tensor) -> Sequence[Tensor]:
-        return torch.autograd.grad(y, leaves, g, retain_graph=True)  # type: ignore[no-any-return]
+        found: Any = torch.autograd.grad(y, leaves, g, retain_graph=True)
+        return list(found)
 
     return {"prepare": prepare, "call": call}
 

@@ -137,7 +137,7 @@ class Tpe(_Base):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna = optuna
         names = list(candidates[0]) if candidates else []
-        self._space = {
+        self._space: dict[str, Any] = {
             name: optuna.distributions.CategoricalDistribution(
                 sorted({c[name] for c in candidates}, key=repr)
             )
