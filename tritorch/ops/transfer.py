@@ -22,7 +22,7 @@ class ToDeviceBackward0(Node):
 
     __slots__ = ("_source",)
 
-    def __init__(self, edges: Sequence[Any], outputs: Sequence[Layout], source: Device) -> None:
+    def __init__(self, edges: Any, outputs: tuple[Layout, ...], source: Device) -> None:
         super().__init__(edges, outputs)
         self._source = source
 

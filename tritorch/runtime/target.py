@@ -101,8 +101,11 @@ class Target(Protocol):
     """
 
     name: str
-    identity: str
     free_lists: dict[int, FreeList]
+
+    @property
+    def identity(self) -> str:
+        """What configurations are tuned for, in words."""
 
     def allocate(self, nbytes: int) -> int:
         """The address of `nbytes` of memory, 64-byte aligned, contents arbitrary."""

@@ -102,8 +102,9 @@ def compile_cubin(
                 compile_seconds=time.perf_counter() - start,
             )
     code = triton_api.compile_gpu(source, signature, constants, ("cuda", capability), options)
-    cubin = code.assembly["cubin"]
-    assert isinstance(cubin, bytes)
+    binary = code.assembly["cubin"]
+    assert isinstance(binary, bytes)
+    cubin = binary
     facts = LaunchFacts.of(code.name, code.metadata)
     count = len(kernels(cubin)[code.name].parameters)
     types = argument_types(code.name, signature, count, code.metadata.get("tensordesc_meta"))
