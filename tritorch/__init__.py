@@ -37,6 +37,8 @@ def _load() -> None:
         _loading = False
     globals().update({k: v for k, v in vars(namespace).items() if not k.startswith("_")})
     globals()["_int_mm"] = namespace._int_mm  # PyTorch's name for it
+    if namespace.config.tune == "on-first-call":
+        import_module("tritorch.tune")  # kernels ask it
 
 
 def __getattr__(name: str) -> Any:

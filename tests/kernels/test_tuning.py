@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tritorch.config import config
 from tritorch.errors import ConfigError
-from tritorch.kernels import tuning
+from tritorch.kernels import choices, tuning
 from tritorch.runtime import get_target
 
 HERE = get_target("cpu").identity
@@ -175,3 +175,16 @@ def test_a_bucket_spans_a_power_of_two(a: int, b: int) -> None:
     assert tuning.distance({"n": a}, {"n": b}) == pytest.approx(tuning.distance({"n": b}, {"n": a}))
     if same:
         assert tuning.distance({"n": a}, {"n": b}) <= 1
+
+
+def test_shipped_defaults_come_last(
+    tunable: tuning.Tunable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shipped.json"
+    path.write_text(json.dumps({"format": 1, "choices": [entry()]}))
+    monkeypatch.setattr(choices, "_shipped", lambda: (path,))
+    with config(tune="lookup", tune_db=tmp_path / "none"):
+        assert tunable.choose("cpu", n=100, dtype="float32")["BLOCK"] == 64
+    with locked(tmp_path / "lock.json", entry(config={"BLOCK": 16})):
+        assert tunable.choose("cpu", n=100, dtype="float32")["BLOCK"] == 16
+    choices.reload()

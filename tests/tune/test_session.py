@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 
+from tritorch.config import config
 from tritorch.errors import TuneError
 from tritorch.kernels import choices, tuning
 from tritorch.tune.database import Database
@@ -137,3 +141,20 @@ def test_a_candidate_that_the_budget_left_no_time_for_is_not_kept(
     monkeypatch.setattr(session, "_keep", lambda *result: kept.append(result))
     session._time([0, 1])
     assert not kept and not database.rows()
+
+
+def test_on_first_call_in_a_program(database: Database) -> None:
+    """The setting alone makes a program's first call search; the second process looks it up."""
+    code = (
+        "import tritorch as torch\n"
+        "x, y = torch.ones(40, 2600), torch.ones(2600)\n"
+        "assert (x @ y).tolist() == [2600.0] * 40\n"
+    )
+    environment = os.environ | config.environment()
+    environment |= {"TRITORCH_TUNE": "on-first-call", "TRITORCH_TUNE_BUDGET": "5"}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, timeout=120)
+        assert done.returncode == 0
+    rows = database.rows("matrix_vector_rows")
+    assert {"m": 40, "k": 2600, "dtype": "float32"} in [row.facts for row in database.best()]
+    assert len({row.measured for row in rows}) <= 4  # the second process searched nothing

@@ -132,12 +132,18 @@ class Session:
             try:
                 self._open()
                 self._search()
+                self._finals()
             except KeyboardInterrupt:
                 if not self.default_times:
                     raise
                 self.stopped = "interrupted"
-            else:
-                self._finals()
+            except (Late, Died) as error:  # of the default: candidates' are kept as results
+                if not self.default_times:
+                    raise TuneError(
+                        f"tune: {self.kernel} with its default did not run within the budget of "
+                        f"{self.options.budget:.0f} s. Give smaller sizes or more time."
+                    ) from error
+                self.stopped = "budget"
             return self._outcome()
         finally:
             for worker in self._workers:
@@ -171,11 +177,6 @@ class Session:
     def _open(self) -> None:
         try:
             found = self._workers[0].start(time.monotonic() + max(self.left, 5.0))
-        except Late:
-            raise TuneError(
-                f"tune: {self.kernel} with its default did not run within the budget of "
-                f"{self.options.budget:.0f} s. Give smaller sizes or more time."
-            ) from None
         except Died as error:
             raise TuneError(f"tune: {self.kernel} with its default: {error}.") from error
         self.kernel, self.sizes = found["kernel"], found["sizes"]
@@ -279,6 +280,17 @@ class Session:
         times: dict[int, list[float]] = {place: [] for place in places}
         ratios: dict[int, list[float]] = {place: [] for place in places}
         running = list(places)
+        try:
+            self._rounds(running, times, ratios)
+        finally:  # also where it is interrupted: what has been timed is kept
+            for place in running:
+                if times[place]:  # else the budget ended first, and nothing is known of it
+                    self._keep(place, "ok", "", times[place], ratios[place])
+
+    def _rounds(
+        self, running: list[int], times: dict[int, list[float]], ratios: dict[int, list[float]]
+    ) -> None:
+        """Sample candidates in turn with the default; those that fail or are hopeless leave."""
         best = self.best
         leader = best.ratio if best is not None and best.ratio else 1.0
         for turn in range(_ROUNDS):
@@ -297,9 +309,6 @@ class Session:
                 if turn == 1 and hopeless:
                     self._keep(place, "slow", "", times[place], ratios[place])
                     running.remove(place)
-        for place in running:
-            if times[place]:  # else the budget ended first, and nothing is known of it
-                self._keep(place, "ok", "", times[place], ratios[place])
 
     def _sample(self, place: int) -> float | None:
         """A sample of a candidate; None where it hangs or dies after all, which is kept."""
