@@ -2,8 +2,8 @@
 IndexError.
 
 The cell is one 64-bit integer that every plan owns. On the CPU reading it after a launch costs 50
-ns and the error is raised at once. On a GPU it is in memory that the host sees, and is read wherever
-the host waits for the device. Kernels never read or write through a wrong index.
+ns and the error is raised at once. On a GPU it is in memory that the host sees, and is read
+wherever the host waits for the device. Kernels never read or write through a wrong index.
 """
 
 from __future__ import annotations

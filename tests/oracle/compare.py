@@ -48,7 +48,7 @@ class Verdict:
 def plain(value: Any) -> Any:
     """A result as (dtype, shape, numbers), nested as it was; what is not a tensor, as its text."""
     if hasattr(value, "detach") and hasattr(value, "stride"):
-        numbers = value.detach()
+        numbers = value.detach().cpu()
         name = str(numbers.dtype)
         if "bfloat16" in name or "float8" in name or "float16" in name:
             numbers = numbers.float()
