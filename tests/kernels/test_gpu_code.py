@@ -21,7 +21,9 @@ class Recorder:
     def __init__(self) -> None:
         self.compiled: list[tuple[KernelSource, dict[str, str], dict[str, int]]] = []
 
-    def compile(self, source, signature, constants):
+    identity = "none"
+
+    def compile(self, source, signature, constants, options=None):
         self.compiled.append((source, dict(signature), dict(constants)))
         return source
 
