@@ -563,8 +563,11 @@ def from_array(array: np.ndarray[Any, Any], device: Device, share: bool = False)
 
 def _to_host(tensor: Tensor) -> Tensor:
     """A copy in the host's memory."""
-    dense = tensor.detach().contiguous()
-    result = empty(Layout.contiguous(dense._layout.dtype, dense._layout.shape))
+    dense = tensor.detach()
+    if not dense._layout.is_dense:
+        dense = dense.contiguous()
+    here = dense._layout
+    result = empty(Layout.of(here.dtype, here.shape, here.strides, Device("cpu")))
     get_target(dense._layout.device.type).download(result._address, dense._address, dense.nbytes)
     return result
 
