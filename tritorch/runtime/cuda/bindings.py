@@ -15,7 +15,7 @@ from tritorch.runtime.cuda.driver import (
     DriverError,
 )
 
-_INSTALL = "pip install tritorch[cuda]"
+_INSTALL = "Run pip install tritorch[cuda]"
 
 
 @cache
@@ -24,7 +24,8 @@ def _api() -> Any:
         from cuda.bindings import driver
     except ImportError as error:
         raise DeviceError(
-            f"cuda: NVIDIA's package cuda-bindings is missing ({error}). {_INSTALL}"
+            f"cuda: NVIDIA's package cuda-bindings is missing ({error}). {_INSTALL}, or use "
+            "device='cpu'."
         ) from None
     return driver
 
