@@ -24,8 +24,8 @@ def _api() -> Any:
         from cuda.bindings import driver
     except ImportError as error:
         raise DeviceError(
-            f"cuda: NVIDIA's package cuda-bindings is missing ({error}). {_INSTALL}, or use "
-            "device='cpu'."
+            f"cuda: NVIDIA's package cuda-bindings is missing ({error}). {_INSTALL}. Use "
+            "device='cpu' where there is no GPU."
         ) from None
     return driver
 
