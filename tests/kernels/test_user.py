@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,14 @@ def test_a_grid_is_asked_at_each_launch_and_not_kept() -> None:
     kept = weakref.ref(grid)
     del grid
     assert kept() is None
+
+
+def test_kernels_in_a_notebook() -> None:
+    """The source, highlighted and escaped, under the name; for users' kernels also the space."""
+    shown = scaled_add._repr_html_()
+    assert f"{__name__}:scaled_add" in shown and "BLOCK=[64, 256, 1024]" in shown
+    assert "i &lt; n" in re.sub(r"</?span[^>]*>", "", shown)
+    (kernel,) = torch.kernels.launched(torch.mul, torch.ones(3), torch.ones(3))
+    shown = kernel._repr_html_()
+    assert kernel.name in shown and "BLOCK=" in shown and "out_ptr=*fp32" in shown
+    assert "tl.store(" in re.sub(r"</?span[^>]*>", "", shown)

@@ -101,6 +101,7 @@ def test_trials_end_a_search() -> None:
         ("matmul_tile", {"m": 1 << 20, "n": 1 << 20, "k": 1 << 20}, "too large"),
         ("matmul_tile", {"n": 1}, "is not what runs"),
         ("nowhere:f", {}, "cannot find nowhere:f"),
+        ("__main__:f", {}, "begin its cell with %%writefile"),
         ("planted:RIGHT", {}, "is int, no kernel"),
         ("planted:undeclared", {}, "declares no grid= or no example="),
         ("planted:faulty", {}, "Give its sizes with --shape"),

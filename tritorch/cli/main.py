@@ -7,8 +7,12 @@ command line is wrong; 130 interrupted.
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -62,10 +66,30 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """What tritorch itself warns of is printed as errors are; a program's warnings as ever."""
+    usual = warnings.showwarning
+    ours = str(Path(__file__).parent.parent)
+
+    def show(message: Warning | str, category: type[Warning], path: str, *rest: Any) -> None:
+        if path.startswith(ours):
+            output.note(str(message))
+        else:
+            usual(message, category, path, *rest)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code; errors of ours become one line each."""
     try:
-        app(arguments, standalone_mode=True)
+        with _warnings_in_one_line():
+            app(arguments, standalone_mode=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except TritorchError as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tritorch.cli import output
+from tritorch.errors import TritorchError
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +36,8 @@ def operations(
         for row in rows(_cross_checked())
         if not names or any(part in known for part in names for known in (row.name, *row.aliases))
     ]
+    if not found:
+        raise TritorchError(f"ops: no operation's name contains {' or '.join(names or ())}.")
     if as_json:
         output.as_json([asdict(row) for row in found])
         return

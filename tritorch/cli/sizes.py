@@ -52,7 +52,8 @@ def read(path: Path) -> list[dict[str, int | bool | str]]:
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TuneError(f"tune: cannot read {path}: {error}.") from error
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise TuneError(f"tune: cannot read {path}: {why}.") from error
     texts = [line.partition("#")[0].strip() for line in lines]
     found = [parse(text) for text in texts if text]
     if not found:

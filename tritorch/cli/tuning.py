@@ -104,7 +104,7 @@ def run(
         return
     if as_json:
         output.as_json([outcome.as_json() for outcome in outcomes])
-    else:
+    elif outcomes:
         _summary(outcomes)
     if any(outcome.stopped == "interrupted" for outcome in outcomes):
         raise typer.Exit(130)
@@ -240,26 +240,25 @@ def _live(as_json: bool) -> Iterator[Any]:
 
 
 def _progress(session: Session) -> Any:
-    from rich import box
     from rich.table import Table
 
     from tritorch.tune.roofline import peaks, share
 
     best = session.best
-    shown = Table(box=box.SIMPLE_HEAD, title=f"{session.kernel} {sizes.text(dict(session.sizes))}")
-    for column in ("tried", "best so far", "time", "of default", "rate", "of roofline", "left"):
-        shown.add_column(column)
     seconds = best.seconds if best and best.seconds else session.default_seconds
     reached = share(session.moved, session.operations, seconds, peaks())
-    shown.add_row(
-        f"{session.tried}+{session.resumed} of {len(session.candidates)}",
-        sizes.text(best.config if best else session.default),
-        f"{seconds * 1e6:.0f} us",
-        f"{best.ratio:.2f}" if best and best.ratio else "1.00",
-        rate(session.moved, session.operations, seconds),
-        f"{reached:.0%}" if reached else "",
-        f"{max(session.left, 0):.0f} s",
-    )
+    faster = 1 / best.ratio if best and best.ratio else 1.0
+    shown = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("kernel", f"{session.kernel} {sizes.text(dict(session.sizes))}"),
+        ("tried", f"{session.tried}+{session.resumed} of {len(session.candidates)}"),
+        ("best so far", sizes.text(best.config if best else session.default)),
+        ("", f"{seconds * 1e6:.0f} us, {faster:.2f} times the default's speed"),
+        ("rate", rate(session.moved, session.operations, seconds)),
+        ("of roofline", f"{reached:.0%}" if reached else ""),
+        ("left", f"{max(session.left, 0):.0f} s"),
+    ):
+        shown.add_row(name, value)
     return shown
 
 
@@ -275,25 +274,33 @@ def _summary(outcomes: list[Outcome]) -> None:
 
     rows = []
     for o in outcomes:
+        # The default's time is that of the same rounds, so that times and ratio agree.
         seconds, ratio = o.best.seconds or o.default_seconds, o.best.ratio or 1.0
         rows.append(
-            [
-                o.kernel, sizes.text(o.sizes), sizes.text(o.best.config),
-                f"{o.default_seconds * 1e6:.0f}", f"{seconds * 1e6:.0f}", f"{1 / ratio:.2f}",
-                rate(o.best.moved, o.best.operations, seconds),
-                f"{o.tried}+{o.resumed}/{o.space - 1}", len(o.rejected), o.stopped,
-                f"{o.seconds:.0f}",
-            ]
-        )  # fmt: skip
+            {
+                "kernel": o.kernel,
+                "sizes": sizes.text(o.sizes),
+                "best": sizes.text(o.best.config),
+                "default us": f"{seconds / ratio * 1e6:.0f}",
+                "best us": f"{seconds * 1e6:.0f}",
+                "faster": f"{1 / ratio:.2f}",
+                "rate": rate(o.best.moved, o.best.operations, seconds),
+                "tried": f"{o.tried}+{o.resumed}/{o.space - 1}",
+                "rejected": len(o.rejected),
+                "stopped": o.stopped,
+                "s": f"{o.seconds:.0f}",
+            }
+        )
+    if len(rows) == 1:
+        output.pairs(rows[0])
+        return
     output.table(
-        ["kernel", "sizes", "best", "default us", "best us", "faster", "rate", "tried", "rejected",
-         "stopped", "s"],
-        rows,
+        list(rows[0]),
+        [list(row.values()) for row in rows],
         right=["default us", "best us", "faster", "tried", "rejected", "s"],
-    )  # fmt: skip
-    if len(outcomes) > 1:
-        mean = geometric_mean([1 / (o.best.ratio or 1.0) for o in outcomes])
-        print(f"geometric mean: {mean:.3f} times the default's speed")
+    )
+    mean = geometric_mean([1 / (o.best.ratio or 1.0) for o in outcomes])
+    print(f"geometric mean: {mean:.3f} times the default's speed")
 
 
 def trace(
