@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tritorch import dtypes
+from tritorch.errors import ShapeError
 from tritorch.ops.attention import scaled_dot_product_attention
 from tritorch.ops.creation import zeros
 from tritorch.ops.joining import cat
@@ -46,8 +47,8 @@ def multi_head_attention_forward(
 ) -> tuple[Tensor, Tensor | None]:
     """`nn.MultiheadAttention.forward` with all that the layer has as arguments; see there."""
     if query.shape[-1] != embed_dim_to_check:
-        raise AssertionError(
-            f"was expecting embedding dimension of {embed_dim_to_check}, but got {query.shape[-1]}"
+        raise ShapeError(
+            f"multi_head_attention_forward: was expecting embedding dimension of {embed_dim_to_check}, but got {query.shape[-1]}"
         )
     return attend(
         query, key, value, num_heads, None if use_separate_proj_weight else in_proj_weight,

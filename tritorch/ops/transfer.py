@@ -11,7 +11,7 @@ from tritorch.autograd.node import Node
 from tritorch.devices import cpu
 from tritorch.devices import device as Device
 from tritorch.layout import Layout
-from tritorch.ops.declare import method
+from tritorch.ops.declare import method, takes
 from tritorch.ops.memory import copy_into, dense, duplicate
 from tritorch.runtime import Storage, get_target
 from tritorch.tensor import Tensor, empty, wrap
@@ -80,6 +80,7 @@ def _copy_bytes(target: Tensor, source: Tensor, non_blocking: bool) -> None:
 
 
 @method("pin_memory")
+@takes("all")
 def pin_memory(input: Tensor, device: Any = None) -> Tensor:
     """A copy in page-locked host memory, which devices copy without waiting; `input` itself where
     it is there already.
