@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 
@@ -72,11 +72,18 @@ def _warnings_in_one_line() -> Iterator[None]:
     usual = warnings.showwarning
     ours = str(Path(__file__).parent.parent)
 
-    def show(message: Warning | str, category: type[Warning], path: str, *rest: Any) -> None:
-        if path.startswith(ours):
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if filename.startswith(ours):
             output.note(str(message))
         else:
-            usual(message, category, path, *rest)
+            usual(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:
