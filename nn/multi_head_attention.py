@@ -48,7 +48,8 @@ def multi_head_attention_forward(
     """`nn.MultiheadAttention.forward` with all that the layer has as arguments; see there."""
     if query.shape[-1] != embed_dim_to_check:
         raise ShapeError(
-            f"multi_head_attention_forward: was expecting embedding dimension of {embed_dim_to_check}, but got {query.shape[-1]}"
+            "multi_head_attention_forward: was expecting embedding dimension of "
+            f"{embed_dim_to_check}, but got {query.shape[-1]}"
         )
     return attend(
         query, key, value, num_heads, None if use_separate_proj_weight else in_proj_weight,

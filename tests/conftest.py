@@ -1,10 +1,17 @@
-"""Options of the whole suite: which target the tests of `tests/devices` run on."""
+"""Options of the whole suite: which target the tests of `tests/devices` run on.
+
+Kernels run with their own rules, not with what this machine has tuned.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Set before tritorch reads its settings, and for the processes that tests start.
+os.environ.setdefault("TRITORCH_TUNE_DB", os.path.join(os.sep, "nonexistent", "tune.sqlite"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if not item.get_closest_marker("gpu")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def device_kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """What "cuda" is: a GPU, or the simulated one (also where no device was asked for)."""
     if request.config.getoption("--device") == "cuda":
