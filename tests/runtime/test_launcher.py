@@ -20,7 +20,7 @@ from tritorch.runtime.cpu import pool as pool_module
 from tritorch.runtime.cpu.launcher import bind
 from tritorch.runtime.cpu.launcher_ir import PARALLEL_NS
 from tritorch.runtime.cpu.pool import pool
-from tritorch.runtime.cpu.pool_ir import WAKE_NS
+from tritorch.runtime.cpu.pool_ir import PATIENCE_NS, WAKE_NS
 
 LONG = 1e9
 
@@ -303,6 +303,8 @@ def test_long_launches_release_the_interpreter(make_kernel, threads):
     ],
 )
 def test_the_estimate_of_work_decides(make_kernel, threads, monkeypatch, work, awake, parallel):
+    pool().start()
+    pool().state.alone_ns = PATIENCE_NS - 1  # short jobs gone by, which a new pool does not count
     pool().stop()
     monkeypatch.setattr(pool_module, "WORKER_SPIN_US", 1e7 if awake else 0)
     threads(2)

@@ -108,6 +108,7 @@ class ThreadPool:
                 self._workers.clear()
                 self.state.stop = 0
                 self.state.started = 0
+                self.state.alone_ns = 0
             finally:
                 self._unlock()
 
@@ -147,7 +148,7 @@ class ThreadPool:
         self._may_borrow = False  # the OpenMP runtime's threads are gone, and it does not notice
         state = self.state
         state.started = state.threads = state.stop = state.busy = state.sleepers = 0
-        state.master_sleeps = 0
+        state.master_sleeps = state.alone_ns = 0
         self._assertion.value = None
         self._forget_scratch()
 

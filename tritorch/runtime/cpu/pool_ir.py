@@ -50,17 +50,17 @@ class PoolState(ctypes.Structure):
         ("master_pauses", ctypes.c_uint64),  # spin this long for the last chunks, then sleep
         ("openmp", ctypes.c_void_p),  # GOMP_parallel or null
         ("parallel_jobs", ctypes.c_uint64),  # jobs that went through the pool, for tests
-        ("_pad0", ctypes.c_uint64),
+        ("alone_ns", ctypes.c_uint64),  # work done alone since workers last woke, see PATIENCE_NS
         ("function", ctypes.c_void_p),
         ("arguments", ctypes.c_void_p),
         ("end", ctypes.c_int64),
         ("chunk", ctypes.c_int64),
-        ("_pad1", ctypes.c_uint64 * 4),
+        ("_pad0", ctypes.c_uint64 * 4),
         ("claim", ctypes.c_uint64),
-        ("_pad2", ctypes.c_uint64 * 7),
+        ("_pad1", ctypes.c_uint64 * 7),
         ("left", ctypes.c_uint64),  # programs not yet run; the master sleeps on the low half
         ("master_sleeps", ctypes.c_uint32),
-        ("_pad3", ctypes.c_uint32 * 13),
+        ("_pad2", ctypes.c_uint32 * 13),
     )
 
 
@@ -88,6 +88,7 @@ _TEXT = r"""
 @master_pauses = internal alias i64, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 7)
 @openmp = internal alias ptr, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 8)
 @parallel_jobs = internal alias i64, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 9)
+@alone_ns = internal alias i64, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 10)
 @function = internal alias ptr, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 11)
 @arguments = internal alias ptr, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 12)
 @end = internal alias i64, getelementptr (%Pool, ptr @tritorch_pool, i32 0, i32 13)
@@ -99,7 +100,6 @@ _TEXT = r"""
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
 PAUSE_DECLARATION
-@alone_ns = internal global i64 0, align 8
 
 define internal void @futex_wait(ptr %word, i32 %value) {
   %r = call i64 (i64, ...) @syscall(
