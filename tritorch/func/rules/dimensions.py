@@ -12,7 +12,7 @@ from typing import Any
 
 from tritorch.func.batched import Level
 from tritorch.func.dispatch import ORIGINALS, RULES, Rule, at, front, rewrapped
-from tritorch.func.rules.declaring import behind, without_line
+from tritorch.func.rules.declaring import behind, with_line, without_line
 from tritorch.layout import normalize_dim
 from tritorch.ops import extrema, normalization, reduction, scan, sorting, views
 from tritorch.tensor import Tensor
@@ -111,11 +111,7 @@ def along(
         return NotImplemented
     if any(at(value, level) for key, value in given.items() if key != name):
         return NotImplemented
-    value = front(input, level)
-    line = not input._layout.ndim
-    if line:
-        value = views.unsqueeze(value, -1)
-    given[name] = value
+    given[name], line = with_line(input, level)
     given["dim"] = _shifted(given["dim"], 1) if line else behind(given["dim"], input)
     return rewrapped(without_line(function(*bound.args, **bound.kwargs), line), level)
 
