@@ -35,6 +35,7 @@ from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr, input_names, substitute, topological, variable
+from tritorch.kernels.hints import hinted
 from tritorch.kernels.plan import Plan, nothing
 from tritorch.kernels.pointwise_source import (
     BLOCKS,
@@ -195,7 +196,6 @@ class PointwiseKernel:
             ),
             position=classes[-1] if self.reads_index else None,
         )
-        kernel, target = self._kernel(key, blocks, device, options)
         values: list[int | None] = [None] * (len(outputs) + len(operands))
         values += sizes
         if form == "flat":
@@ -213,20 +213,28 @@ class PointwiseKernel:
             values += [step for step in s[-2:] if step > 1 or step < 0]
         # A nanosecond an element is too much for an add and too little for lgamma, but decides well
         # for both: an add of 50,000 takes 5.6 us on two threads, 7.4 us on one.
+        kernel, target = self._kernel(key, blocks, device, options, values)
         launch = target.bind(kernel, (grid,), values, work=numel)
         return Plan(outputs, launch, (kernel,))
 
     def _kernel(
-        self, key: SourceKey, blocks: tuple[int, ...], device: Device, options: dict[str, Any]
+        self,
+        key: SourceKey,
+        blocks: tuple[int, ...],
+        device: Device,
+        options: dict[str, Any],
+        values: list[int | None],
     ) -> tuple[Any, Any]:
         from tritorch.runtime import get_target
 
         target = get_target(device.type)
-        place = (key, blocks, device, *options.values())
+        signature = hinted(device.type, key.signature(), values)
+        hints = () if device.type == "cpu" else tuple(signature.values())
+        place = (key, blocks, device, hints, *options.values())
         found = self._compiled.get(place)
         if found is None:
             constants = dict(zip(BLOCKS[key.form], blocks))
-            found = target.compile(self.source(key), key.signature(), constants, options)
+            found = target.compile(self.source(key), signature, constants, options)
             self._compiled[place] = found
         return found, target
 

@@ -41,6 +41,7 @@ from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr, lift, topological, variable
+from tritorch.kernels.hints import hinted
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.pointwise_source import free_name
 from tritorch.kernels.reduction_source import (
@@ -50,7 +51,7 @@ from tritorch.kernels.reduction_source import (
     reduction_source,
 )
 from tritorch.kernels.strides import needs_int64, stride_class
-from tritorch.kernels.tuning import Tunable, generator_digest
+from tritorch.kernels.tuning import LAUNCH_OPTIONS, Tunable, generator_digest
 from tritorch.layout import (
     Layout,
     Shape,
@@ -221,14 +222,16 @@ class ReductionKernel:
             inputs=inputs,
             outputs=accumulators if parts > 1 else tuple(o.dtype for o in outputs),
         )
-        constants = work.blocks(device)
-        compiled = self._compiled.get((key, *constants.items(), device))
-        if compiled is None:
-            compiled = target.compile(self._source(key), key.signature(self.scalars), constants)
-            self._compiled[(key, *constants.items(), device)] = compiled
+        constants, options = work.constants(device)
         values: list[Any] = [None] * (len(key.outputs) + len(inputs))
         values += [float(scalars[s]) for s in self.scalars]
         values += work.arguments(count, parts, steps_per_part, device, key)
+        signature = hinted(device.type, key.signature(self.scalars), values)
+        place = (key, *constants.items(), *options.items(), device, tuple(signature.values()))
+        compiled = self._compiled.get(place)
+        if compiled is None:
+            compiled = target.compile(self._source(key), signature, constants, options)
+            self._compiled[place] = compiled
         grid = (work.programs(device) * parts,)
         launch = target.bind(compiled, grid, values, work=work.numel)
         if parts == 1:
@@ -364,6 +367,12 @@ class ReductionWork:
                 dtypes=" ".join(o.dtype.name for o in self.operands),
             )  # fmt: skip
         return self._blocks
+
+    def constants(self, device: Device) -> tuple[dict[str, int], dict[str, int]]:
+        """The constants of the kernel, and its launch options on a GPU."""
+        chosen = self.blocks(device)
+        options = {name: chosen[name] for name in LAUNCH_OPTIONS if name in chosen}
+        return {name: chosen[name] for name in chosen if name not in options}, options
 
     def steps(self, device: Device) -> int:
         """Blocks along the reduced range."""

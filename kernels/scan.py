@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.helpers import prelude
+from tritorch.kernels.hints import hinted
 from tritorch.kernels.plan import Plan, nothing
 from tritorch.kernels.reduction import Identity, ReductionKernel, ReductionWork
 from tritorch.kernels.reduction_source import (
@@ -118,11 +119,7 @@ class ScanKernel:
             reverse,
         )
         target = get_target(device.type)
-        blocks = work.blocks(device)
-        compiled = self._compiled.get((key, *blocks.values(), device))
-        if compiled is None:
-            compiled = target.compile(self._source(key), key.signature(), blocks)
-            self._compiled[(key, *blocks.values(), device)] = compiled
+        blocks, options = work.constants(device)
         n = shape[dim]
         steps = work.steps(device)
         scan_stride = work.reduced_strides[0][-1]
@@ -131,6 +128,12 @@ class ScanKernel:
         values: list[Any] = [None] * (len(outputs) + len(operands))
         values += work.arguments(n, 1, steps, device, key.base)
         values += [scan_stride] if key.strided else []
+        signature = hinted(device.type, key.signature(), values)
+        place = (key, *blocks.items(), *options.items(), device, tuple(signature.values()))
+        compiled = self._compiled.get(place)
+        if compiled is None:
+            compiled = target.compile(self._source(key), signature, blocks, options)
+            self._compiled[place] = compiled
         launch = target.bind(compiled, (work.programs(device),), values, work=work.numel)
         return Plan(outputs, launch, (compiled,))
 

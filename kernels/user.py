@@ -19,6 +19,7 @@ from typing import Any
 
 from tritorch import triton_api
 from tritorch.errors import DeviceError
+from tritorch.kernels.hints import hinted
 from tritorch.kernels.plan import Launch
 from tritorch.kernels.tuning import LAUNCH_OPTIONS, Tunable
 from tritorch.layout import Layout
@@ -221,6 +222,8 @@ class UserKernel:
         if device.type == "cpu":
             options = {}
         target = get_target(device.type)
+        numbers = [given[n] if isinstance(given[n], int) else None for n in signature]
+        signature = hinted(device.type, signature, numbers)
         compiled = target.compile(self.function, signature, constants, options)
         order = {name: i for i, name in enumerate(given)}
         return _Bound(

@@ -27,6 +27,7 @@ from typing import Any
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
+from tritorch.kernels.hints import hinted
 from tritorch.kernels.plan import Launch
 from tritorch.kernels.tuning import LAUNCH_OPTIONS, Tunable
 from tritorch.layout import Layout
@@ -161,6 +162,7 @@ class Template(Helper):
             values = {name: value for name, value in values.items() if name not in options}
         signature, constants, bound = self.arguments(operands, values, scalars)
         target = get_target(device.type)
+        signature = hinted(device.type, signature, bound)
         compiled = target.compile(self.specialised(pasted), signature, constants, options)
         return target.bind(compiled, tuple(grid), bound), compiled
 

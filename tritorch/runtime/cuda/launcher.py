@@ -13,7 +13,7 @@ import operator
 import os
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tritorch.once import once
@@ -80,7 +80,12 @@ class Launcher:
         return tuple(ctypes.string_at(self.state.recent[place]).decode() for place in places)
 
     def bind(
-        self, kernel: Kernel, facts: LaunchFacts, grid: Sequence[int], values: Sequence[Any]
+        self,
+        kernel: Kernel,
+        facts: LaunchFacts,
+        grid: Sequence[int],
+        values: Sequence[Any],
+        otherwise: Launch | None = None,
     ) -> Launch:
         """The launch of `kernel` on `grid`, as a builtin that takes the dynamic values.
 
@@ -90,6 +95,8 @@ class Launcher:
         Args:
             values: one for each argument of the kernel, None where it is dynamic. A tensor map is
                 its 128 bytes.
+            otherwise: what is called where an address is no multiple of 16 that the kernel takes
+                for one (see `aligned_places`); with the same values.
         Raises:
             ValueError: a grid or a number of values that does not fit.
         """
@@ -105,6 +112,7 @@ class Launcher:
         scratch = None if facts.global_scratch_bytes else 0
         template, offsets, parameters = pack(kernel.name, types, (*values, scratch, 0))
         attributes = launch_attributes(facts)
+        aligned = [offsets[at] for at in aligned_places(kernel.signature, values)]
         header = Header(
             state=ctypes.addressof(self.state),
             function=kernel.entry,
@@ -117,14 +125,31 @@ class Launcher:
             grid=(sizes[0] * facts.num_ctas, *sizes[1:]),
             block=(facts.warp_size * facts.num_warps, 1, 1),
             shared_bytes=facts.shared_bytes,
+            otherwise=0 if otherwise is None else id(otherwise),
+            aligned=0 if otherwise is None else len(aligned),
         )
+        checked = struct.pack(f"<{len(aligned)}I", *aligned)
         places = struct.pack(f"<{len(offsets)}I", *offsets)
-        payload = b"".join((header, *attributes, template, places, *parameters))
-        return self._function.bound(payload, (kernel, self))
+        payload = b"".join((header, *attributes, template, places, *parameters, checked))
+        return self._function.bound(payload, (kernel, self, otherwise))
 
 
 def _nothing(*_values: Any) -> None:
     """The launch of a grid without programs."""
+
+
+def aligned_places(signature: Mapping[str, str], values: Sequence[Any]) -> list[int]:
+    """Which dynamic arguments are addresses that the kernel takes to be multiples of 16.
+
+    With a tensor descriptor among the arguments, places are not known from the signature: none.
+    """
+    if len(signature) != len(values):
+        return []
+    return [
+        at
+        for at, (kind, value) in enumerate(zip(signature.values(), values))
+        if value is None and kind.startswith("*") and ":" in kind
+    ]
 
 
 def scratch_bytes(facts: LaunchFacts, grid: Sequence[int]) -> int:

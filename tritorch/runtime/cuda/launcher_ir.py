@@ -2,7 +2,9 @@
 
 A bound launch is `PyCFunction(tritorch_cuda_launch, self=bytes)`. The bytes are a `Header`, the
 launch attributes (72 bytes each), the *template* of the arguments, the offset of each argument in
-it (32 bits), and one `Parameter` for each dynamic argument. A launch copies the template to its
+it (32 bits), one `Parameter` for each dynamic argument, and the offsets of the addresses that the
+kernel takes to be multiples of 16: where one is not, the launch `otherwise` is called instead, with
+the same arguments. A launch copies the template to its
 stack, converts the Python arguments into their slots, counts, notes the kernel among the last ones,
 takes the thread's current stream, and calls `cuLaunchKernelEx` without the GIL.
 
@@ -53,6 +55,8 @@ class Header(ctypes.Structure):
         ("grid", ctypes.c_uint32 * 3),
         ("block", ctypes.c_uint32 * 3),
         ("shared_bytes", ctypes.c_uint32),
+        ("otherwise", ctypes.c_void_p),  # the Python callable for addresses that are not aligned
+        ("aligned", ctypes.c_int64),  # number of addresses that must be
     )
 
 
@@ -60,12 +64,13 @@ _WRONG_COUNT = "%s: the launch takes %zd dynamic arguments, got %zd."
 
 _TEXT = r"""
 %State = type { ptr, ptr, i64, i32, i32, [RECENT x ptr] }
-%Header = type { ptr, ptr, ptr, ptr, i64, i64, i64, i32, [3 x i32], [3 x i32], i32 }
+%Header = type { ptr, ptr, ptr, ptr, i64, i64, i64, i32, [3 x i32], [3 x i32], i32, ptr, i64 }
 %Config = type { [3 x i32], [3 x i32], i32, i32, ptr, ptr, i32, i32 }
 @_Py_NoneStruct = external global i8
 @_Py_TrueStruct = external global i8
 @refused_format = internal constant [3 x i8] c"iK\00"
 declare ptr @PyObject_CallFunction(ptr, ptr, ...)
+declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
 declare void @Py_IncRef(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
@@ -138,7 +143,34 @@ point:
 fill:
   %filled = call i1 @fill_arguments(ptr %frame, ptr %parameters, ptr %arguments, i64 %count,
                                     ptr %name)
-  br i1 %filled, label %note, label %failed
+  %aligned_field = getelementptr %Header, ptr %header, i64 0, i32 12
+  %aligned = load i64, ptr %aligned_field, align 8
+  %parameter_bytes = mul i64 %dynamic, 24
+  %places = getelementptr i8, ptr %parameters, i64 %parameter_bytes
+  br i1 %filled, label %look, label %failed
+look:
+  %j = phi i64 [ 0, %fill ], [ %j_next, %next ]
+  %bits = phi i64 [ 0, %fill ], [ %bits_now, %next ]
+  %look_more = icmp ult i64 %j, %aligned
+  br i1 %look_more, label %next, label %looked
+next:
+  %place_field = getelementptr i32, ptr %places, i64 %j
+  %place32 = load i32, ptr %place_field, align 1
+  %place_wide = zext i32 %place32 to i64
+  %address_slot = getelementptr i8, ptr %frame, i64 %place_wide
+  %address = load i64, ptr %address_slot, align 8
+  %bits_now = or i64 %bits, %address
+  %j_next = add i64 %j, 1
+  br label %look
+looked:
+  %low_bits = and i64 %bits, 15
+  %is_aligned = icmp eq i64 %low_bits, 0
+  br i1 %is_aligned, label %note, label %misaligned
+misaligned:
+  %otherwise_field = getelementptr %Header, ptr %header, i64 0, i32 11
+  %otherwise = load ptr, ptr %otherwise_field, align 8
+  %launched = call ptr @PyObject_Vectorcall(ptr %otherwise, ptr %arguments, i64 %count, ptr null)
+  ret ptr %launched
 
 note:
   %counter_field = getelementptr %Header, ptr %header, i64 0, i32 2
@@ -211,6 +243,7 @@ PYTHON_NAMES = (
     "_Py_NoneStruct",
     "_Py_TrueStruct",
     "PyObject_CallFunction",
+    "PyObject_Vectorcall",
     "Py_IncRef",
     "PyEval_SaveThread",
     "PyEval_RestoreThread",

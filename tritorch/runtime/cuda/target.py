@@ -18,7 +18,7 @@ from tritorch.runtime.cuda.current import Current
 from tritorch.runtime.cuda.driver import Driver, DriverError
 from tritorch.runtime.cuda.faults import ErrorCells, translated
 from tritorch.runtime.cuda.graphs import Capture
-from tritorch.runtime.cuda.launcher import Launcher, scratch_bytes
+from tritorch.runtime.cuda.launcher import Launcher, aligned_places, scratch_bytes
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 from tritorch.runtime.cuda.staging import Staging
 from tritorch.runtime.storage import FreeList
@@ -418,19 +418,45 @@ class CUDATarget:
         values: Sequence[Any],
         *,
         work: float | None = None,
+        otherwise: Launch | None = None,
     ) -> Launch:
         """A launch on the current stream, with everything fixed but the values that are None.
 
-        `work` is for processors; a launch returns before its programs have run.
+        A launch returns before its programs have run.
+
+        Args:
+            work: for processors.
+            otherwise: takes the values in place of this launch where the signature promises
+                aligned addresses ("*fp32:16") and gets others; None: the same kernel without that
+                promise.
         """
-        facts = self._facts[kernel.entry]
-        launch = self._launcher.bind(kernel, facts, grid, values)
-        scratch = scratch_bytes(facts, grid)
-        if scratch:
-            launch = self._with_scratch(launch, scratch)
+        launch = self._bound(kernel, grid, values, otherwise)
         if config.launch_blocking:
             launch = self._waited_for(launch)
         return launch if self.on_bind is None else self.on_bind(kernel, launch)
+
+    def _bound(
+        self, kernel: Kernel, grid: Sequence[int], values: Sequence[Any], otherwise: Launch | None
+    ) -> Launch:
+        facts = self._facts[kernel.entry]
+        scratch = scratch_bytes(facts, grid)
+        if aligned_places(kernel.signature, values):
+            if otherwise is None:
+                otherwise = _Later(lambda: self._bound(self._unaligned(kernel), grid, values, None))
+            if scratch:
+                otherwise = _without_last(otherwise)
+        launch = self._launcher.bind(kernel, facts, grid, values, otherwise)
+        return self._with_scratch(launch, scratch) if scratch else launch
+
+    def _unaligned(self, kernel: Kernel) -> Kernel:
+        """The same kernel for addresses that are multiples of their elements' size only."""
+        signature = {
+            name: kind.partition(":")[0] if kind.startswith("*") else kind
+            for name, kind in kernel.signature.items()
+        }
+        facts = self._facts[kernel.entry]
+        options = {"num_warps": facts.num_warps}
+        return self.compile(kernel.source, signature, kernel.constants, options)
 
     def _with_scratch(self, launch: Launch, nbytes: int) -> Launch:
         """Descriptors that a kernel makes itself are in global memory, anew for each launch."""
@@ -455,6 +481,26 @@ class CUDATarget:
             self.cells.check()
 
         return waited_for
+
+
+class _Later:
+    """A launch that is made when it is first wanted."""
+
+    __slots__ = ("_launch", "_make")
+
+    def __init__(self, make: Callable[[], Launch]) -> None:
+        self._make = make
+        self._launch: Launch | None = None
+
+    def __call__(self, *values: Any) -> None:
+        if self._launch is None:
+            self._launch = self._make()
+        self._launch(*values)
+
+
+def _without_last(launch: Launch) -> Launch:
+    """For values that end with the address of scratch memory."""
+    return lambda *values: launch(*values[:-1])
 
 
 def _properties(driver: Driver, device: int) -> DeviceProperties:
