@@ -18,7 +18,7 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.host import array_of_memory
 from tritorch.layout import Layout, normalize_dim
 from tritorch.printing import format_tensor
-from tritorch.runtime import get_target
+from tritorch.runtime import get_target, recording
 from tritorch.runtime.storage import Storage
 
 _new = object.__new__
@@ -363,6 +363,11 @@ class Tensor:
     # ---- to the host
     def _array(self) -> np.ndarray[Any, Any]:
         """A NumPy view of the elements, or a copy where they are not in the host's memory."""
+        if recording.current is not None:
+            recording.refuse(
+                "reading a tensor (item, tolist, numpy, bool, print)",
+                "Read it after the recording, or after a replay.",
+            )
         here = self if self._layout.device.type == "cpu" else _to_host(self)
         layout = here._layout
         return array_of_memory(

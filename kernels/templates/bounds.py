@@ -42,10 +42,13 @@ class IndexCell:
         self.on_host = device.type == "cpu"
         self.values = array("q", [_NO_ERROR])
         self.address = self.values.buffer_info()[0]
-        if not self.on_host:
-            from tritorch.runtime import get_target
+        from tritorch.runtime import get_target
 
-            self.address = get_target(device.type).error_cell(message)
+        target: Any = get_target(device.type)
+        if self.on_host:
+            target.error_cells[self.address] = self  # for replays, which find it by its address
+        else:
+            self.address = target.error_cell(message)
 
     def checked(self, launch: Callable[..., None]) -> Callable[..., None]:
         if not self.on_host:

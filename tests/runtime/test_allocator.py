@@ -244,7 +244,7 @@ target = get_target("cpu")
 blocks = [Storage(n, target) for n in (100, 10_000, 3 << 20)]
 locked, done = threading.Event(), threading.Event()
 def hold():
-    with target._allocator.lock:
+    with target.allocator.lock:
         locked.set()
         done.wait()
 holder = threading.Thread(target=hold, daemon=True)

@@ -68,7 +68,7 @@ def peak(run: Any) -> int:
     """Bytes taken from the system at most while it runs, beyond what was taken before."""
     from tritorch.runtime import get_target
 
-    allocator = get_target("cpu")._allocator
+    allocator = get_target("cpu").allocator
     gc.collect()
     allocator.empty_cache()
     allocator.reset_peak()

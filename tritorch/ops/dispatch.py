@@ -20,6 +20,7 @@ from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import CompileError, DtypeError
 from tritorch.ops.promotion import NUMBERS
+from tritorch.runtime import recording
 from tritorch.runtime.storage import Storage
 from tritorch.tensor import Tensor
 
@@ -55,6 +56,7 @@ class Plans(dict[Any, Any]):
                 "Convert the operands, as by .to(torch.float32) or .to(torch.int64)."
             ) from error
         if len(self) >= self._limit:
+            recording.keep(dict(self))
             self.clear()
         self[key] = found
         return found

@@ -27,6 +27,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import FillBackward0, dense
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.ops.views import expand
+from tritorch.runtime import recording
 from tritorch.tensor import Tensor, empty, from_array
 
 
@@ -41,6 +42,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start anew from a seed."""
+        recording.refuse("manual_seed", "Seed generators before the recording, or before replays.")
         self._seed, self._offset = int(seed) % (1 << 63), 0
         return self
 
@@ -66,6 +68,7 @@ class Generator:
                 f"set_state: expected a state of 16 bytes, got {new_state.numel()}. Give what "
                 "get_state gave."
             )
+        recording.refuse("set_state", "Set states before the recording, or before replays.")
         self._seed, self._offset = map(int, np.array(new_state.numpy()).view(np.int64))
         return self
 
@@ -78,6 +81,8 @@ class Generator:
         with self._lock:
             offset = self._offset
             self._offset += count
+        if recording.current is not None and (found := recording.here()) is not None:
+            found.drawn(self, self._seed, offset, count)
         return self._seed, offset
 
 

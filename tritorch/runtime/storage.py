@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from tritorch.runtime import recording
+
 
 class FreeList(Protocol):
     """Where free blocks of one size are; `pop()` raises IndexError when there is none."""
@@ -79,6 +81,8 @@ class Storage:
         storage.version = 0
         storage.owner = owner
         storage._free = _NOWHERE
+        if recording.current is not None and (found := recording.here()) is not None:
+            found.keep(storage)
         return storage
 
     def __repr__(self) -> str:

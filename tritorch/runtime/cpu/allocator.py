@@ -17,12 +17,16 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tritorch.config import config
 from tritorch.errors import OutOfMemoryError
+from tritorch.runtime import recording
 from tritorch.runtime.cpu.system_memory import PAGE, map_pages, round_up, unmap_pages
 from tritorch.runtime.storage import FreeList
+
+if TYPE_CHECKING:
+    from tritorch.runtime.cpu.private_memory import PrivatePool
 
 ALIGNMENT = 64
 LARGE = 1 << 20
@@ -100,6 +104,7 @@ class CachingAllocator:
         self._reserved = 0
         self._peak_reserved = 0
         self._mappings = 0
+        self._private: PrivatePool | None = None  # of the recording that is under way
         os.register_at_fork(after_in_child=self._after_fork_in_child)
 
     def allocate(self, nbytes: int) -> int:
@@ -117,7 +122,11 @@ class CachingAllocator:
         """Take back a block that `allocate(nbytes)` gave."""
         free = self.free_lists.get(nbytes)
         if free is None:
-            free = self.free_list(nbytes)
+            private = self._private
+            if private is not None and private.owns(address):
+                free = private.free_list(nbytes)
+            else:
+                free = self.common_free_list(nbytes)
         free.append(address)
 
     def free_list(self, nbytes: int) -> FreeList:
@@ -125,6 +134,13 @@ class CachingAllocator:
         known = self.free_lists.get(nbytes)
         if known is not None:
             return known
+        private = self._private
+        if private is not None and recording.here() is not None:
+            return private.free_list(nbytes)
+        return self.common_free_list(nbytes)
+
+    def common_free_list(self, nbytes: int) -> FreeList:
+        """The one of everybody, whoever asks."""
         if nbytes < 0:
             raise ValueError(f"allocate: {nbytes} bytes is negative.")
         size = size_class(nbytes)
@@ -135,18 +151,36 @@ class CachingAllocator:
             else:
                 found = self._large.get(size) or LargeFreeList(self, size)
                 self._large[size] = found
-            if len(self.free_lists) < _MAX_KNOWN_SIZES:
+            if len(self.free_lists) < _MAX_KNOWN_SIZES and self._private is None:
                 self.free_lists[nbytes] = found
             return found
 
     def _allocate_new(self, nbytes: int) -> int:
-        free = self.free_list(nbytes)
+        private = self._private
+        if private is not None and recording.here() is not None:
+            return private.allocate(nbytes)
+        return self.allocate_common(nbytes)
+
+    def allocate_common(self, nbytes: int) -> int:
+        """A block from the memory of everybody, whoever asks."""
+        free = self.common_free_list(nbytes)
         with self.lock:
             try:  # another request may have filled the list, or it is one that is not remembered
                 return free.pop()
             except IndexError:
                 size = size_class(nbytes)
                 return self._map(size) if size >= LARGE else self._cut_slab(size)
+
+    def begin_recording(self, pool: PrivatePool) -> None:
+        """The thread that records gets memory from `pool` only, see `private_memory`."""
+        with self.lock:
+            self._private = pool
+            self.free_lists.clear()
+
+    def end_recording(self) -> None:
+        """All threads get common memory again."""
+        with self.lock:
+            self._private = None
 
     def empty_cache(self) -> None:
         """Give the free memory back to the system: large blocks, and slabs without a used block."""

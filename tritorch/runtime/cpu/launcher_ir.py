@@ -48,9 +48,13 @@ _TEXT = r"""
 %Header = type { ptr, i64, i64, ptr, ptr, i64, i64, i32, i32, i64 }
 ; The callable that starts the pool; Python writes it here.
 @tritorch_start_pool = global ptr null, align 8
+; The callable that is told of every launch; null unless somebody records (see `replay_ir`).
+@tritorch_recorder = global ptr null, align 8
 @tritorch_assert_error = global ptr null, align 8
 @_Py_NoneStruct = external global i8
 declare ptr @PyObject_CallNoArgs(ptr)
+declare ptr @PyObject_CallFunctionObjArgs(ptr, ...)
+declare ptr @PyBytes_FromStringAndSize(ptr, i64)
 declare void @Py_IncRef(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
@@ -97,16 +101,16 @@ failed:
   ret i1 false
 }
 
-; Time the first programs, judge the launch by it, run the rest, and settle after some launches.
-define internal i1 @run_measured(ptr %header, ptr %frame) noinline {
+; Time the first programs, judge the launch by it, and settle after some launches; the number of
+; programs that ran.
+define internal i64 @measure(ptr %header, ptr %frame) noinline {
 entry:
-  %entry_field = getelementptr %Header, ptr %header, i64 0, i32 0
   %programs_field = getelementptr %Header, ptr %header, i64 0, i32 1
   %grain_field = getelementptr %Header, ptr %header, i64 0, i32 2
   %mode_field = getelementptr %Header, ptr %header, i64 0, i32 7
   %samples_field = getelementptr %Header, ptr %header, i64 0, i32 8
   %work_field = getelementptr %Header, ptr %header, i64 0, i32 9
-  %function = load ptr, ptr %entry_field, align 8
+  %function = load ptr, ptr %header, align 8
   %programs = load i64, ptr %programs_field, align 8
   ; A 32nd of the programs, at most 64: one alone would be lost in the clock's own time.
   %share = lshr i64 %programs, 5
@@ -141,9 +145,24 @@ entry:
   %settled = zext i1 %parallel to i32
   %mode = select i1 %more, i32 2, i32 %settled
   store i32 %mode, ptr %mode_field, align 4
+  ret i64 %some
+}
+
+; Measure, and run the rest as the measure says; false with an exception.
+define internal i1 @run_measured(ptr %header, ptr %frame) noinline {
+entry:
+  %some = call i64 @measure(ptr %header, ptr %frame)
+  %programs_field = getelementptr %Header, ptr %header, i64 0, i32 1
+  %programs = load i64, ptr %programs_field, align 8
   %over = icmp eq i64 %programs, %some
   br i1 %over, label %good, label %rest
 rest:
+  %function = load ptr, ptr %header, align 8
+  %grain_field = getelementptr %Header, ptr %header, i64 0, i32 2
+  %work_field = getelementptr %Header, ptr %header, i64 0, i32 9
+  %grain = load i64, ptr %grain_field, align 8
+  %work = load i64, ptr %work_field, align 8
+  %parallel = icmp ugt i64 %work, PARALLEL_NS
   br i1 %parallel, label %released, label %held
 held:
   call void %function(ptr %frame, i64 %some, i64 %programs)
@@ -154,6 +173,27 @@ released:
   ret i1 %ok
 good:
   ret i1 true
+}
+
+; Tell the recorder of a launch: its bytes and its arguments; false with an exception.
+define internal i1 @record(ptr %recorder, ptr %self, ptr %frame, i64 %bytes) noinline cold {
+entry:
+  %copy = call ptr @PyBytes_FromStringAndSize(ptr %frame, i64 %bytes)
+  %no_copy = icmp eq ptr %copy, null
+  br i1 %no_copy, label %failed, label %tell
+tell:
+  call void @Py_IncRef(ptr %recorder)
+  %result = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(
+      ptr %recorder, ptr %self, ptr %copy, ptr null)
+  call void @Py_DecRef(ptr %recorder)
+  call void @Py_DecRef(ptr %copy)
+  %none = icmp eq ptr %result, null
+  br i1 %none, label %failed, label %good
+good:
+  call void @Py_DecRef(ptr %result)
+  ret i1 true
+failed:
+  ret i1 false
 }
 
 define internal ptr @raise_assertion(ptr %name) noinline {
@@ -204,10 +244,17 @@ copy:
 fill:
   %filled = call i1 @fill_arguments(ptr %frame, ptr %parameters, ptr %arguments, i64 %count,
                                     ptr %name)
-  br i1 %filled, label %launch, label %failed
+  br i1 %filled, label %listen, label %failed
 failed:
   ret ptr null
 
+listen:
+  %recorder = load ptr, ptr @tritorch_recorder, align 8
+  %unheard = icmp eq ptr %recorder, null
+  br i1 %unheard, label %launch, label %tell
+tell:
+  %told = call i1 @record(ptr %recorder, ptr %self, ptr %frame, i64 %template_bytes)
+  br i1 %told, label %launch, label %failed
 launch:
   %counter_field = getelementptr %Header, ptr %header, i64 0, i32 3
   %counter = load ptr, ptr %counter_field, align 8
@@ -255,6 +302,7 @@ done:
 NAMES = (
     *arguments_ir.NAMES,
     "tritorch_start_pool",
+    "tritorch_recorder",
     "tritorch_assert_error",
     "tritorch_launch",
 )
@@ -264,6 +312,8 @@ PYTHON_NAMES = (
     *arguments_ir.PYTHON_NAMES,
     "_Py_NoneStruct",
     "PyObject_CallNoArgs",
+    "PyObject_CallFunctionObjArgs",
+    "PyBytes_FromStringAndSize",
     "Py_IncRef",
     "PyEval_SaveThread",
     "PyEval_RestoreThread",

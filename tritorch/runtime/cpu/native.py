@@ -1,4 +1,4 @@
-"""The runtime's own machine code (pool, launcher, scratch): compiled once, cached, loaded here."""
+"""The runtime's own machine code (pool, launcher, replay, scratch): compiled once, cached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Mapping
 
 from tritorch.once import once
-from tritorch.runtime.cpu import launcher_ir, pool_ir, scratch_ir
+from tritorch.runtime.cpu import launcher_ir, pool_ir, replay_ir, scratch_ir
 from tritorch.triton_cpu import llvm
 from tritorch.triton_cpu.compile import compile_text
 from tritorch.triton_cpu.target import CPUTarget, host
@@ -17,7 +17,7 @@ KERNEL_SYMBOLS = (
     "tritorch_scratch_release",
     "tritorch_assert_failed",
 )
-_NAMES = (*pool_ir.NAMES, *scratch_ir.NAMES, *launcher_ir.NAMES)
+_NAMES = (*pool_ir.NAMES, *scratch_ir.NAMES, *launcher_ir.NAMES, *replay_ir.NAMES)
 
 
 def runtime_text(architecture: str) -> str:
@@ -27,6 +27,7 @@ def runtime_text(architecture: str) -> str:
             pool_ir.pool_text(architecture),
             scratch_ir.scratch_text(),
             launcher_ir.launcher_text(),
+            replay_ir.replay_text(launcher_ir.PARALLEL_NS),
         )
     )
 
@@ -41,7 +42,7 @@ def symbols() -> Mapping[str, int]:
     """Addresses of the module's functions and data, by name."""
     python = {
         name: ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, name))
-        for name in launcher_ir.PYTHON_NAMES
+        for name in (*launcher_ir.PYTHON_NAMES, *replay_ir.PYTHON_NAMES)
     }
     llvm.supply_symbols(python)
     addresses = llvm.load_object(compile_runtime(host()), _NAMES)

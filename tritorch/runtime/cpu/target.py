@@ -5,12 +5,18 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from tritorch.config import config
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime.cpu.allocator import CachingAllocator, MemoryStatistics
+from tritorch.runtime.recording import refuse
 from tritorch.runtime.target import Kernel, KernelTable, Launch
+
+if TYPE_CHECKING:
+    from tritorch.runtime.cpu.graphs import CPUGraph
+    from tritorch.runtime.cpu.private_memory import PrivatePool
 
 
 class CPUTarget:
@@ -19,14 +25,17 @@ class CPUTarget:
     name = "cpu"
 
     def __init__(self) -> None:
-        self._allocator = CachingAllocator()
+        self.allocator = CachingAllocator()
         self._kernels = KernelTable(_build)
         #: tracing puts itself between a plan and its launch
         self.on_bind: Callable[[Kernel, Launch], Launch] | None = None
-        self.free_lists = self._allocator.free_lists
-        self.allocate = self._allocator.allocate
-        self.free = self._allocator.free
-        self.free_list = self._allocator.free_list
+        #: address -> the object that raises for a wrong index there, for replays
+        self.error_cells: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._copied: Callable[[int, int, int, bool], None] | None = None
+        self.free_lists = self.allocator.free_lists
+        self.allocate = self.allocator.allocate
+        self.free = self.allocator.free
+        self.free_list = self.allocator.free_list
 
     @property
     def identity(self) -> str:
@@ -38,15 +47,48 @@ class CPUTarget:
 
     def copy(self, destination: int, source: int, nbytes: int) -> None:
         """Copy `nbytes` from address `source` to address `destination`; they may overlap."""
+        if self._copied is not None:
+            self._copied(destination, source, nbytes, False)
         ctypes.memmove(destination, source, nbytes)
 
     def upload(
         self, destination: int, source: int, nbytes: int, non_blocking: bool = False
     ) -> None:
         """A copy: the host's memory is this target's."""
+        if self._copied is not None:
+            self._copied(destination, source, nbytes, True)
         ctypes.memmove(destination, source, nbytes)
 
-    download = upload
+    def download(
+        self, destination: int, source: int, nbytes: int, non_blocking: bool = False
+    ) -> None:
+        """A copy: the host's memory is this target's."""
+        if self._copied is not None:
+            refuse("copying to the host", "Do it after the recording, or after a replay.")
+        ctypes.memmove(destination, source, nbytes)
+
+    def new_graph(self) -> CPUGraph:
+        """A graph that records launches and replays them."""
+        from tritorch.runtime.cpu.graphs import CPUGraph
+
+        return CPUGraph(self)
+
+    def begin_recording(
+        self, pool: PrivatePool, copied: Callable[[int, int, int, bool], None]
+    ) -> None:
+        """Give the recording thread memory of its own, and tell of copies.
+
+        Args:
+            copied: called before each copy with destination, source, bytes, and whether the
+                source is the host's, whose bytes count as they are now.
+        """
+        self.allocator.begin_recording(pool)
+        self._copied = copied
+
+    def end_recording(self) -> None:
+        """Nothing is recorded any more."""
+        self._copied = None
+        self.allocator.end_recording()
 
     def error_cell(self, message: str) -> int:
         """Not needed here: whoever launches looks at once, at memory of its own."""
@@ -91,14 +133,14 @@ class CPUTarget:
 
     def empty_cache(self) -> None:
         """Give cached tensor memory and idle scratch memory of kernels back to the system."""
-        self._allocator.empty_cache()
+        self.allocator.empty_cache()
         from tritorch.runtime.cpu.native import symbols
 
         ctypes.CFUNCTYPE(ctypes.c_int64)(symbols()["tritorch_scratch_trim"])()
 
     def memory_statistics(self) -> MemoryStatistics:
         """Bytes allocated, cached and reserved for tensors."""
-        return self._allocator.statistics()
+        return self.allocator.statistics()
 
     def get_num_threads(self) -> int:
         """How many threads run one kernel."""
