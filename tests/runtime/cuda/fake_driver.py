@@ -25,6 +25,7 @@ from tritorch.runtime.cuda.driver import DriverError
 from tritorch.runtime.cuda.launcher_ir import ATTRIBUTE_BYTES
 
 _NAMES = {
+    cu.NO_DEVICE: ("CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"),
     cu.OUT_OF_MEMORY: ("CUDA_ERROR_OUT_OF_MEMORY", "out of memory"),
     cu.ILLEGAL_ADDRESS: (
         "CUDA_ERROR_ILLEGAL_ADDRESS",
@@ -120,11 +121,13 @@ class FakeDriver:
         self.nbytes = nbytes
         self.capability = capability
         self.lazy = lazy
+        self.version = 13000
         self.calls: Counter[str] = Counter()
         self.launches: list[Launched] = []
         self.allocations: dict[int, tuple[int, mmap.mmap, int]] = {}  # address -> bytes, ., device
         self.pinned: dict[int, tuple[int, mmap.mmap]] = {}
         self.waits: list[tuple[int, int]] = []  # stream, event
+        self.tensor_maps: list[tuple[object, ...]] = []  # as they were asked for
         self._run = run
         self._sizes = sizes
         self._planted: dict[str, deque[int]] = defaultdict(deque)
@@ -182,7 +185,7 @@ class FakeDriver:
         return self.devices
 
     def driver_version(self) -> int:
-        return 13000
+        return self.version
 
     def device_name(self, device: int) -> str:
         return "Fake GPU"
@@ -454,6 +457,9 @@ class FakeDriver:
         self, data_type: int, address: int, shape: Sequence[int], strides: Sequence[int],
         box: Sequence[int], swizzle: int, fill_nan: bool,
     ) -> bytes:  # fmt: skip
+        self.tensor_maps.append(
+            (data_type, address, list(shape), list(strides), list(box), swizzle, fill_nan)
+        )
         return address.to_bytes(8, "little").ljust(128, b"\xaa")
 
     # ---- graphs

@@ -11,11 +11,22 @@ from tritorch.errors import DeviceError
 from tritorch.runtime.cuda.driver import (
     HOST_MAPPED,
     HOST_PORTABLE,
+    NOT_FOUND,
     NOT_READY,
     DriverError,
 )
 
 _INSTALL = "Run pip install tritorch[cuda]"
+#: the first with libraries of kernels for all devices (cuLibraryLoadData)
+_OLDEST = 12000
+
+#: CU_TENSOR_MAP_L2_PROMOTION_L2_128B
+_PROMOTED_TO_128 = 2
+#: cuTensorMapEncodeTiled: place, type, rank, address, sizes, strides, box, steps, and four enums
+_ENCODE = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p,
+    *[ctypes.c_void_p] * 4, *[ctypes.c_int] * 4,
+)  # fmt: skip
 
 
 @cache
@@ -48,6 +59,12 @@ def load_driver() -> BindingsDriver:
         name, text = _describe(api, result)
         raise DeviceError(f"cuda: the driver does not start: {name}: {text}. Use device='cpu'.")
     driver = BindingsDriver(api)
+    version = driver.driver_version()
+    if version < _OLDEST:
+        raise DeviceError(
+            f"cuda: the NVIDIA driver is one for CUDA {version // 1000}.{version % 1000 // 10}; "
+            f"{_OLDEST // 1000}.0 is the oldest that will do. Update it, or use device='cpu'."
+        )
     if not driver.device_count():
         raise DeviceError("cuda: the driver finds no device. Use device='cpu'.")
     return driver
@@ -68,6 +85,7 @@ class BindingsDriver:
 
     def __init__(self, api: Any) -> None:
         self._api = api
+        self._encode: Any = None
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """What the function gives besides its result code: nothing, a value or a tuple."""
@@ -98,10 +116,10 @@ class BindingsDriver:
 
     def device_name(self, device: int) -> str:
         name: bytes = self._call("cuDeviceGetName", 256, device)
-        return name.rstrip(b"\0").decode()
+        return name.partition(b"\0")[0].decode()  # what follows the end is filled up
 
     def device_uuid(self, device: int) -> bytes:
-        return ctypes.string_at(self._call("cuDeviceGetUuid", device).getPtr(), 16)
+        return bytes(self._call("cuDeviceGetUuid", device).bytes)
 
     def device_bytes(self, device: int) -> int:
         return int(self._call("cuDeviceTotalMem", device))
@@ -201,7 +219,10 @@ class BindingsDriver:
     def entry_point(self, name: str) -> int:
         flags = self._api.CUdriverProcAddress_flags.CU_GET_PROC_ADDRESS_LEGACY_STREAM
         found = self._call("cuGetProcAddress", name.encode(), self.driver_version(), flags)
-        return int(found[0] if isinstance(found, tuple) else found)
+        address = int(found[0])
+        if not address:
+            raise DriverError(NOT_FOUND, "CUDA_ERROR_NOT_FOUND", name, "cuGetProcAddress")
+        return address
 
     def encode_tensor_map(
         self,
@@ -213,22 +234,22 @@ class BindingsDriver:
         swizzle: int,
         fill_nan: bool,
     ) -> bytes:
-        api = self._api
-        tensor_map = self._call(
-            "cuTensorMapEncodeTiled",
-            api.CUtensorMapDataType(data_type),
-            len(shape),
-            address,
-            [api.cuuint64_t(size) for size in shape],
-            [api.cuuint64_t(step) for step in strides],
-            [api.cuuint32_t(size) for size in box],
-            [api.cuuint32_t(1) for _ in shape],
-            api.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-            api.CUtensorMapSwizzle(swizzle),
-            api.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-            api.CUtensorMapFloatOOBfill(int(fill_nan)),
-        )
-        return ctypes.string_at(tensor_map.getPtr(), 128)
+        # Not through cuda-bindings: its CUtensorMap is not at a multiple of 64, as it must be.
+        if self._encode is None:
+            self._encode = _ENCODE(self.entry_point("cuTensorMapEncodeTiled"))
+        rank = len(shape)
+        place = (ctypes.c_char * 192)()
+        aligned = -ctypes.addressof(place) % 64
+        code = self._encode(
+            ctypes.addressof(place) + aligned, data_type, rank, address,
+            (ctypes.c_uint64 * rank)(*shape), (ctypes.c_uint64 * rank)(*strides),
+            (ctypes.c_uint32 * rank)(*box), (ctypes.c_uint32 * rank)(*[1] * rank),
+            0, swizzle, _PROMOTED_TO_128, int(fill_nan),
+        )  # fmt: skip
+        if code:
+            text = _describe(self._api, self._api.CUresult(code))
+            raise DriverError(code, *text, "cuTensorMapEncodeTiled")
+        return place.raw[aligned : aligned + 128]
 
     # ---- graphs
     def begin_capture(self, stream: int, mode: int) -> None:
