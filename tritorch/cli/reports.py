@@ -21,15 +21,18 @@ def report(
     png: Annotated[
         Path | None, typer.Option(help="Also draw the roofline (needs matplotlib).")
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     as_json: output.Json = False,
 ) -> None:
     """Per kernel: the best configuration, its time against the default's, its share of the roof.
 
     Example: tritorch tune report --html report.html
     """
+    from tritorch.cli.tuning import check_device
     from tritorch.tune import report as reports
 
-    found = reports.gather(kernel)
+    check_device(device)
+    found = reports.gather(kernel, device=device)
     if html is not None:
         reports.write_html(found, html)
     if png is not None:

@@ -49,7 +49,7 @@ def run(
         Path | None, typer.Option(help="Tune what a trace says costs most.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, ...")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     strategy: Annotated[
         str, typer.Option(help="exhaustive, random, hill, anneal or tpe (needs optuna).")
     ] = "hill",
@@ -77,19 +77,19 @@ def run(
 
     check_device(device)
     seconds = duration(budget)
-    jobs = list(_jobs(kernel, shape, shapes, from_trace, dtype))
+    jobs = list(_jobs(kernel, shape, shapes, from_trace, dtype, device))
     outcomes: list[Outcome] = []
     end = time.monotonic() + seconds
     for place, (name, given, kind, facts) in enumerate(jobs):
         if dry_run:
-            _describe(name, given, kind, as_json)
+            _describe(name, given, kind, device, as_json)
             continue
         left = end - time.monotonic()
         if place and left < 2.0:
             output.note(f"{len(jobs) - place} of {len(jobs)} searches left out: out of time.")
             break
         options = Options(
-            strategy, left / (len(jobs) - place), trials, workers, seed, deadline, again
+            strategy, left / (len(jobs) - place), trials, workers, seed, deadline, again, device
         )
         try:
             outcomes.append(_search(name, given, kind, facts, options, as_json))
@@ -132,13 +132,18 @@ def check_device(device: str) -> None:
     """One clear error where a device cannot be tuned for here."""
     if device == "cpu":
         return
-    if device.partition(":")[0] == "cuda":
-        import tritorch
+    kind, separator, index = device.partition(":")
+    if kind != "cuda" or (separator and not index.isdecimal()):
+        raise DeviceError(f"tune: no device {device!r}. Use cpu, cuda or cuda:1.")
+    import tritorch
 
-        if not tritorch.cuda.is_available():
-            raise DeviceError("tune: there is no CUDA device here. Use --device cpu.")
-        raise DeviceError("tune: searching on CUDA devices is not written yet. Use --device cpu.")
-    raise DeviceError(f"tune: no device {device!r}. Use cpu or cuda.")
+    if not tritorch.cuda.is_available():
+        raise DeviceError("tune: there is no CUDA device here. Use --device cpu.")
+    if index and int(index) >= tritorch.cuda.device_count():
+        raise DeviceError(
+            f"tune: there is no {device}: the devices are cuda:0 to "
+            f"cuda:{tritorch.cuda.device_count() - 1}."
+        )
 
 
 def _jobs(
@@ -147,6 +152,7 @@ def _jobs(
     shapes: Path | None,
     from_trace: Path | None,
     dtype: str | None,
+    device: str,
 ) -> Iterator[Job]:
     from tritorch.kernels.tuning import bucket
     from tritorch.tune import problems, trace
@@ -168,7 +174,7 @@ def _jobs(
         return
     if kernel is None:
         raise TuneError("tune: name a kernel, or give --from-trace. `tritorch kernels list` lists.")
-    names = problems.names() if kernel == "all" else [kernel]
+    names = problems.names(device) if kernel == "all" else [kernel]
     given_sizes = [sizes.parse(text) for text in shape or []]
     if shapes is not None:
         given_sizes += sizes.read(shapes)
@@ -180,11 +186,13 @@ def _jobs(
             yield name, dict(given), dtype, None
 
 
-def _describe(name: str, given: dict[str, Any], dtype: str | None, as_json: bool) -> None:
+def _describe(
+    name: str, given: dict[str, Any], dtype: str | None, device: str, as_json: bool
+) -> None:
     """What a search would look at."""
     from tritorch.tune.measure import Measure
 
-    found = Measure(name, given, dtype).describe()
+    found = Measure(name, given, dtype, device).describe()
     found["candidates"] = len(found["candidates"])
     if as_json:
         output.as_json({"kernel": name, **found})
@@ -222,6 +230,8 @@ def _search(
     for row in outcome.rejected:
         if row.status == "wrong":
             output.note(f"rejected {sizes.text(row.config)}: {row.message}")
+    if outcome.disturbed:
+        output.note(outcome.disturbed)
     return outcome
 
 
@@ -246,7 +256,9 @@ def _progress(session: Session) -> Any:
 
     best = session.best
     seconds = best.seconds if best and best.seconds else session.default_seconds
-    reached = share(session.moved, session.operations, seconds, peaks())
+    reached = None
+    if session.options.device == "cpu":  # a GPU is not to be disturbed
+        reached = share(session.moved, session.operations, seconds, peaks(), session.facts)
     faster = 1 / best.ratio if best and best.ratio else 1.0
     shown = Table.grid(padding=(0, 2))
     for name, value in (
@@ -256,7 +268,7 @@ def _progress(session: Session) -> Any:
         ("", f"{seconds * 1e6:.0f} us, {faster:.2f} times the default's speed"),
         ("rate", rate(session.moved, session.operations, seconds)),
         ("of roofline", f"{reached:.0%}" if reached else ""),
-        ("left", f"{max(session.left, 0):.0f} s"),
+        ("left", f"{max(session.left, 0):.0f} s ({session.stage})"),
     ):
         shown.add_row(name, value)
     return shown
@@ -284,6 +296,7 @@ def _summary(outcomes: list[Outcome]) -> None:
                 "default us": f"{seconds / ratio * 1e6:.0f}",
                 "best us": f"{seconds * 1e6:.0f}",
                 "faster": f"{1 / ratio:.2f}",
+                "verdict": o.verdict,
                 "rate": rate(o.best.moved, o.best.operations, seconds),
                 "tried": f"{o.tried}+{o.resumed}/{o.space - 1}",
                 "rejected": len(o.rejected),
@@ -294,6 +307,8 @@ def _summary(outcomes: list[Outcome]) -> None:
     if len(rows) == 1:
         output.pairs(rows[0])
         return
+    for row in rows:
+        del row["verdict"]
     output.table(
         list(rows[0]),
         [list(row.values()) for row in rows],

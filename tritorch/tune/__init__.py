@@ -1,10 +1,11 @@
 """Tuning of kernels: which configuration runs fastest here, verified, remembered.
 
 - `problems`: for each kernel what to run it on; `Problem`, `Workload`
-- `bench`: one candidate in this process: forced, verified, timed
+- `measure`: one candidate in this process: forced, verified, timed (`clocks`)
 - `worker`: that in a process of its own, with deadlines
 - `strategies`: which candidate to try next
 - `session`: one search, from a kernel and sizes to the best configuration
+- `duel`: whether that is faster than the default, or was lucky; `load`: what else ran meanwhile
 - `database`: every measured configuration, in SQLite; the lock file
 - `trace`: which kernels a program uses, on what, and what they cost
 - `report`: tables, roofline plots, HTML
@@ -38,7 +39,7 @@ def search(
             module: candidates are measured in processes of their own, which import it.
         sizes: what to run it on, as {"m": 512}; those that are left out have defaults.
         dtype: the operands'; None: the kernel's usual one.
-        options: those of `session.Options`: strategy, budget (seconds), trials, workers, ...
+        options: those of `session.Options`: device, strategy, budget (seconds), trials, ...
     Returns:
         the outcome; the rows are in the database (setting `tune_db`).
     Raises:

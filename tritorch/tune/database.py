@@ -53,7 +53,7 @@ CREATE VIEW IF NOT EXISTS best AS
     ) WHERE place = 1;
 """
 #: what a candidate can come to
-STATUSES = ("ok", "slow", "wrong", "failed", "timeout")
+STATUSES = ("ok", "timed", "slow", "wrong", "failed", "timeout")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Row:
     """One configuration of a kernel, measured.
 
     Attributes:
-        status: ok: verified and timed; slow: verified, given up early; wrong: its results differ;
+        status: ok: verified, and faster than the default beyond noise (or the default itself);
+            timed: verified and timed; slow: verified, given up early; wrong: its results differ;
             failed: it does not compile or run; timeout: it did not end within its deadline.
         seconds, spread: median of a call, and the median distance from it.
         ratio: seconds over those of the default, measured in turn with it. Below 1 is faster.

@@ -1,15 +1,18 @@
 """One kernel's workload in this process: candidates are forced, verified and timed on scratch.
 
 Verified means: on fresh outputs whose memory was poisoned, twice, the results are the same bits and
-as near to the reference as the default's. The reference is the same operation in float64 by default
-configurations (for integers and float64: the default's own result), or what a user's `reference=`
-says. A candidate that is to win also runs ten times more, and once with every access checked.
+as near to the reference as the default's, or as another order of the same sums may be. The
+reference is the same operation in float64 by default configurations on the CPU (for integers and
+float64: in their own type), or what a user's `reference=` says. Where a GPU's default differs from
+run to run, as sums by atomic additions do, bits are not compared. A candidate that is to win also
+runs ten times more, and on the CPU once with every access checked.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -23,9 +26,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.runtime import get_target
 from tritorch.tensor import Tensor
 from tritorch.tune import problems
-
-#: a sample lasts at least so long, for the clock's sake
-_SAMPLE_SECONDS = 0.004
+from tritorch.tune.clocks import DeviceClock, sample, sets_of
 
 
 class Wrong(TritorchError):
@@ -35,34 +36,45 @@ class Wrong(TritorchError):
 class Measure:
     """A kernel on a workload of these sizes.
 
+    Args:
+        device: `cpu`, `cuda` or `cuda:1`.
+
     Attributes:
         facts: what the kernel's choice depends on here.
         default: the rule's configuration, as far as the space names it.
         candidates: the others that are possible.
     """
 
-    def __init__(self, kernel: str, sizes: Mapping[str, Any], dtype: str | None) -> None:
+    def __init__(
+        self, kernel: str, sizes: Mapping[str, Any], dtype: str | None, device: str = "cpu"
+    ) -> None:
         problem = problems.find(kernel)
         self.sizes, kind = problems.complete(problem, sizes, dtype)
         self.kernel = kernel if ":" in kernel else problem.kernel
+        self.device = torch.device(device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device.index or 0)
+        self.target = get_target(self.device.type)
+        self._clock = DeviceClock()
         self._active: dict[str, Any] | None = None
         self._user = problems.user_kernel(kernel) if ":" in kernel else None
         self._workload = problem.build(dtype=dtypes.BY_NAME[kind], **self.sizes)
+        self._inputs = [x.to(self.device) for x in self._workload.inputs]
         self.tunable = self._user.tunable if self._user else tuning.TUNABLES[self.kernel]
         with config(tune="off"):
             self._forget()
-            facts = problems.facts_of(self.kernel, self._run)
+            facts = problems.facts_of(self.kernel, self.device.type, self._run)
             if facts is None:
                 raise TuneError(
-                    f"tune: {self.kernel} is not what runs for sizes {self.sizes} and {kind}: "
-                    "another kernel is chosen there. Change the sizes."
+                    f"tune: {self.kernel} is not what runs for sizes {self.sizes} and {kind} on "
+                    f"{self.device.type}: another kernel is chosen there. Change the sizes."
                 )
             self.facts = facts
-            whole = self.tunable.default("cpu", self.facts)
+            whole = self.tunable.default(self.device.type, self.facts)
             self.default = {name: whole[name] for name in self.tunable.space if name in whole}
             self._expected, self._allowed = self._reference()
         self.candidates = [
-            c for c in self.tunable.candidates("cpu", self.facts) if c != self.default
+            c for c in self.tunable.candidates(self.device.type, self.facts) if c != self.default
         ]
 
     # ---- running
@@ -79,11 +91,18 @@ class Measure:
         if self._active != candidate:
             tuning.force({self.kernel: dict(candidate) or self.default})
             self._forget()
-            self._ready = self._prepared()
+            self._ready = [self._prepared(fresh=i > 0) for i in range(self._sets())]
             self._active = dict(candidate)
 
-    def _prepared(self) -> Sequence[Any]:
-        inputs = [x.clone() for x in self._workload.inputs] if self._user else self._workload.inputs
+    def _sets(self) -> int:
+        """How many sets of inputs calls take in turn."""
+        if self.device.type == "cpu":
+            return 1
+        facts = torch.cuda.get_device_properties()
+        return sets_of(self._inputs, facts.L2_cache_size, torch.cuda.mem_get_info()[0])
+
+    def _prepared(self, fresh: bool = False) -> Sequence[Any]:
+        inputs = [x.clone() for x in self._inputs] if self._user or fresh else self._inputs
         prepare = self._workload.prepare
         return inputs if prepare is None else prepare(*inputs)
 
@@ -96,16 +115,15 @@ class Measure:
     def _reference(self) -> tuple[list[np.ndarray], list[float]]:
         """What is expected, and how far from it a result may be."""
         usual = self._run()
+        self._repeats = self.device.type == "cpu" or all(
+            np.array_equal(a, b, equal_nan=True) for a, b in zip(usual, self._run())
+        )
         if self._user and self._user.reference is not None:
             expected = self._by_user()
+        elif self._user:
+            expected = usual
         else:
-            workload = self._workload
-            wide = [x.double() if x.dtype.is_floating_point else x for x in workload.inputs]
-            if self._user or all(a is b for a, b in zip(wide, workload.inputs)):
-                expected = usual
-            else:
-                prepared = workload.prepare(*wide) if workload.prepare else wide
-                expected = [_numbers(y) for y in workload.call(*prepared)]
+            expected = self._widely(usual)
         allowed = []
         for got, right in zip(usual, expected, strict=True):
             if got.dtype.kind != "f":
@@ -113,8 +131,29 @@ class Measure:
                 continue
             scale = float(np.max(np.abs(right), initial=0.0))
             error = float(np.max(np.abs(got - right), initial=0.0))
-            allowed.append(4 * error + 8 * self._epsilon() * scale)
+            allowed.append(4 * error + self._rounding(right.size) * scale)
         return expected, allowed
+
+    def _widely(self, usual: list[np.ndarray]) -> list[np.ndarray]:
+        """The results in float64 on the CPU; `usual` where that is what ran."""
+        workload = self._workload
+        wide = [x.double() if x.dtype.is_floating_point else x for x in workload.inputs]
+        if self.device.type == "cpu" and all(a is b for a, b in zip(wide, workload.inputs)):
+            return usual
+        prepared = workload.prepare(*wide) if workload.prepare else wide
+        return [_numbers(y) for y in workload.call(*prepared)]
+
+    def _rounding(self, elements: int) -> float:
+        """What rounding alone may change, relative to the largest result: a few units in the last
+        place, and as sums are computed in float32 at least, two of its units times the square root
+        of their terms, in whatever order they are added."""
+        epsilon = self._epsilon()
+        terms = max(
+            sum(x.numel() for x in self._workload.inputs) / max(elements, 1),
+            self._workload.operations / 2 / max(elements, 1),
+            1.0,
+        )
+        return 8 * epsilon + 2 * isqrt(int(terms)) * min(epsilon, torch.finfo(torch.float32).eps)
 
     def _epsilon(self) -> float:
         kinds = [x.dtype for x in self._workload.inputs if x.dtype.is_floating_point]
@@ -149,7 +188,7 @@ class Measure:
             zip(first, self._expected, self._allowed, strict=True)
         ):
             self._compare(i, got, right, allowed)
-        for _ in range(runs - 1):
+        for _ in range(runs - 1 if self._repeats else 0):
             self._poison()
             for i, (once, again) in enumerate(zip(first, self._run(), strict=True)):
                 if not np.array_equal(once, again, equal_nan=True):
@@ -160,12 +199,14 @@ class Measure:
         return took
 
     def scrutinise(self, candidate: Mapping[str, Any]) -> None:
-        """Run ten times more, and once with every access to memory checked.
+        """Run ten times more, and on the CPU once with every access to memory checked.
 
         Raises:
             Wrong: the runs differ, or the candidate reads or writes beyond a tensor.
         """
         self.check(candidate, runs=10)
+        if self.device.type != "cpu":
+            return
         try:
             with config(debug="bounds"):
                 self._active = None
@@ -194,33 +235,26 @@ class Measure:
         held = []
         for right in self._expected:
             for kind in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-                held.append(torch.full(right.shape, float("nan"), dtype=kind))
-            held.append(torch.full(right.shape, -77, dtype=torch.int8))
+                nan = torch.full(right.shape, float("nan"), dtype=kind, device=self.device)
+                held.append(nan)
+            held.append(torch.full(right.shape, -77, dtype=torch.int8, device=self.device))
         del held
 
     # ---- timing
 
-    def time(self, candidate: Mapping[str, Any], at_least: float = _SAMPLE_SECONDS) -> float:
-        """Seconds of a call: one sample, of as many calls as last `at_least` seconds."""
+    def time(self, candidate: Mapping[str, Any]) -> float:
+        """Seconds of a call: one sample."""
         self._force(candidate)
-        call, ready = self._workload.call, self._ready
-        call(*ready)
-        count = 1
-        while True:
-            start = time.perf_counter()
-            for _ in range(count):
-                call(*ready)
-            took = time.perf_counter() - start
-            if took >= at_least or count > 1 << 20:
-                return took / count
-            count = max(count + 1, int(count * at_least * 1.2 / max(took, 1e-7)))
+        if self.device.type == "cpu":
+            return sample(self._workload.call, self._ready[0])
+        return self._clock.sample(self._workload.call, self._ready)
 
     def describe(self) -> dict[str, Any]:
         """All that a session needs to know, as plain data."""
         return {
             "kernel": self.kernel,
             "digest": self.tunable.digest(),
-            "target": get_target("cpu").identity,
+            "target": self.target.identity,
             "facts": self.facts,
             "sizes": self.sizes,
             "default": self.default,
@@ -233,6 +267,6 @@ class Measure:
 def _numbers(y: Any) -> np.ndarray:
     """A tensor's elements; floating ones as float64."""
     if isinstance(y, Tensor):
-        y = y.detach()
+        y = y.detach().cpu()
         y = (y.double() if y.dtype.is_floating_point else y).numpy().copy()
     return np.asarray(y)

@@ -54,26 +54,28 @@ class Problem:
         sizes: name -> default; booleans are flags.
         build: sizes and a dtype -> the workload.
         kinds: dtypes it is for; the first is the default.
+        device: the only type of device that runs this kernel; None: any.
     """
 
     kernel: str
     sizes: dict[str, Any]
     build: Callable[..., Workload]
     kinds: tuple[str, ...] = ("float32", "bfloat16", "float16", "float64")
+    device: str | None = None
 
 
 PROBLEMS: dict[str, Problem] = {}
 
 
 def _problem(
-    *kernels: str, kinds: Sequence[str] | None = None, **sizes: Any
+    *kernels: str, kinds: Sequence[str] | None = None, device: str | None = None, **sizes: Any
 ) -> Callable[[Callable[..., Workload]], Callable[..., Workload]]:
     """Declare the function below as the problem of these kernels."""
 
     def declare(build: Callable[..., Workload]) -> Callable[..., Workload]:
         for kernel in kernels:
             extra = {"kinds": tuple(kinds)} if kinds else {}
-            PROBLEMS[kernel] = Problem(kernel, sizes, build, **extra)
+            PROBLEMS[kernel] = Problem(kernel, sizes, build, device=device, **extra)
         return build
 
     return declare
@@ -299,7 +301,10 @@ def _reduce_losses(n_rows: int, dtype: Any) -> Workload:
     )
 
 
-@_problem("radix_sort_rows", n_cols=65_536, kinds=("float32", "int32", "int64", "float64"))
+@_problem(
+    "radix_sort_rows", device="cpu", kinds=("float32", "int32", "int64", "float64"), n_cols=65_536
+)
+@_problem("sort_rows", device="cuda", kinds=("float32", "int32", "int64", "float64"), n_cols=4096)
 def _sort(n_cols: int, dtype: Any) -> Workload:
     x = _random(max(_ELEMENTS // 4 // n_cols, 1), n_cols, dtype=dtype)
     # Positions of equal elements are part of the result: the sort is stable.
@@ -333,7 +338,8 @@ def _embedding(n_columns: int, dtype: Any) -> Workload:
     return Workload([w, index], lambda w, i: [torch.nn.functional.embedding(i, w)], moved=moved)
 
 
-@_problem("embedding_backward_columns", n_columns=512)
+@_problem("embedding_backward_columns", device="cpu", n_columns=512)
+@_problem("embedding_backward_atomic", device="cuda", n_columns=512)
 def _embedding_backward(n_columns: int, dtype: Any) -> Workload:
     w, index = _random(8192, n_columns, dtype=dtype), _places(8192, _rows(n_columns) // 4 or 1)
     g = _random(index.numel(), n_columns, dtype=dtype, seed=2)
@@ -351,7 +357,7 @@ def _fill_zero(numel: int, dtype: Any) -> Workload:
     return Workload(inputs, **_gradient(torch.nn.functional.nll_loss, 1), moved=2 * x.nbytes)
 
 
-@_problem("read_columns", n_columns=1024)
+@_problem("read_columns", device="cpu", n_columns=1024)
 def _gather(n_columns: int, dtype: Any) -> Workload:
     x = _random(_rows(n_columns), n_columns, dtype=dtype)
     return Workload(
@@ -372,7 +378,12 @@ def _index(n_rest: int, dtype: Any) -> Workload:
     )
 
 
-@_problem("write_in_order", n_lanes=1024)
+@_problem("write_indexed", device="cuda", n_rest=1024)
+def _index_add_any_order(n_rest: int, dtype: Any) -> Workload:
+    return _index_add(n_rest, dtype)
+
+
+@_problem("write_in_order", device="cpu", n_lanes=1024)
 def _index_add(n_lanes: int, dtype: Any) -> Workload:
     x = _random(1024, n_lanes, dtype=dtype)
     i, v = _places(1024, 4096), _random(4096, n_lanes, dtype=dtype, seed=2)
@@ -381,7 +392,7 @@ def _index_add(n_lanes: int, dtype: Any) -> Workload:
     )
 
 
-@_problem("add_parts")
+@_problem("add_parts", device="cpu")
 def _scatter_add(dtype: Any) -> Workload:
     x, v = _random(256, dtype=dtype), _random(_ELEMENTS, dtype=dtype, seed=2)
     return Workload(
@@ -405,7 +416,7 @@ def _convolution(m: int, k: int, side: int, batch: int, dtype: Any) -> Workload:
     )
 
 
-@_problem("convolution_arrange", channels=64, side=56, batch=8)
+@_problem("convolution_arrange", device="cpu", channels=64, side=56, batch=8)
 def _strided(channels: int, side: int, batch: int, dtype: Any) -> Workload:
     x = _random(batch, channels, side, side, dtype=dtype)
     w = _random(channels, channels, 3, 3, dtype=dtype, seed=1)
@@ -531,7 +542,9 @@ def _attention_backward(heads: int) -> Callable[..., Workload]:
     return build
 
 
-_problem("attention_backward_heads", kinds=_HALVES, **_ATTENTION)(_attention_backward(32))
+_problem("attention_backward_heads", kinds=_HALVES, device="cpu", **_ATTENTION)(
+    _attention_backward(32)
+)
 _problem("attention_backward_queries", "attention_backward_keys", kinds=_HALVES, **_ATTENTION)(
     _attention_backward(1)
 )
@@ -572,9 +585,10 @@ _GENERATED = {
 }
 
 
-def names() -> list[str]:
-    """The library's kernels that can be tuned."""
-    return sorted(PROBLEMS)
+def names(device: str = "cpu") -> list[str]:
+    """The library's kernels that can be tuned on a device."""
+    kind = device.partition(":")[0]
+    return sorted(name for name, found in PROBLEMS.items() if found.device in (None, kind))
 
 
 def find(name: str) -> Problem:
@@ -673,12 +687,12 @@ def from_facts(kernel: str, facts: Mapping[str, Any]) -> tuple[dict[str, Any], s
     return sizes, kind
 
 
-def facts_of(tunable: str, run: Callable[[], Any]) -> dict[str, Any] | None:
-    """The facts for which `run()` asks a kernel's choice first; None if it does not ask."""
+def facts_of(tunable: str, target: str, run: Callable[[], Any]) -> dict[str, Any] | None:
+    """The facts for which `run()` asks a kernel's choice on a target first; None if it does not."""
     seen: list[dict[str, Any]] = []
 
-    def observe(asked: tuning.Tunable, _target: str, facts: tuning.Facts, _choice: Any) -> None:
-        if asked.name == tunable:
+    def observe(asked: tuning.Tunable, of: str, facts: tuning.Facts, _choice: Any) -> None:
+        if asked.name == tunable and of == target:
             seen.append(dict(facts))
 
     tuning.observers.append(observe)

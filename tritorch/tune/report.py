@@ -95,13 +95,16 @@ class Report:
         return _table(self)
 
 
-def gather(kernel: str | None = None, database: Database | None = None) -> Report:
-    """What this machine's rows come to; kernels' present versions, with the earlier as history."""
+def gather(
+    kernel: str | None = None, database: Database | None = None, device: str = "cpu"
+) -> Report:
+    """What the rows for a device of this machine come to; kernels' present versions, with the
+    earlier ones as history."""
     from tritorch.tune.roofline import peaks, share
 
-    identity = get_target("cpu").identity
+    identity = get_target(device.partition(":")[0]).identity
     rows = (database or Database()).best(kernel, identity)
-    peak = peaks()
+    peak = peaks(device=device)
     kinds: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         kinds.setdefault((row.kernel, str(sorted(row.facts.items()))), []).append(row)
@@ -120,7 +123,7 @@ def gather(kernel: str | None = None, database: Database | None = None) -> Repor
                 kernel=row.kernel, facts=row.facts, config=row.config, seconds=row.seconds,
                 default_seconds=row.seconds / row.ratio, faster=1 / row.ratio, moved=row.moved,
                 operations=row.operations,
-                share=share(row.moved, row.operations, row.seconds, peak),
+                share=share(row.moved, row.operations, row.seconds, peak, row.facts),
                 history=[(r.measured, r.digest[:8], 1 / r.ratio) for r in versions if r.ratio],
             )
         )  # fmt: skip

@@ -1,16 +1,21 @@
-"""What this machine can do at most, measured by kernels of our own with the threads in use."""
+"""What a device can do at most, measured by kernels of our own: a CPU with the threads in use by
+multiply-adds in registers, a GPU by large products, in float32 and on the tensor cores.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import tritorch as torch
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime import get_target
+from tritorch.tune.clocks import DeviceClock
 
-_COPIED = 1 << 25  # elements of 4 bytes: far beyond any cache
+#: elements of 4 bytes that are copied, far beyond any cache; rows and columns of the GPU's products
+_COPIED, _COPIED_BY_GPU, _SIDE = 1 << 25, 1 << 28, 8192
 _BLOCK = 1024
 _COPY = KernelSource(
     "copy",
@@ -51,13 +56,32 @@ def _fastest(run: Callable[[], object], samples: int = 7) -> float:
     return min(times)
 
 
-def peaks(threads: int | None = None) -> dict[str, float]:
-    """`gb_per_s` read and written by a copy of 128 MiB; `gflop_per_s` of float32 multiply-adds.
+def peaks(threads: int | None = None, device: str = "cpu") -> dict[str, float]:
+    """`gb_per_s` read and written by a copy; `gflop_per_s` of multiplying and adding float32; for a
+    GPU also `half_gflop_per_s` of bfloat16.
 
     Args:
-        threads: how many work; None: as many as are set.
+        threads: how many work on the CPU; None: as many as are set.
+        device: `cpu`, `cuda` or `cuda:1`.
     """
+    if device != "cpu":
+        return dict(_device_peaks(device))
     return dict(_peaks(threads or torch.get_num_threads()))
+
+
+@cache
+def _device_peaks(device: str) -> dict[str, float]:
+    clock = DeviceClock()
+    with torch.cuda.device(device):
+        source, to = (torch.ones(_COPIED_BY_GPU, device=device) for _ in range(2))
+        copy = clock.sample(to.copy_, [[source]])
+        found = {"gb_per_s": 2 * source.nbytes / copy / 1e9}
+        del source, to
+        for name, kind in (("gflop_per_s", torch.float32), ("half_gflop_per_s", torch.bfloat16)):
+            factors = torch.ones(2, _SIDE, _SIDE, dtype=kind, device=device)
+            took = min(clock.sample(torch.matmul, [[factors[0], factors[1]]]) for _ in range(3))
+            found[name] = 2 * _SIDE**3 / took / 1e9
+    return found
 
 
 @cache
@@ -85,9 +109,23 @@ def _peaks(threads: int) -> dict[str, float]:
     return {"gb_per_s": 8 * _COPIED / copy / 1e9, "gflop_per_s": operations / added / 1e9}
 
 
-def share(moved: float, operations: float, seconds: float, peak: dict[str, float]) -> float | None:
-    """How much of the roofline a call reaches: 1 is what memory or arithmetic allow at best."""
+def share(
+    moved: float,
+    operations: float,
+    seconds: float,
+    peak: Mapping[str, float],
+    facts: Mapping[str, Any],
+) -> float | None:
+    """How much of the roofline a call reaches: 1 is what memory or arithmetic allow at best.
+
+    Args:
+        facts: of the kernel's choice; they name its dtype.
+    """
     if not moved and not operations:
         return None
-    least = max(moved / peak["gb_per_s"], operations / peak["gflop_per_s"]) / 1e9
+    kind = str(facts.get("dtype") or facts.get("dtypes", ""))
+    arithmetic = peak["gflop_per_s"]
+    if "float16" in kind:  # bfloat16 too
+        arithmetic = peak.get("half_gflop_per_s", arithmetic)
+    least = max(moved / peak["gb_per_s"], operations / arithmetic) / 1e9
     return least / seconds

@@ -3,8 +3,12 @@
 Candidates come in batches from a strategy. Each is verified in a worker process (several at a time)
 with a deadline, then the batch is timed in one worker, in turn with the default configuration: a
 candidate's ratio is the median over rounds of its time over the default's in the same round, so
-that a noisy machine disturbs both. Hopeless ones are given up after two rounds. What leads at the
-end is timed again at length, and scrutinised: ten more runs, and one with checked accesses.
+that a noisy machine disturbs both. Hopeless ones are given up after two rounds.
+
+Time is kept for the end, also of an interrupted search: what leads is timed again in turn with the
+default (`duel`), and scrutinised: ten more runs, and one with checked accesses. Only what is faster
+beyond noise then is kept as "ok", and so used; where nothing is, the default stays. How busy the
+machine was with other things meanwhile is told (`load`).
 """
 
 from __future__ import annotations
@@ -21,16 +25,21 @@ from tritorch.config import config
 from tritorch.errors import TuneError
 from tritorch.kernels import choices, tuning
 from tritorch.tune.database import Database, Row, now
+from tritorch.tune.duel import FEWEST, ROUNDS, Duel
+from tritorch.tune.load import MUCH, Load
 from tritorch.tune.strategies import strategy
 from tritorch.tune.worker import Died, Late, Worker
 
 _BATCH = 4
 _ROUNDS = 5
-_FINAL_ROUNDS = 15
+#: how many are compared with the default at once, at the end
+_FINALISTS = 3
 #: this much slower than the best after two rounds: hopeless
 _HOPELESS = 1.3
-#: share of the budget that is kept for the finals
-_RESERVE = 0.15
+#: share of the budget that is kept for the finals, at least and at most
+_RESERVE, _RESERVE_MOST = 0.15, 0.5
+#: seconds that the finals of an interrupted search may take
+_HASTE = 5.0
 
 Progress = Callable[["Session"], None]
 
@@ -46,6 +55,9 @@ class Outcome:
         rejected: rows that are wrong, failed or ran out of time.
         stopped: why it ended: "done" (nothing left), "budget", "trials", "interrupted".
         seconds: wall time.
+        interval: the best one's speed over the default's, from and to; None for the default.
+        verdict: what the last comparison with the default said.
+        load: how much of the processors others used, 0 to 1; None where that is not known.
     """
 
     kernel: str
@@ -61,6 +73,19 @@ class Outcome:
     rejected: list[Row]
     stopped: str
     seconds: float
+    interval: tuple[float, float] | None
+    verdict: str
+    load: float | None
+
+    @property
+    def disturbed(self) -> str | None:
+        """A warning, where others used much of the processors."""
+        if self.load is None or self.load < MUCH:
+            return None
+        return (
+            f"{self.kernel}: other programs used {self.load:.0%} of the processors meanwhile, so "
+            "what was found is doubtful. Run it again with --again on a quiet machine."
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -95,6 +120,7 @@ class Options:
     seed: int = 0
     deadline: float = 10.0
     again: bool = False
+    device: str = "cpu"
 
 
 @dataclass
@@ -126,12 +152,22 @@ class Session:
         self.tried = self.resumed = 0
         self.default_times: list[float] = []
         self.stopped = "done"
-        count = self.options.workers or config.num_threads
-        self._workers = [Worker(self.kernel, self.sizes, self.dtype) for _ in range(max(1, count))]
+        self.stage = "search"
+        self._sampled: list[float] = []  # wall seconds of the last samples
+        self._duels: dict[int, Duel] = {}
+        self._load = Load()
+        self._workers = [
+            Worker(self.kernel, self.sizes, self.dtype, device)
+            for device in _places(self.options.device, self.options.workers)
+        ]
         try:
             try:
                 self._open()
-                self._search()
+                try:
+                    self._search()
+                except KeyboardInterrupt:
+                    self.stopped = "interrupted"
+                    self.end = min(self.end, time.monotonic() + _HASTE)
                 self._finals()
             except KeyboardInterrupt:
                 if not self.default_times:
@@ -168,9 +204,20 @@ class Session:
 
     @property
     def best(self) -> Row | None:
-        """The fastest verified row so far."""
-        good = [row for row in self.rows.values() if row.status == "ok"]
-        return min(good, key=lambda row: row.ratio or math.inf) if good else None
+        """The fastest verified row so far, whether or not it is proven to be."""
+        good = self._leaders()
+        return self.rows[good[0]] if good else None
+
+    @property
+    def load(self) -> float | None:
+        """How much of the processors others have used."""
+        return self._load.share(w.process for w in self._workers if w.process is not None)
+
+    def _leaders(self, *statuses: str) -> list[int]:
+        """Verified candidates, fastest first."""
+        wanted = statuses or ("ok", "timed")
+        good = [i for i, row in self.rows.items() if row.status in wanted]
+        return sorted(good, key=lambda i: self.rows[i].ratio or math.inf)
 
     # ---- steps
 
@@ -193,8 +240,10 @@ class Session:
         self.progress(self)
 
     def _sample_default(self) -> float:
-        took = self._timer().time({}, time.monotonic() + max(self.left, 5.0))
+        begun = time.monotonic()
+        took = self._timer().time({}, begun + max(self.left, 5.0))
         self.default_times.append(took)
+        self._sampled = [*self._sampled[-8:], time.monotonic() - begun]
         return took
 
     def _timer(self) -> Worker:
@@ -211,19 +260,26 @@ class Session:
             if row.digest == self.digest and row.facts == self.facts and place is not None:
                 self.rows[place] = row
                 self.resumed += 1
-                self._plan.tell(place, row.ratio if row.status == "ok" and row.ratio else math.inf)
+                timed = row.status in ("ok", "timed", "slow") and row.ratio
+                self._plan.tell(place, row.ratio if timed and row.ratio else math.inf)
+
+    def _reserve(self) -> float:
+        """Seconds that the finals will need."""
+        finals = 1.5 * (1 + _FINALISTS) * ROUNDS * statistics.median(self._sampled)
+        budget = self.options.budget
+        return min(max(budget * _RESERVE, finals), budget * _RESERVE_MOST)
 
     def _search(self) -> None:
-        reserve = max(self.options.budget * _RESERVE, 20 * _FINAL_ROUNDS * self.default_seconds)
         limit = self.options.trials
         while True:
+            reserve = self._reserve()
             size = max(_BATCH, len(self._workers))
             if limit is not None:
                 size = min(size, limit - self.tried)
                 if size <= 0:
                     self.stopped = "trials"
                     return
-            if self.left < min(reserve, self.options.budget / 2):
+            if self.left < reserve:
                 self.stopped = "budget"
                 return
             batch = self._plan.ask(size)
@@ -285,7 +341,7 @@ class Session:
         finally:  # also where it is interrupted: what has been timed is kept
             for place in running:
                 if times[place]:  # else the budget ended first, and nothing is known of it
-                    self._keep(place, "ok", "", times[place], ratios[place])
+                    self._keep(place, "timed", "", times[place], ratios[place])
 
     def _rounds(
         self, running: list[int], times: dict[int, list[float]], ratios: dict[int, list[float]]
@@ -332,7 +388,8 @@ class Session:
         """Remember a result, here, in the strategy and in the database."""
         row = self._row(self.candidates[place], status, message, times, ratios)
         self.rows[place] = row
-        self._plan.tell(place, row.ratio if status in ("ok", "slow") and row.ratio else math.inf)
+        timed = status in ("ok", "timed", "slow") and row.ratio
+        self._plan.tell(place, row.ratio if timed and row.ratio else math.inf)
         self.database.add([row])
 
     def _row(
@@ -356,66 +413,82 @@ class Session:
         )  # fmt: skip
 
     def _finals(self) -> None:
-        """Time the leaders at length until the first of them has been; check its accesses."""
-        done: set[int] = set()
+        """Compare the leaders with the default until one is proven to be faster, or none leads."""
+        self.stage = "last comparison"
+        self.progress(self)
         while self.left > 0:
-            leaders = [
+            due = [
                 place
-                for place, row in sorted(
-                    self.rows.items(), key=lambda item: item[1].ratio or math.inf
-                )
-                if row.status == "ok"
-            ][:3]
-            if not leaders or leaders[0] in done:
+                for place in self._leaders()
+                if place not in self._duels and (self.rows[place].ratio or math.inf) < 1.0
+            ][: self._affordable()]
+            if not due:
                 return
-            now_due = [place for place in leaders if place not in done]
-            times: dict[int, list[float]] = {place: [] for place in now_due}
-            ratios: dict[int, list[float]] = {place: [] for place in now_due}
-            for _ in range(_FINAL_ROUNDS):
-                if self.left < 0 and all(times.values()):
-                    break
-                usual = self._sample_default()
-                for place in list(times):
-                    took = self._sample(place)
-                    if took is None:
-                        del times[place]
-                        continue
-                    times[place].append(took)
-                    ratios[place].append(took / usual)
-            for place in times:
-                done.add(place)
-                self._keep(place, "ok", "", times[place], ratios[place])
-            self._scrutinise(done)
+            self._compare(due)
             self.progress(self)
+            if self._scrutinise() and self._leaders("ok")[0] in self._duels:
+                return
 
-    def _scrutinise(self, done: set[int]) -> None:
-        """The leader must not win by reading or writing where it must not."""
-        best = self.best
-        if best is None or self.left < 0:
-            return
-        place = next(i for i, row in self.rows.items() if row is best)
-        if place not in done:
-            return
+    def _affordable(self) -> int:
+        """How many leaders can be compared in the time that is left; one in any case."""
+        rounds = self.left / max(statistics.median(self._sampled), 1e-6) / ROUNDS
+        return max(1, min(_FINALISTS, int(rounds) - 1))
+
+    def _compare(self, places: list[int]) -> None:
+        """Time leaders in turn with the default, in front of it and behind it by turns."""
+        duels = {place: Duel() for place in places}
         try:
-            found = self._timer().check(
-                best.config, time.monotonic() + self.options.deadline, thorough=True
-            )
-        except Late:  # it takes 10 to 100 times as long as without
-            unchecked = replace(best, message="not run with checked accesses: it takes too long")
-            self.rows[place] = unchecked
-            self.database.add([unchecked])
-            return
-        except (Died, TuneError) as error:
-            found = {"status": "failed", "message": f"under scrutiny: {error}"}
-        if found["status"] != "ok":
+            for turn in range(ROUNDS):
+                if self.left < 0:
+                    break
+                order: list[int | None] = [None, *duels]
+                found: dict[int | None, float] = {}
+                for place in reversed(order) if turn % 2 else order:
+                    took = self._sample_default() if place is None else self._sample(place)
+                    if took is None and place is not None:
+                        del duels[place]
+                    elif took is not None:
+                        found[place] = took
+                for place, duel in duels.items():
+                    duel.add(found[None], found[place])
+        finally:  # also where it is interrupted: what was shown by then holds
+            for place, duel in duels.items():
+                if duel.times:
+                    self._duels[place] = duel
+                    status = "ok" if duel.faster else "timed"
+                    self._keep(place, status, "", duel.times, duel.ratios)
+
+    def _scrutinise(self) -> bool:
+        """Whether one of those that are proven is left when it has been looked at whether it wins
+        by reading or writing where it must not."""
+        for place in self._leaders("ok"):
+            if place not in self._duels:
+                continue
+            best = self.rows[place]
+            deadline = min(self.options.deadline, max(self.left, 0.5))
+            try:
+                found = self._timer().check(best.config, time.monotonic() + deadline, thorough=True)
+            except Late:  # it takes 10 to 100 times as long as without
+                message = "not run with checked accesses: it takes too long"
+                self.rows[place] = replace(best, message=message)
+                self.database.add([self.rows[place]])
+                return True
+            except (Died, TuneError) as error:
+                found = {"status": "failed", "message": f"under scrutiny: {error}"}
+            if found["status"] == "ok":
+                return True
             self._keep(place, found["status"], found["message"])
+        return False
 
     def _outcome(self) -> Outcome:
-        usual = self._row(self.default, "ok", "", self.default_times, [1.0])
+        best = usual = self._row(self.default, "ok", "", self.default_times, [1.0])
         self.database.add([usual])
-        best = self.best
-        if best is None or best.ratio is None or best.ratio >= 1.0:
-            best = usual
+        proven = [place for place in self._leaders("ok") if place in self._duels]
+        interval = None
+        if proven:
+            best = self.rows[proven[0]]
+            low, high = self._duels[proven[0]].interval
+            interval = (1 / high, 1 / low)
         choices.reload()
         return Outcome(
             kernel=self.kernel, sizes=dict(self.sizes), dtype=self.dtype, facts=self.facts,
@@ -424,8 +497,38 @@ class Session:
             rejected=[
                 r for r in self.rows.values() if r.status in ("wrong", "failed", "timeout")
             ],
-            stopped=self.stopped, seconds=self.elapsed,
+            stopped=self.stopped, seconds=self.elapsed, interval=interval,
+            verdict=self._verdict(proven), load=self.load,
         )  # fmt: skip
+
+    def _verdict(self, proven: list[int]) -> str:
+        """What the last comparison with the default came to, in words."""
+        if proven:
+            return f"faster than the default: {self._duels[proven[0]]}"
+        leaders = [place for place in self._leaders() if place in self._duels]
+        if not leaders:
+            return "the default stays: nothing tried was faster"
+        duel = self._duels[leaders[0]]
+        config = " ".join(f"{n}={v}" for n, v in self.rows[leaders[0]].config.items())
+        few = "" if len(duel.times) >= FEWEST else ", too few to tell"
+        return f"the default stays: {config} was not faster beyond noise, {duel}{few}"
+
+
+def _places(device: str, workers: int | None) -> list[str]:
+    """A device for each worker process. The first one's is that on which candidates are timed; all
+    GPUs of its kind help to compile and verify."""
+    if device == "cpu":
+        return ["cpu"] * (workers or max(1, config.num_threads))
+    import tritorch as torch
+
+    first = torch.cuda.current_device() if device == "cuda" else int(device.partition(":")[2])
+    name = torch.cuda.get_device_name(first)
+    indices = [first]
+    if device == "cuda":
+        others = range(torch.cuda.device_count())
+        indices += [i for i in others if i != first and torch.cuda.get_device_name(i) == name]
+    count = workers or max(len(indices), min(4, config.num_threads))
+    return [f"cuda:{indices[i % len(indices)]}" for i in range(count)]
 
 
 def _key(configuration: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -36,11 +36,15 @@ class Worker:
     """A process that measures one kernel's candidates.
 
     Args:
-        kernel, sizes, dtype: as in `Measure`.
+        kernel, sizes, dtype, device: as in `Measure`.
     """
 
-    def __init__(self, kernel: str, sizes: Mapping[str, Any], dtype: str | None) -> None:
-        self._problem = {"do": "open", "kernel": kernel, "sizes": dict(sizes), "dtype": dtype}
+    def __init__(
+        self, kernel: str, sizes: Mapping[str, Any], dtype: str | None, device: str = "cpu"
+    ) -> None:
+        self._problem = {
+            "do": "open", "kernel": kernel, "sizes": dict(sizes), "dtype": dtype, "device": device,
+        }  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
         self._said: Any = None  # a file of what the process printed
         self._rest = b""
@@ -80,6 +84,11 @@ class Worker:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def process(self) -> int | None:
+        """Its number, while it lives."""
+        return self._process.pid if self._process is not None and self.alive else None
+
     def _request(self, request: Mapping[str, Any], deadline: float) -> Any:
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
@@ -95,14 +104,6 @@ class Worker:
         if "error" in answer:
             raise TuneError(answer["error"])
         return answer["result"]
-
-    def _last_words(self) -> str:
-        """The last line of what the process said, such as an error's."""
-        self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(self._said.tell() - 2000, 0))
-        lines = self._said.read().decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f" ({last})" if last else ""
 
     def _line(self, pipe: IO[bytes], deadline: float) -> bytes:
         with selectors.DefaultSelector() as selector:
@@ -157,7 +158,9 @@ def serve() -> None:
             if request["do"] == "open":
                 from tritorch.tune.measure import Measure
 
-                measure = Measure(request["kernel"], request["sizes"], request["dtype"])
+                measure = Measure(
+                    request["kernel"], request["sizes"], request["dtype"], request["device"]
+                )
                 answer: dict[str, Any] = {"result": measure.describe()}
                 _be_quiet()
             elif request["do"] == "check":
