@@ -1,6 +1,6 @@
 """Tuning of kernels: which configuration runs fastest here, verified, remembered.
 
-- `problems`: for each kernel what to run it on; `Problem`, `Workload`
+- `workloads`: for each kernel what to run it on; `problems`: finding that by name
 - `measure`: one candidate in this process: forced, verified, timed (`clocks`)
 - `worker`: that in a process of its own, with deadlines
 - `strategies`: which candidate to try next
