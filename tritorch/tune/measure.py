@@ -63,14 +63,13 @@ class Measure:
         self.tunable = self._user.tunable if self._user else tuning.TUNABLES[self.kernel]
         with config(tune="off"):
             self._forget()
-            facts = problems.facts_of(self.kernel, self.device.type, self._run)
-            if facts is None:
+            asked = problems.choice_of(self.kernel, self.device.type, self._run)
+            if asked is None:
                 raise TuneError(
                     f"tune: {self.kernel} is not what runs for sizes {self.sizes} and {kind} on "
                     f"{self.device.type}: another kernel is chosen there. Change the sizes."
                 )
-            self.facts = facts
-            whole = self.tunable.default(self.device.type, self.facts)
+            self.facts, whole = asked
             self.default = {name: whole[name] for name in self.tunable.space if name in whole}
             self._expected, self._allowed = self._reference()
         self.candidates = [

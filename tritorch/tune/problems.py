@@ -2,7 +2,7 @@
 
 Users give sizes in either case (`--shape M=1024,K=64`). Facts that a trace saw become sizes by
 their names, so that a workload of those sizes asks the kernel's choice for those very facts
-(`facts_of` looks).
+(`choice_of` looks).
 """
 
 from __future__ import annotations
@@ -157,13 +157,18 @@ def from_facts(kernel: str, facts: Mapping[str, Any]) -> tuple[dict[str, Any], s
     return sizes, kind
 
 
-def facts_of(tunable: str, target: str, run: Callable[[], Any]) -> dict[str, Any] | None:
-    """The facts for which `run()` asks a kernel's choice on a target first; None if it does not."""
-    seen: list[dict[str, Any]] = []
+def choice_of(
+    tunable: str, target: str, run: Callable[[], Any]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The facts for which `run()` asks a kernel's choice on a target first, and what was chosen;
+    None if it does not ask."""
+    seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
-    def observe(asked: tuning.Tunable, of: str, facts: tuning.Facts, _choice: Any) -> None:
+    def observe(
+        asked: tuning.Tunable, of: str, facts: tuning.Facts, choice: tuning.Configuration
+    ) -> None:
         if asked.name == tunable and of == target:
-            seen.append(dict(facts))
+            seen.append((dict(facts), dict(choice)))
 
     tuning.observers.append(observe)
     try:
