@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from functools import cache
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from tritorch.layout import Layout
@@ -59,34 +60,49 @@ class Plan:
         call.
         """
 
-        # Behind the values, from the last to the first: workspace i is at -1 - i.
-        sizes = list(workspaces)[::-1]
-        calls = [(step.launch, _picker(step.arguments)) for step in steps]
-        allocate, free = target.allocate, target.free
-
-        def launch(*values: Any) -> None:
-            held = tuple(map(allocate, sizes))
-            values += held
-            try:
-                for run, pick in calls:
-                    run(*pick(values))
-            finally:
-                for address, nbytes in zip(held, sizes):
-                    free(address, nbytes)
-
-        return cls(outputs, launch, kernels, steps, workspaces)
+        text = _text(tuple(step.arguments for step in steps), tuple(workspaces))
+        names: dict[str, Any] = {f"run{i}": step.launch for i, step in enumerate(steps)}
+        names |= {"free_lists": target.free_lists, "allocate": target.allocate, "free": target.free}
+        return cls(outputs, FunctionType(text, names), kernels, steps, workspaces)
 
     def __repr__(self) -> str:
         names = ", ".join(getattr(k, "name", "?") for k in self.kernels)
         return f"Plan({names or 'nothing to launch'} -> {', '.join(map(repr, self.outputs))})"
 
 
-def _picker(places: tuple[int, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Takes a tuple's items at these places."""
-    if len(places) == 1:
-        (place,) = places
-        return lambda values: (values[place],)
-    return itemgetter(*places)
+@cache
+def _text(calls: tuple[tuple[int, ...], ...], workspaces: tuple[int, ...]) -> CodeType:
+    """The code of a launch of several steps, written out: a launch takes a microsecond or two, and
+    what Python does around it in a cache that the kernels have just filled costs as much again.
+    """
+    used = max((place for call in calls for place in call), default=-1) + 1
+    lines = [f"def launch({''.join(f'v{i}, ' for i in range(used))}*rest):"]
+    indent = "    "
+    for i, nbytes in enumerate(workspaces):
+        lines += [
+            f"{indent}try:",
+            f"{indent}    w{i} = free_lists[{nbytes}].pop()",
+            f"{indent}except (KeyError, IndexError):",
+            f"{indent}    w{i} = allocate({nbytes})",
+            f"{indent}try:",
+        ]
+        indent += "    "
+    for i, call in enumerate(calls):
+        listed = ", ".join(f"v{place}" if place >= 0 else f"w{-1 - place}" for place in call)
+        lines.append(f"{indent}run{i}({listed})")
+    if not calls:
+        lines.append(f"{indent}pass")
+    for i, nbytes in reversed(tuple(enumerate(workspaces))):
+        indent = indent[4:]
+        lines += [
+            f"{indent}finally:",
+            f"{indent}    try:",
+            f"{indent}        free_lists[{nbytes}].append(w{i})",
+            f"{indent}    except KeyError:",
+            f"{indent}        free(w{i}, {nbytes})",
+        ]
+    module = compile("\n".join(lines), "<launch of several steps>", "exec")
+    return next(part for part in module.co_consts if isinstance(part, CodeType))
 
 
 def nothing(*_values: Any) -> None:

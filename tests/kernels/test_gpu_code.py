@@ -33,7 +33,7 @@ class Recorder:
         assert all(size > 0 for size in grid)
         return None
 
-    allocate = free = None
+    allocate = free = free_lists = None
 
 
 def layout(*shape, dtype=FLOAT, strides=None):

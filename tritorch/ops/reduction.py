@@ -80,6 +80,13 @@ class Reduction:
         plan.launch(*[r._address for r in results], input._address)
         return results
 
+    def run_one(self, input: Tensor, dims: Dims, keepdim: bool, dtype: Dtype | None) -> Tensor:
+        """The only result of a kernel without numbers, without history."""
+        plan = self.plans[input._layout, dims, keepdim, dtype]
+        result = empty(plan.outputs[0])
+        plan.launch(result._address, input._address)
+        return result
+
 
 def _sum_rule(dtype: Dtype, wanted: Dtype | None) -> tuple[Dtype, list[Dtype]]:
     kind = wanted or (dtype if dtype.is_floating_point else dtypes.int64)
@@ -136,10 +143,11 @@ def sum(
 ) -> Tensor:  # fmt: skip
     """The sum over `dim` (all dimensions); integers and bool give int64."""
     kind = None if dtype is None else resolve_dtype(dtype, "sum")
-    dims = normalize_dims("sum", dim, input._layout.ndim)
-    (result,) = _sum.run(input, dims, keepdim, kind)
-    record_reduction(result, _Sum0 if dim is None else _Sum1, input, dims, keepdim)
-    return finished(result, out, "sum")
+    dims = () if dim is None else normalize_dims("sum", dim, input._layout.ndim)
+    result = _sum.run_one(input, dims, keepdim, kind)
+    if input._requires_grad:
+        record_reduction(result, _Sum0 if dim is None else _Sum1, input, dims, keepdim)
+    return result if out is None else finished(result, out, "sum")
 
 
 @method("sum_to_size")
@@ -209,7 +217,7 @@ def mean(
     """The mean over `dim` (all dimensions); nan of no elements."""
     kind = None if dtype is None else resolve_dtype(dtype, "mean")
     dims = normalize_dims("mean", dim, input._layout.ndim)
-    (result,) = _mean.run(input, dims, keepdim, kind)
+    result = _mean.run_one(input, dims, keepdim, kind)
     record_reduction(result, _Mean0 if dim is None else _Mean1, input, dims, keepdim)
     return finished(result, out, "mean")
 
