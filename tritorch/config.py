@@ -146,6 +146,11 @@ class Config:
         lambda: "lookup",
         "whether kernels use configurations found by tuning; on-first-call: look for one first",
     )
+    float32_matmul: str = _setting(
+        _choice("highest", "high", "medium"),
+        lambda: "highest",
+        "high, medium: GPUs multiply float32 with the ten bits of tf32",
+    )
     tune_lock: Path | None = _setting(
         _path, lambda: None, "file of pinned configurations, from `tritorch tune db export`"
     )

@@ -18,359 +18,34 @@ Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from typing import Any
 
 from tritorch import dtypes
 from tritorch.config import config
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
-from tritorch.kernels.plan import Launch, Plan, nothing
-from tritorch.kernels.templates.rows import (
-    Rows,
-    ceil_divide,
-    levels,
-    next_power_of_2,
-    row_offset,
-    to_compute,
+from tritorch.kernels.hardware import Hardware, hardware_of
+from tritorch.kernels.plan import Launch, Plan, Step, nothing
+from tritorch.kernels.templates.matmul_gpu import copies, matmul_finish
+from tritorch.kernels.templates.matmul_kernels import (
+    matmul_integer,
+    matmul_tile,
+    matrix_vector_columns,
+    matrix_vector_rows,
 )
-from tritorch.kernels.templates.template import helper, kernel
-from tritorch.layout import Layout, Shape, broadcast_shapes, broadcast_strides, collapse
-
-if TYPE_CHECKING:
-    import triton.language as tl
-
-
-# Nanoseconds on one AVX-512 core, fitted to products of 128 to 2048: per multiply-add; per packed
-# element of A and of B, where B comes from the second-level cache or from beyond it; per element
-# of C and block of K, and once more where edge tiles are summed elsewhere and copied; per tile.
-_MULTIPLY, _PACK_A, _PACK_B, _PACK_FAR_B = 0.0125, 0.07, 0.15, 0.5
-_ACCUMULATE, _COPY, _PROGRAM = 0.06, 0.4, 300.0
-#: nanoseconds of work from which a launch is shared out
-_SHARED = 12_000.0
-#: the second-level cache keeps so many bytes of packed B
-_PACKED_BYTES = 512 * 1024
-_HEIGHTS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-_WIDTHS = (16, 32, 64, 128, 256, 512)
-#: columns of a tile -> time of a multiply-add: only multiples of 48 fill the registers
-_UNEVEN = {16: 1.7, 32: 1.15, 64: 1.1, 128: 1.06, 256: 1.03, 512: 1.0}
-
-
-@cache
-def _cpu_tile(m: int, n: int, k: int, batch: int, itemsize: int, threads: int) -> dict[str, int]:
-    """The cheapest tile by the model above, threads sharing the tiles.
-
-    BLOCK_K depends on k alone: so do the order of additions and with it every bit of the result.
-    """
-    # Four int8 are one element of the microkernel.
-    multiply = _MULTIPLY if itemsize > 1 else _MULTIPLY / 4
-    block_k = min(max(next_power_of_2(k), 16), 256 if itemsize > 1 else 512)
-    turns = ceil_divide(k, block_k)
-    if batch * m * n * k * multiply < _SHARED:
-        threads = 1
-    pack_b = _PACK_B if n * k * itemsize <= _PACKED_BYTES else _PACK_FAR_B
-
-    def cost(block: tuple[int, int]) -> float:
-        height, width = block
-        down, across = ceil_divide(m, height), ceil_divide(n, width)
-        rows, columns = min(height, ceil_divide(m, 8) * 8), min(width, ceil_divide(n, 16) * 16)
-        one = _PROGRAM + rows * columns * (k * multiply * _UNEVEN[width] + turns * _ACCUMULATE)
-        one += k * (rows * _PACK_A + columns * pack_b)
-        if m % height or n % width:
-            edges = 1 - (m // height) * (n // width) / (down * across)
-            one += edges * rows * columns * _COPY
-        return ceil_divide(batch * down * across, threads) * one
-
-    blocks = [
-        (height, width)
-        for height in _HEIGHTS
-        for width in _WIDTHS
-        if width * block_k * (itemsize if itemsize in (1, 8) else 4) <= _PACKED_BYTES
-        and (height < 2 * m or height == _HEIGHTS[0])
-        and (width < 2 * n or width == _WIDTHS[0])
-    ]
-    height, width = min(blocks, key=cost)
-    return {"BLOCK_M": height, "BLOCK_N": width, "BLOCK_K": block_k, "GROUP_M": 8}
-
-
-def _tile(*, target: str, m: int, n: int, k: int, batch: int, dtype: str) -> dict[str, Any]:
-    """CPU: by a model of packing, multiplying and sharing out. GPU: 128x128 tiles of halves on the
-    tensor cores, 64x64 of wider types, which run on the ordinary units."""
-    itemsize = dtypes.BY_NAME[dtype].itemsize
-    if target == "cpu":
-        return dict(_cpu_tile(m, n, k, batch, itemsize, config.num_threads))
-    if itemsize <= 2:
-        block_m, block_n, block_k = 128, 128, 64
-    else:
-        block_m, block_n, block_k = 64, 64, 32 if itemsize == 4 else 16
-    return {
-        "BLOCK_M": max(16, min(block_m, next_power_of_2(m))),
-        "BLOCK_N": max(16, min(block_n, next_power_of_2(n))),
-        "BLOCK_K": max(16, min(block_k, next_power_of_2(k))),
-        "GROUP_M": 8,
-    }
-
-
-def _fits(
-    *, BLOCK_M: int, BLOCK_N: int, BLOCK_K: int, num_warps: int | None = None, **_: Any
-) -> bool:
-    """A GPU's registers hold a tile's sums, 256 a thread; a CPU's second-level cache packed B."""
-    if num_warps is not None:
-        return 32 * 128 * num_warps >= BLOCK_M * BLOCK_N
-    return BLOCK_N * BLOCK_K * 4 <= _PACKED_BYTES
-
-
-def _integer_tile(*, target: str, m: int, n: int) -> dict[str, Any]:
-    """Rank-1 updates of a tile that stays in the first-level cache or in registers."""
-    return {"BLOCK_M": min(16, next_power_of_2(m)), "BLOCK_N": min(64, next_power_of_2(n))}
-
-
-def _vector_rows(*, target: str, k: int) -> dict[str, Any]:
-    """One program per row; a long row is walked in blocks of 4096."""
-    return {"BLOCK_K": min(4096, next_power_of_2(k))}
-
-
-def _vector_columns(*, target: str, m: int, k: int) -> dict[str, Any]:
-    """CPU: 8 KiB of a row at a time, for the sake of pages and prefetching, as long as every thread
-    has its part (narrow blocks of 16 KiB strides ran at half the speed)."""
-    if target != "cpu":
-        return {"BLOCK_M": min(next_power_of_2(m), 64), "BLOCK_K": min(next_power_of_2(k), 32)}
-    share = next_power_of_2(ceil_divide(m, config.num_threads))
-    return {"BLOCK_M": max(min(share, 2048), 16), "BLOCK_K": min(16, next_power_of_2(k))}
-
-
-@helper
-def epilogue(x):
-    """What is pasted here works on every element of the sum before it is stored."""
-    return x
-
-
-@helper
-def add_bias(total, bias_ptr, offsets, mask, alpha, beta, BIAS: tl.constexpr, SCALED: tl.constexpr):
-    """alpha * total + beta * bias, as far as there are scales and a bias."""
-    if SCALED:
-        total = total * alpha.to(total.dtype)
-    if BIAS:
-        bias = tl.load(bias_ptr + offsets, mask=mask).to(total.dtype)
-        if SCALED:
-            bias = bias * beta.to(total.dtype)
-        total += bias
-    return total
-
-
-@kernel(
-    space={
-        "BLOCK_M": [16, 32, 64, 128, 256, 512, 1024],
-        "BLOCK_N": [16, 32, 64, 128, 256, 512],
-        "BLOCK_K": [32, 64, 128, 256, 512],
-        "GROUP_M": [1, 4, 8],
-        "num_warps": [4, 8],
-        "num_stages": [2, 3, 4],
-    },
-    keep=_fits,
-    default=_tile,
-    key=("m", "n", "k", "batch", "dtype", "a_turned", "b_turned"),
+from tritorch.kernels.templates.rows import Rows, ceil_divide, levels
+from tritorch.kernels.templates.template import Template
+from tritorch.kernels.tuning import LAUNCH_OPTIONS
+from tritorch.layout import (
+    Layout,
+    Shape,
+    broadcast_shapes,
+    broadcast_strides,
+    collapse,
+    numel,
 )
-def matmul_tile(
-    c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, n, k,
-    c_row_stride, c_column_stride, a_row_stride, a_column_stride,
-    b_row_stride, b_column_stride, bias_row_stride, bias_column_stride,
-    size1, size2, size3,
-    c_stride0, c_stride1, c_stride2, c_stride3, a_stride0, a_stride1, a_stride2, a_stride3,
-    b_stride0, b_stride1, b_stride2, b_stride3,
-    bias_stride0, bias_stride1, bias_stride2, bias_stride3,
-    BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, EARLY: tl.constexpr,
-):  # fmt: skip
-    """One program: a BLOCK_M x BLOCK_N tile of one matrix of the batch.
-
-    EARLY: where C lies is known before the loop, so the CPU sums in place; a GPU would have to keep
-    it in registers meanwhile.
-    """
-    batch = tl.program_id(0) // n_tiles
-    program = tl.program_id(0) % n_tiles
-    c_ptr += row_offset(batch, size1, size2, size3, c_stride0, c_stride1, c_stride2, c_stride3)
-    a_ptr += row_offset(batch, size1, size2, size3, a_stride0, a_stride1, a_stride2, a_stride3)
-    b_ptr += row_offset(batch, size1, size2, size3, b_stride0, b_stride1, b_stride2, b_stride3)
-    # Programs that run together share rows of A and columns of B in the cache.
-    n_tiles_m = tl.cdiv(m, BLOCK_M)
-    n_tiles_n = tl.cdiv(n, BLOCK_N)
-    group = program // (GROUP_M * n_tiles_n)
-    first = group * GROUP_M
-    height = tl.minimum(n_tiles_m - first, GROUP_M)
-    within = program % (GROUP_M * n_tiles_n)
-    tile_m = first + within % height
-    tile_n = within // height
-    rows = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
-    if a_ptr.dtype.element_ty == tl.int8:
-        ACCUMULATE: tl.constexpr = tl.int32
-    else:
-        ACCUMULATE: tl.constexpr = (  # type: ignore[no-redef]
-            tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
-        )
-    if EARLY:
-        places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
-        mask = (rows < m)[:, None] & (columns < n)[None, :]
-    total = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATE)
-    for start in range(0, k, BLOCK_K):
-        inner = start + tl.arange(0, BLOCK_K)
-        a = tl.load(
-            a_ptr + rows[:, None] * a_row_stride + inner[None, :] * a_column_stride,
-            mask=(rows < m)[:, None] & (inner < k)[None, :],
-            other=0,
-        )
-        b = tl.load(
-            b_ptr + inner[:, None] * b_row_stride + columns[None, :] * b_column_stride,
-            mask=(inner < k)[:, None] & (columns < n)[None, :],
-            other=0,
-        )
-        total = tl.dot(a, b, total, input_precision="ieee", out_dtype=ACCUMULATE)
-    if not EARLY:
-        places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
-        mask = (rows < m)[:, None] & (columns < n)[None, :]
-    if BIAS:
-        bias_ptr += row_offset(
-            batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
-        )
-        bias_offsets = rows[:, None] * bias_row_stride + columns[None, :] * bias_column_stride
-        total = add_bias(total, bias_ptr, bias_offsets, mask, alpha, beta, BIAS, SCALED)
-    elif SCALED:
-        total = total * alpha.to(total.dtype)
-    tl.store(places, epilogue(total).to(c_ptr.dtype.element_ty), mask=mask)
-
-
-@kernel(
-    space={"BLOCK_M": [4, 8, 16, 32], "BLOCK_N": [32, 64, 128]},
-    default=_integer_tile,
-    key=("m", "n", "k", "dtype"),
-)
-def matmul_integer(
-    c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, n, k,
-    c_row_stride, c_column_stride, a_row_stride, a_column_stride,
-    b_row_stride, b_column_stride, bias_row_stride, bias_column_stride,
-    size1, size2, size3,
-    c_stride0, c_stride1, c_stride2, c_stride3, a_stride0, a_stride1, a_stride2, a_stride3,
-    b_stride0, b_stride1, b_stride2, b_stride3,
-    bias_stride0, bias_stride1, bias_stride2, bias_stride3,
-    BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-):  # fmt: skip
-    """One program: a tile, the sum over the products of a column of A and a row of B."""
-    batch = tl.program_id(0) // n_tiles
-    program = tl.program_id(0) % n_tiles
-    c_ptr += row_offset(batch, size1, size2, size3, c_stride0, c_stride1, c_stride2, c_stride3)
-    a_ptr += row_offset(batch, size1, size2, size3, a_stride0, a_stride1, a_stride2, a_stride3)
-    b_ptr += row_offset(batch, size1, size2, size3, b_stride0, b_stride1, b_stride2, b_stride3)
-    n_tiles_n = tl.cdiv(n, BLOCK_N)
-    rows = (program // n_tiles_n) * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = (program % n_tiles_n) * BLOCK_N + tl.arange(0, BLOCK_N)
-    WIDE: tl.constexpr = c_ptr.dtype.element_ty.primitive_bitwidth == 64
-    ACCUMULATE: tl.constexpr = tl.int64 if WIDE else tl.int32
-    total = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATE)
-    for inner in range(k):
-        a = tl.load(a_ptr + rows * a_row_stride + inner * a_column_stride, mask=rows < m, other=0)
-        b = tl.load(
-            b_ptr + columns * b_column_stride + inner * b_row_stride, mask=columns < n, other=0
-        )
-        total += a.to(ACCUMULATE)[:, None] * b.to(ACCUMULATE)[None, :]
-    mask = (rows < m)[:, None] & (columns < n)[None, :]
-    if BIAS:
-        bias_ptr += row_offset(
-            batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
-        )
-        bias_offsets = rows[:, None] * bias_row_stride + columns[None, :] * bias_column_stride
-        total = add_bias(total, bias_ptr, bias_offsets, mask, alpha, beta, BIAS, SCALED)
-    elif SCALED:
-        total = total * alpha.to(total.dtype)
-    c = epilogue(total).to(c_ptr.dtype.element_ty)
-    tl.store(
-        c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride, c, mask=mask
-    )
-
-
-@kernel(space={"BLOCK_K": [256, 1024, 4096, 16_384]}, default=_vector_rows, key=("m", "k", "dtype"))
-def matrix_vector_rows(
-    c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, k,
-    c_row_stride, a_row_stride, a_column_stride, b_row_stride, bias_row_stride,
-    size1, size2, size3,
-    c_stride0, c_stride1, c_stride2, c_stride3, a_stride0, a_stride1, a_stride2, a_stride3,
-    b_stride0, b_stride1, b_stride2, b_stride3,
-    bias_stride0, bias_stride1, bias_stride2, bias_stride3,
-    BIAS: tl.constexpr, SCALED: tl.constexpr, LOOPED: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    """One program: one element, the dot product of a row of A with b."""
-    batch = tl.program_id(0) // n_tiles
-    row = tl.program_id(0) % n_tiles
-    c_ptr += row_offset(batch, size1, size2, size3, c_stride0, c_stride1, c_stride2, c_stride3)
-    a_ptr += row_offset(batch, size1, size2, size3, a_stride0, a_stride1, a_stride2, a_stride3)
-    b_ptr += row_offset(batch, size1, size2, size3, b_stride0, b_stride1, b_stride2, b_stride3)
-    if LOOPED:
-        ACCUMULATE: tl.constexpr = (
-            tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
-        )
-        total = tl.full((), 0.0, ACCUMULATE)
-        for start in range(0, k, BLOCK_K):
-            inner = start + tl.arange(0, BLOCK_K)
-            a = tl.load(a_ptr + row * a_row_stride + inner * a_column_stride, inner < k, other=0.0)
-            b = tl.load(b_ptr + inner * b_row_stride, mask=inner < k, other=0.0)
-            total += tl.sum(to_compute(a) * to_compute(b), 0)
-    else:
-        inner = tl.arange(0, BLOCK_K)
-        a = tl.load(a_ptr + row * a_row_stride + inner * a_column_stride, inner < k, other=0.0)
-        b = tl.load(b_ptr + inner * b_row_stride, mask=inner < k, other=0.0)
-        total = tl.sum(to_compute(a) * to_compute(b), 0)
-    if BIAS:
-        bias_ptr += row_offset(
-            batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
-        )
-        total = add_bias(total, bias_ptr, row * bias_row_stride, None, alpha, beta, BIAS, SCALED)
-    elif SCALED:
-        total = total * alpha.to(total.dtype)
-    tl.store(c_ptr + row * c_row_stride, epilogue(total).to(c_ptr.dtype.element_ty))
-
-
-@kernel(
-    space={"BLOCK_M": [64, 128, 256, 512], "BLOCK_K": [4, 8, 16, 32]},
-    default=_vector_columns,
-    key=("m", "k", "dtype"),
-)
-def matrix_vector_columns(
-    c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, m, k,
-    c_row_stride, a_row_stride, a_column_stride, b_row_stride, bias_row_stride,
-    size1, size2, size3,
-    c_stride0, c_stride1, c_stride2, c_stride3, a_stride0, a_stride1, a_stride2, a_stride3,
-    b_stride0, b_stride1, b_stride2, b_stride3,
-    bias_stride0, bias_stride1, bias_stride2, bias_stride3,
-    BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    """One program: BLOCK_M elements, side by side in A's memory."""
-    batch = tl.program_id(0) // n_tiles
-    program = tl.program_id(0) % n_tiles
-    c_ptr += row_offset(batch, size1, size2, size3, c_stride0, c_stride1, c_stride2, c_stride3)
-    a_ptr += row_offset(batch, size1, size2, size3, a_stride0, a_stride1, a_stride2, a_stride3)
-    b_ptr += row_offset(batch, size1, size2, size3, b_stride0, b_stride1, b_stride2, b_stride3)
-    rows = program * BLOCK_M + tl.arange(0, BLOCK_M)
-    ACCUMULATE: tl.constexpr = tl.float64 if a_ptr.dtype.element_ty == tl.float64 else tl.float32
-    total = tl.zeros((BLOCK_M,), dtype=ACCUMULATE)
-    for start in range(0, k, BLOCK_K):
-        inner = start + tl.arange(0, BLOCK_K)
-        a = tl.load(
-            a_ptr + inner[:, None] * a_column_stride + rows[None, :] * a_row_stride,
-            mask=(inner < k)[:, None] & (rows < m)[None, :],
-            other=0.0,
-        )
-        b = tl.load(b_ptr + inner * b_row_stride, mask=inner < k, other=0.0)
-        total += tl.sum(to_compute(a) * to_compute(b)[:, None], 0)
-    if BIAS:
-        bias_ptr += row_offset(
-            batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
-        )
-        total = add_bias(
-            total, bias_ptr, rows * bias_row_stride, rows < m, alpha, beta, BIAS, SCALED
-        )
-    elif SCALED:
-        total = total * alpha.to(total.dtype)
-    tl.store(c_ptr + rows * c_row_stride, epilogue(total).to(c_ptr.dtype.element_ty), mask=rows < m)
+from tritorch.runtime.target import Later
 
 
 def plan(
@@ -398,8 +73,7 @@ def plan(
     product = _Product(a, b, bias, out or a.dtype)
     if product.c.numel == 0:
         return Plan((product.c,), nothing)
-    launch, compiled = product.launch(scaled, pasted_epilogue)
-    return Plan((product.c,), launch, [compiled])
+    return product.plan(scaled, pasted_epilogue)
 
 
 class _Product:
@@ -462,23 +136,18 @@ class _Product:
 
     swapped = False
 
-    def launch(self, scaled: bool, pasted: str | None) -> tuple[Launch, Any]:
+    def plan(self, scaled: bool, pasted: str | None) -> Plan:
+        """The plan of one launch, or of two."""
         floating = self.a.dtype.is_floating_point
         if floating and self.m == 1 and self.n > 1:
             self._transpose()
-        rows = self._batches()
         target = self.a.device.type
         m, n, k = self.m, self.n, self.k
-        if not floating and not (target == "cpu" and self.a.dtype.name == "int8" and n > 1):
+        if n > 1 and (floating or self.a.dtype is dtypes.int8):
+            return self._tiles(scaled, pasted)
+        if not floating:
             template = matmul_integer
             choice = template.choose(target, m=m, n=n, k=k, dtype=self.a.dtype.name)
-        elif n > 1:
-            template = matmul_tile
-            choice = template.choose(
-                target, m=m, n=n, k=k, batch=rows.count, dtype=self.a.dtype.name,
-                a_turned=abs(self.strides["a"][-1]) > 1, b_turned=abs(self.strides["b"][-1]) > 1,
-            )  # fmt: skip
-            choice["EARLY"] = target == "cpu"
         elif abs(self.strides["a"][-1]) <= abs(self.strides["a"][-2]) or m == 1:
             template = matrix_vector_rows
             choice = template.choose(target, m=m, k=k, dtype=self.a.dtype.name)
@@ -486,22 +155,121 @@ class _Product:
         else:
             template = matrix_vector_columns
             choice = template.choose(target, m=m, k=k, dtype=self.a.dtype.name)
-        if "BLOCK_N" in choice:
-            tiles = ceil_divide(m, choice["BLOCK_M"]) * ceil_divide(n, choice["BLOCK_N"])
-        else:
-            tiles = ceil_divide(m, choice.get("BLOCK_M", 1))
-        values: dict[str, Any] = {
-            "n_tiles": tiles,
-            "m": m,
-            "n": n,
-            "k": k,
+        tiles = ceil_divide(m, choice.get("BLOCK_M", 1))
+        tiles *= ceil_divide(n, choice.get("BLOCK_N", 1))
+        grid = (tiles * numel(self.batch),)
+        launch, compiled = self._bind(template, grid, choice | {"n_tiles": tiles}, scaled, pasted)
+        if self.swapped:
+            launch = _swapped(launch)
+        return Plan((self.c,), launch, [compiled])
+
+    def _tiles(self, scaled: bool, pasted: str | None, plain: bool = False) -> Plan:
+        """The plan of tiles; `plain`: any addresses will do."""
+        target = self.a.device.type
+        rows = self._batches()
+        gpu = target != "cpu"
+        hardware = hardware_of(self.a.device) if gpu else Hardware(0, 0)
+        precision = "ieee"
+        if gpu and self.a.dtype is dtypes.float32 and config.float32_matmul != "highest":
+            precision = "tf32"
+        can_copy = gpu and not plain and self._can_copy(hardware.capability, rows, precision)
+        choice = matmul_tile.choose(
+            target, m=self.m, n=self.n, k=self.k, batch=rows.count, dtype=self.a.dtype.name,
+            a_turned=abs(self.strides["a"][-1]) > 1, b_turned=abs(self.strides["b"][-1]) > 1,
+            multiprocessors=hardware.multiprocessors,
+            copies=can_copy, precision=precision,
+        )  # fmt: skip
+        if not can_copy:
+            choice |= {"COPIED": False, "SPECIALIZED": False}
+        copied, splits = choice["COPIED"], choice["SPLIT_K"]
+        n_tiles = ceil_divide(self.m, choice["BLOCK_M"]) * ceil_divide(self.n, choice["BLOCK_N"])
+        programs = n_tiles * rows.count
+        choice |= {
+            "EARLY": not gpu, "PRECISION": precision, "BATCHED": rows.count > 1,
+            "A_TURNED": copied and self.strides["a"][-1] != 1,
+            "B_TURNED": copied and self.strides["b"][-1] != 1,
+            "n_tiles": n_tiles, "n_batches": rows.count, "split_stride": 0,
+        }  # fmt: skip
+        if splits > 1:
+            return self._split(choice, programs, scaled, pasted)
+        if not copied:
+            launch, compiled = self._bind(matmul_tile, (programs,), choice, scaled, pasted)
+            return Plan((self.c,), launch, [compiled])
+        plain_launch = Later(lambda: self._tiles(scaled, pasted, plain=True).launch)
+        grid = (min(programs, hardware.multiprocessors),)
+        launch, compiled = self._bind(matmul_tile, grid, choice, scaled, pasted, plain_launch)
+        return Plan((self.c,), launch, [compiled])
+
+    def _can_copy(self, capability: int, rows: Rows, precision: str) -> bool:
+        """Whether the copy engine can fetch the operands of the tensor cores."""
+        if not self.a.dtype.is_floating_point:
+            return False
+        if self.a.dtype.itemsize > 2 and precision != "tf32":
+            return False
+        batched = rows.count > 1
+        if batched and rows.sizes[0] != rows.count:
+            return False
+        steps = {
+            name: (strides[0] if batched else 0, *self.strides[name][-2:])
+            for name, strides in zip(self.strides, rows.strides)
+            if name != "bias"
+        }
+        if batched and not all(step[0] for step in steps.values()):
+            return False
+        return copies(capability, steps, self.a.dtype.itemsize, self.c.dtype.itemsize)
+
+    def _split(
+        self, choice: dict[str, Any], programs: int, scaled: bool, pasted: str | None
+    ) -> Plan:
+        """Partial sums of C in memory, then their sums."""
+        from tritorch.runtime import get_target
+
+        splits = choice["SPLIT_K"]
+        kind = dtypes.int32 if self.a.dtype is dtypes.int8 else self.a.dtype.compute
+        parts = Layout.contiguous(kind, (splits, *self.c.shape), self.c.device)
+        first = copy(self)
+        first.bias, first.partial_sums = None, parts
+        first.strides = {name: self.strides[name] for name in ("c", "a", "b")}
+        launch, compiled = first._bind(
+            matmul_tile, (programs, splits), choice | {"split_stride": self.c.numel}, False, None
+        )
+        values = {"numel": self.c.numel, "n_splits": splits} | matmul_finish.choose("cuda")
+        grid = (ceil_divide(self.c.numel, values["BLOCK"]),)
+        finish, finisher = self._bind(
+            matmul_finish, grid, values, scaled, pasted, parts={"parts_ptr": parts}
+        )
+        rest = range(3, 3 + (self.bias is not None) + 2 * scaled)
+        steps = [Step(launch, (-1, 1, 2)), Step(finish, (0, -1, *rest))]
+        target = get_target(self.c.device.type)
+        return Plan.of_steps((self.c,), target, steps, [parts.nbytes], [compiled, finisher])
+
+    #: where the parts of C go, in its place
+    partial_sums: Layout | None = None
+
+    def _bind(
+        self,
+        template: Template,
+        grid: tuple[int, ...],
+        values: dict[str, Any],
+        scaled: bool,
+        pasted: str | None,
+        otherwise: Launch | None = None,
+        parts: dict[str, Layout] | None = None,
+    ) -> tuple[Launch, Any]:
+        """A launch for these operands; `parts` take the place of A and B."""
+        rows = self._batches()
+        values = values | {
+            "m": self.m,
+            "n": self.n,
+            "k": self.k,
             "BIAS": self.bias is not None,
             "SCALED": scaled,
         }
-        values |= choice | rows.values(*self.strides)
+        values |= rows.values(*self.strides)
         for name, strides in self.strides.items():
             values[f"{name}_row_stride"], values[f"{name}_column_stride"] = strides[-2:]
-        operands = {"c_ptr": self.c, "a_ptr": self.a, "b_ptr": self.b}
+        operands = {"c_ptr": self.c if self.partial_sums is None else self.partial_sums}
+        operands |= {"a_ptr": self.a, "b_ptr": self.b} if parts is None else parts
         if self.bias is not None:
             operands["bias_ptr"] = self.bias
         else:
@@ -510,29 +278,29 @@ class _Product:
             )
         scalars: dict[str, str] = {}
         if scaled:
-            scalar = "i64" if not floating else "fp64" if self.a.dtype.itemsize == 8 else "fp32"
+            wide = "fp64" if self.a.dtype.itemsize == 8 else "fp32"
+            scalar = wide if self.a.dtype.is_floating_point else "i64"
             scalars = {"alpha": scalar, "beta": scalar}
         else:
             values |= {"alpha": None, "beta": None}
-        values = {name: value for name, value in values.items() if name in template.parameters}
-        bound, compiled = template.bind(
+        known = (*template.parameters, *LAUNCH_OPTIONS)
+        return template.bind(
             self.c.device,
-            (tiles * rows.count,),
+            grid,
             operands,
-            values,
+            {name: value for name, value in values.items() if name in known},
             scalars=scalars,
             pasted={"epilogue": pasted} if pasted else {},
+            otherwise=otherwise,
         )
-        if not self.swapped:
-            return bound, compiled
-
-        def launch(c: int, a: int, b: int, *rest: Any) -> None:
-            bound(c, b, a, *rest)
-
-        return launch, compiled
 
     def _batches(self) -> Rows:
         return levels("matmul", self.batch, [_lead(s) for s in self.strides.values()])
+
+
+def _swapped(launch: Launch) -> Launch:
+    """For operands in the other order."""
+    return lambda c, a, b, *rest: launch(c, b, a, *rest)
 
 
 def _lead(strides: Shape) -> Shape:

@@ -138,6 +138,7 @@ class Template(Helper):
         *,
         scalars: Mapping[str, str] = MappingProxyType({}),
         pasted: Mapping[str, str] = MappingProxyType({}),
+        otherwise: Launch | None = None,
     ) -> tuple[Launch, Any]:
         """Compile for these operands and bind everything that does not change between calls.
 
@@ -151,6 +152,8 @@ class Template(Helper):
                 in
                 values) or need this very type.
             pasted: helper name -> text that replaces it.
+            otherwise: on a GPU, the launch for addresses that are no multiples of 16, where the
+                same kernel without that promise would not do.
         Returns:
             the launch, which takes addresses and scalars in the kernel's order, and the compiled
             kernel.
@@ -164,7 +167,8 @@ class Template(Helper):
         target = get_target(device.type)
         signature = hinted(device.type, signature, bound)
         compiled = target.compile(self.specialised(pasted), signature, constants, options)
-        return target.bind(compiled, tuple(grid), bound), compiled
+        more: dict[str, Any] = {} if otherwise is None else {"otherwise": otherwise}
+        return target.bind(compiled, tuple(grid), bound, **more), compiled
 
     def arguments(
         self,

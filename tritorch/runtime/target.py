@@ -165,6 +165,21 @@ class Target(Protocol):
         """A launch with everything fixed but the values that are None."""
 
 
+class Later:
+    """A launch that is made when it is first wanted."""
+
+    __slots__ = ("_launch", "_make")
+
+    def __init__(self, make: Callable[[], Launch]) -> None:
+        self._make = make
+        self._launch: Launch | None = None
+
+    def __call__(self, *values: Any) -> None:
+        if self._launch is None:
+            self._launch = self._make()
+        self._launch(*values)
+
+
 class KernelTable:
     """The kernels of a target. Threads that ask for the same one at once compile it once."""
 

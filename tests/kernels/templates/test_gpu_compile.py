@@ -38,6 +38,7 @@ class Recorder:
     """A target that remembers what it is asked to compile."""
 
     identity = "none"
+    capability, multiprocessors = 80, 108
 
     def __init__(self) -> None:
         self.kernels: list[tuple[Any, dict[str, str], dict[str, Any]]] = []

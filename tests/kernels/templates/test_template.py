@@ -57,8 +57,11 @@ def test_a_missing_and_an_unknown_value_are_named() -> None:
 
 def test_candidates_keep_the_declared_order_and_condition() -> None:
     found = matmul.matmul_tile.tunable.candidates("cuda", {})
-    assert all(c["BLOCK_M"] * c["BLOCK_N"] <= 4096 * c["num_warps"] for c in found)
+    assert all(
+        c["BLOCK_M"] * c["BLOCK_N"] <= 4096 * c["num_warps"] * (1 + c["SPECIALIZED"]) for c in found
+    )
     first = {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_K": 32, "GROUP_M": 1}
+    first |= {"COPIED": False, "SPECIALIZED": False, "SPLIT_K": 1}
     assert found[0] == {**first, "num_warps": 4, "num_stages": 2}
     # A CPU kernel has no launch options.
     assert matmul.matmul_tile.tunable.candidates("cpu", {})[0] == first

@@ -22,7 +22,7 @@ from tritorch.runtime.cuda.launcher import Launcher, aligned_places, scratch_byt
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 from tritorch.runtime.cuda.staging import Staging
 from tritorch.runtime.storage import FreeList
-from tritorch.runtime.target import Kernel, KernelTable, Launch
+from tritorch.runtime.target import Kernel, KernelTable, Later, Launch
 
 #: static and dynamic shared memory that every kernel may use without asking
 _SHARED_BYTES = 48 << 10
@@ -129,6 +129,7 @@ class CUDATarget:
         self._staging: dict[int, Staging] = {}
         self._properties: dict[int, DeviceProperties] = {}
         self._facts: dict[int, LaunchFacts] = {}
+        self._options: dict[int, Mapping[str, Any]] = {}
         self.pinned = PinnedMemory(driver)
         self.cells = ErrorCells(driver)
         self._kernels = KernelTable(self._build)
@@ -350,6 +351,11 @@ class CUDATarget:
         return facts.major * 10 + facts.minor
 
     @property
+    def multiprocessors(self) -> int:
+        """Of the current device."""
+        return self.properties().multi_processor_count
+
+    @property
     def identity(self) -> str:
         """The device's name and capability."""
         return f"{self.properties().name}-sm_{self.capability}"
@@ -384,6 +390,7 @@ class CUDATarget:
             for device in range(self.current.count):
                 self._allow(entry, code.facts, device)
         self._facts[entry] = code.facts
+        self._options[entry] = rest
         return Kernel(
             name=code.name,
             source=source,
@@ -442,7 +449,7 @@ class CUDATarget:
         scratch = scratch_bytes(facts, grid)
         if aligned_places(kernel.signature, values):
             if otherwise is None:
-                otherwise = _Later(lambda: self._bound(self._unaligned(kernel), grid, values, None))
+                otherwise = Later(lambda: self._bound(self._unaligned(kernel), grid, values, None))
             if scratch:
                 otherwise = _without_last(otherwise)
         launch = self._launcher.bind(kernel, facts, grid, values, otherwise)
@@ -454,9 +461,7 @@ class CUDATarget:
             name: kind.partition(":")[0] if kind.startswith("*") else kind
             for name, kind in kernel.signature.items()
         }
-        facts = self._facts[kernel.entry]
-        options = {"num_warps": facts.num_warps}
-        return self.compile(kernel.source, signature, kernel.constants, options)
+        return self.compile(kernel.source, signature, kernel.constants, self._options[kernel.entry])
 
     def _with_scratch(self, launch: Launch, nbytes: int) -> Launch:
         """Descriptors that a kernel makes itself are in global memory, anew for each launch."""
@@ -481,21 +486,6 @@ class CUDATarget:
             self.cells.check()
 
         return waited_for
-
-
-class _Later:
-    """A launch that is made when it is first wanted."""
-
-    __slots__ = ("_launch", "_make")
-
-    def __init__(self, make: Callable[[], Launch]) -> None:
-        self._make = make
-        self._launch: Launch | None = None
-
-    def __call__(self, *values: Any) -> None:
-        if self._launch is None:
-            self._launch = self._make()
-        self._launch(*values)
 
 
 def _without_last(launch: Launch) -> Launch:

@@ -1,0 +1,166 @@
+"""Products as a Hopper GPU gets them: by descriptors, split along the inner dimension, or neither.
+
+They run on the simulated GPU, and what they launch is compiled for real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tritorch as torch
+from tests.runtime.cuda.simulated import simulated_gpu
+from tritorch import dtypes, triton_api
+from tritorch.kernels import tuning
+from tritorch.kernels.templates import matmul, matmul_gpu
+from tritorch.kernels.templates.matmul_kernels import matmul_tile
+from tritorch.layout import Layout
+from tritorch.runtime.cuda import cubin
+from tritorch.runtime.cuda.target import CUDATarget
+
+RELU = "def epilogue(x):\n    return tl.where(x > 0, x, 0.0)\n"
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[CUDATarget]:
+    with simulated_gpu() as (target, _):
+        yield target
+
+
+def operand(*shape: int, turned: bool = False, dtype: Any = torch.float16) -> torch.Tensor:
+    numbers = np.random.default_rng(sum(shape)).integers(-4, 5, shape).astype(np.float32) / 4
+    if turned:
+        return torch.tensor(numbers.swapaxes(-1, -2).copy(), dtype=dtype, device="cuda").mT
+    return torch.tensor(numbers, dtype=dtype, device="cuda")
+
+
+def run(a: torch.Tensor, b: torch.Tensor, *more: Any, **options: Any) -> tuple[Any, np.ndarray]:
+    plan = matmul.plan(a._layout, b._layout, *(t._layout for t in more), **options)
+    out = torch.empty(plan.outputs[0].shape, dtype=plan.outputs[0].dtype, device="cuda")
+    numbers = (2.0, 3.0) if options.get("scaled") else ()
+    plan.launch(*(t.data_ptr() for t in (out, a, b, *more)), *numbers)
+    return plan, out.cpu().numpy().astype(np.float64)
+
+
+def exact(*tensors: torch.Tensor) -> list[np.ndarray]:
+    return [t.cpu().double().numpy() for t in tensors]
+
+
+@pytest.mark.parametrize("turned", ["", "a", "b", "ab"])
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+def test_by_descriptors(gpu: CUDATarget, turned: str, batch: tuple[int, ...]) -> None:
+    a = operand(*batch, 144, 72, turned="a" in turned)
+    b = operand(*batch, 72, 208, turned="b" in turned)
+    bias = operand(208)
+    plan, found = run(a, b, bias, scaled=True, pasted_epilogue=RELU)
+    (kernel,) = plan.kernels
+    assert kernel.constants["COPIED"] and kernel.constants["BATCHED"] is bool(batch)
+    x, y, z = exact(a, b, bias)
+    np.testing.assert_allclose(found, np.maximum(2 * (x @ y) + 3 * z, 0), rtol=2e-3, atol=1e-3)
+
+
+def test_addresses_that_the_copy_engine_refuses(gpu: CUDATarget) -> None:
+    rows = operand(145 * 72 + 8)
+    a, b = rows[3 : 3 + 144 * 72].reshape(144, 72), operand(72, 208)
+    plan, found = run(a, b)
+    assert plan.kernels[0].constants["COPIED"]
+    x, y = exact(a, b)
+    np.testing.assert_allclose(found, x @ y, rtol=2e-3, atol=1e-3)
+    plain = [k for k in gpu.kernels() if k.name == "matmul_tile" and not k.constants["COPIED"]]
+    assert sum(kernel.launches for kernel in plain) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [((144, 70, 208), "steps of 140 bytes"), ((144, 72, 203), "a result of 406 bytes a row")],
+)
+def test_steps_that_the_copy_engine_refuses(
+    gpu: CUDATarget, shape: tuple[int, int, int], why: str
+) -> None:
+    m, k, n = shape
+    plan, _ = run(operand(m, k), operand(k, n))
+    assert not plan.kernels[0].constants["COPIED"], why
+
+
+def test_few_tiles_are_split(gpu: CUDATarget) -> None:
+    a, b, bias = operand(20, 9000), operand(9000, 32, turned=True), operand(20, 1)
+    plan, found = run(a, b, bias, scaled=True, pasted_epilogue=RELU)
+    tile, finish = plan.kernels
+    assert tile.constants["SPLIT_K"] > 1 and finish.name == "matmul_finish"
+    x, y, z = exact(a, b, bias)
+    np.testing.assert_allclose(found, np.maximum(2 * (x @ y) + 3 * z, 0), rtol=2e-3, atol=1e-2)
+    np.testing.assert_array_equal(found, run(a, b, bias, scaled=True, pasted_epilogue=RELU)[1])
+
+
+def layouts(kind: str, m: int, n: int, k: int, turned: bool) -> tuple[Layout, Layout]:
+    place = torch.device("cuda")
+    kinds = dtypes.BY_NAME[kind]
+    b = Layout.of(kinds, (k, n), (1, k) if turned else (n, 1), place)
+    return Layout.contiguous(kinds, (m, k), place), b
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "instruction"),
+    [
+        ("bfloat16", "highest", "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16"),
+        ("float32", "high", "wgmma.mma_async.sync.aligned.m64n256k8.f32.tf32.tf32"),
+        ("float8_e4m3fn", "highest", "wgmma.mma_async.sync.aligned.m64n256k32.f32.e4m3.e4m3"),
+        ("float32", "highest", "fma.rn.f32"),
+    ],
+)
+def test_instructions_of_hopper(
+    kind: str, precision: str, instruction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large products: tensor cores, fed by the copy engine, no register spilled."""
+    asked: list[Any] = []
+    with simulated_gpu() as (target, _):
+        monkeypatch.setattr(
+            target,
+            "compile",
+            lambda *given: asked.append(given) or _Nothing(),  # type: ignore
+        )
+        monkeypatch.setattr(target, "bind", lambda *given, **more: None)
+        with torch.config(float32_matmul=precision):
+            matmul.plan(*layouts(kind, 4096, 4096, 4096, True), out=None)
+    source, signature, constants, options = asked[0]
+    code = triton_api.compile_gpu(source, signature, constants, ("cuda", 90), options)
+    ptx = str(code.assembly["ptx"])
+    assert instruction in ptx
+    assert ("cp.async.bulk.tensor" in ptx) is (instruction[:5] == "wgmma")
+    binary = code.assembly["cubin"]
+    assert isinstance(binary, bytes)
+    assert cubin.kernels(binary)["matmul_tile"].stack_bytes == 0
+    assert code.metadata["shared"] <= 227 << 10
+
+
+class _Nothing:
+    name = "nothing"
+
+
+def test_the_rule() -> None:
+    def rule(m: int, n: int, k: int, dtype: str = "bfloat16", **changed: Any) -> dict[str, Any]:
+        facts = {"multiprocessors": 132, "copies": True, "precision": "ieee"}
+        return matmul_gpu.gpu_tile(m, n, k, 1, dtype, **{**facts, **changed})
+
+    large = rule(8192, 8192, 8192)
+    assert (large["BLOCK_M"], large["BLOCK_N"], large["COPIED"]) == (128, 256, True)
+    assert not rule(8192, 8192, 8192, copies=False)["COPIED"]
+    assert rule(64, 4096, 16384)["SPLIT_K"] > 1
+    assert rule(4096, 4096, 512)["SPLIT_K"] == 1
+    for m, n, k in ((8192, 8192, 8192), (512, 512, 512), (16, 4096, 4096), (100, 30, 7)):
+        for kind in ("bfloat16", "float32", "float64", "float8_e4m3fn"):
+            for there in (True, False):
+                chosen = rule(m, n, k, kind, copies=there and kind != "float64")
+                assert matmul_gpu.gpu_fits(**chosen, dtype=kind), (m, n, k, kind, chosen)
+
+
+def test_a_cpu_has_one_way() -> None:
+    facts = {"m": 512, "n": 512, "k": 512, "batch": 1, "dtype": "float32",
+             "a_turned": False, "b_turned": False}  # fmt: skip
+    chosen = matmul_tile.tunable.default("cpu", facts)
+    assert not chosen["COPIED"] and chosen["SPLIT_K"] == 1
+    assert not any(c["COPIED"] for c in matmul_tile.tunable.candidates("cpu", facts))
+    assert tuning.TUNABLES["matmul_tile"] is matmul_tile.tunable
