@@ -110,6 +110,7 @@ from tritorch.ops.pooling import (
 )
 from tritorch.ops.power_pooling import local_response_norm, lp_pool1d, lp_pool2d, lp_pool3d
 from tritorch.ops.random import dropout
+from tritorch.ops.refusal import refuse as _refuse
 from tritorch.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tritorch.ops.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from tritorch.ops.windows import fold, unfold
@@ -397,3 +398,6 @@ def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) 
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """`interpolate` with mode="bilinear" and align_corners=True."""
     return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
+
+
+_refuse(globals())

@@ -74,3 +74,15 @@ class LinAlgError(TritorchError, RuntimeError):
 
 class LoadError(TritorchError, RuntimeError, pickle.UnpicklingError):
     """A checkpoint that is damaged, or that names what `load` is not allowed to make."""
+
+
+class OperandError(TritorchError, TypeError):
+    """An argument of a kind that the operation does not take, most often no tensor.
+
+    Attributes:
+        operand: what was given.
+    """
+
+    def __init__(self, message: str, operand: object = None) -> None:
+        super().__init__(message)
+        self.operand = operand

@@ -37,6 +37,7 @@ from tritorch.ops.matrix import (
     vecdot,
 )
 from tritorch.ops.orthogonal import eigh, eigvalsh, householder_product, qr, svd, svdvals
+from tritorch.ops.refusal import refuse as _refuse
 from tritorch.ops.views import diagonal as _diagonal
 from tritorch.tensor import Tensor
 
@@ -53,3 +54,6 @@ __all__ = [
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonals of the last two dimensions."""
     return _diagonal(A, offset, dim1, dim2)
+
+
+_refuse(globals())

@@ -537,3 +537,9 @@ _graph.register()
 # Last: `bool` hides Python's own, and `tensor` the module of this name.
 from tritorch.dtypes import bool
 from tritorch.ops.creation import tensor
+
+# Functions and methods refuse what is no tensor by name.
+from tritorch.ops import refusal as _refusal
+
+_refusal.refuse(globals())
+_refusal.refuse(vars(Tensor))

@@ -31,6 +31,7 @@ from tritorch.ops.elementary import (
 from tritorch.ops.extrema import logsumexp
 from tritorch.ops.incomplete_gamma import gammainc, gammaincc
 from tritorch.ops.normalization import log_softmax, softmax
+from tritorch.ops.refusal import refuse as _refuse
 from tritorch.ops.special import (
     entr,
     erfcx,
@@ -63,3 +64,5 @@ __all__ = [
     "scaled_modified_bessel_k1", "sinc", "softmax", "spherical_bessel_j0", "xlog1py", "xlogy",
     "zeta",
 ]  # fmt: skip
+
+_refuse(globals())

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol, cast
 
-import numpy as np
-
 from tritorch import dtypes
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.kernels import trace
@@ -210,26 +208,6 @@ def method(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return declare
 
 
-def not_a_tensor(
-    error: AttributeError, function: Any, arguments: Sequence[Any], options: dict[str, Any]
-) -> Exception:
-    """The TypeError for an operand that should have been a tensor, else the error itself."""
-    wrong = error.obj
-    if wrong is not None and not isinstance(wrong, str | int | float | list | tuple | np.ndarray):
-        return error
-    names = parameter_names(function)
-    given = [*zip(names, arguments), *options.items()]
-    for position, (name, value) in enumerate(given, 1):
-        among = isinstance(value, list | tuple) and any(item is wrong for item in value)
-        if value is wrong or among:
-            kind = "tensors" if among else "Tensor"
-            return TypeError(
-                f"{function.__name__.strip('_')}(): argument {name!r} (position {position}) must "
-                f"be {kind}, not {type(wrong).__name__}. Convert it with tritorch.tensor."
-            )
-    return error
-
-
 _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
@@ -249,10 +227,7 @@ def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
     def renamed(*arguments: Any, **options: Any) -> Any:
         if options and ("axis" in options or "keepdims" in options):
             options = {_NUMPY_NAMES.get(name, name): value for name, value in options.items()}
-        try:
-            return function(*arguments, **options)
-        except AttributeError as error:
-            raise not_a_tensor(error, function, arguments, options) from None
+        return function(*arguments, **options)
 
     return renamed
 
@@ -262,15 +237,12 @@ def _written(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def written(*arguments: Any, **options: Any) -> Any:
-        try:
-            if not options:
-                return function(*arguments)
-            if "axis" in options or "keepdims" in options:
-                options = {_NUMPY_NAMES.get(name, name): value for name, value in options.items()}
-            out = options.pop("out", None)
-            result = function(*arguments, **options)
-        except AttributeError as error:
-            raise not_a_tensor(error, function, arguments, options) from None
+        if not options:
+            return function(*arguments)
+        if "axis" in options or "keepdims" in options:
+            options = {_NUMPY_NAMES.get(name, name): value for name, value in options.items()}
+        out = options.pop("out", None)
+        result = function(*arguments, **options)
         return result if out is None else finished(result, out, name)
 
     return written

@@ -122,7 +122,7 @@ def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tenso
 
 @numpy_names
 @takes("all")
-def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors one behind the other along a dimension."""
     return finished(_join("cat", tensors, dim, CatBackward0), out, "cat")
 
@@ -132,7 +132,7 @@ concat = concatenate = cat
 
 @numpy_names
 @takes("all")
-def stack(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The tensors along a new dimension."""
     return finished(_join("stack", tensors, dim, StackBackward0), out, "stack")
 
@@ -175,14 +175,14 @@ def atleast_3d(x: Tensor) -> Tensor:
 
 
 @writes
-def hstack(tensors: Any) -> Tensor:
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along columns (1-d tensors end to end)."""
     parts = [_at_least(x, 1) for x in tensors]
     return cat(parts, 0 if parts[0]._layout.ndim == 1 else 1)
 
 
 @writes
-def vstack(tensors: Any) -> Tensor:
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along rows."""
     return cat([_at_least(x, 2) for x in tensors], 0)
 
@@ -191,13 +191,13 @@ row_stack = vstack
 
 
 @writes
-def dstack(tensors: Any) -> Tensor:
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along the third dimension."""
     return cat(list(atleast_3d(list(tensors))), 2)
 
 
 @writes
-def column_stack(tensors: Any) -> Tensor:
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined as columns."""
     return cat([x if x._layout.ndim > 1 else reshape(x, -1, 1) for x in tensors], 1)
 
@@ -506,7 +506,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of elements, a row each."""
-    if len(tensors) == 1:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
         return tensors[0]
     return stack([reshape(g, -1) for g in meshgrid(*tensors)], 1)
 

@@ -11,8 +11,10 @@ import numpy as np
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.devices import cpu
 from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
+from tritorch.host import array_from_data
 from tritorch.kernels.templates import matmul as kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops.declare import in_place, method, operation, takes, writes
@@ -22,7 +24,7 @@ from tritorch.ops.promotion import common_device
 from tritorch.ops.reduction import sum
 from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import expand, permute, reshape, t, transpose, unsqueeze
-from tritorch.tensor import Tensor, empty
+from tritorch.tensor import Tensor, empty, from_array
 
 Shape = tuple[int, ...]
 
@@ -171,11 +173,15 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
 
 @method("__matmul__")
 def _matmul_operator(input: Tensor, other: Any) -> Any:
+    if isinstance(other, np.ndarray):
+        other = from_array(array_from_data(other), cpu)
     return matmul(input, other) if isinstance(other, Tensor) else NotImplemented
 
 
 @method("__rmatmul__")
 def _matmul_reflected(input: Tensor, other: Any) -> Any:
+    if isinstance(other, np.ndarray):
+        other = from_array(array_from_data(other), cpu)
     return matmul(other, input) if isinstance(other, Tensor) else NotImplemented
 
 

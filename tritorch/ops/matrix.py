@@ -184,7 +184,9 @@ def _chained(parts: list[Tensor]) -> Tensor:
 @writes
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of matrices in the cheapest order."""
-    return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
+    if len(matrices) == 1 and isinstance(matrices[0], Tensor):
+        return matrices[0]
+    return multi_dot(matrices)
 
 
 def _check_square(name: str, A: Tensor) -> None:

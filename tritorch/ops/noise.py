@@ -94,7 +94,7 @@ def dropout3d(
 
 def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, channels: bool) -> Any:
     _check("alpha_dropout", p)
-    if not training or p == 0 or not input._layout.numel:
+    if not input._layout.numel or not training or p == 0:
         return input
     if p == 1:
         return _finish(input, input * 0, inplace)

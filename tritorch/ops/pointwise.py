@@ -5,7 +5,7 @@ nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
@@ -19,7 +19,7 @@ from tritorch.autograd.node import Node
 from tritorch.autograd.protocol import operations
 from tritorch.devices import cpu
 from tritorch.dtypes import dtype as Dtype
-from tritorch.errors import DtypeError, ShapeError
+from tritorch.errors import DtypeError, OperandError, ShapeError
 from tritorch.host import array_from_data
 from tritorch.kernels import PointwiseKernel
 from tritorch.kernels.expression import Expr, input_names
@@ -289,7 +289,7 @@ class Pointwise:
             if batched is not None:
                 return batched._pointwise(self.function, values, len(self.operands))
             try:
-                operands = self.accepted(values)
+                operands = self.accepted(values, arrays=True)
             except TypeError:
                 return NotImplemented
             return self.function(*operands)
@@ -303,8 +303,8 @@ class Pointwise:
         return self._inplace(name, self._convert_inplace)
 
     def inplace_operator(self, name: str) -> Callable[..., Any]:
-        """The same as an augmented assignment."""
-        return self._inplace(name, self._convert_inplace)
+        """The same as an augmented assignment, which takes NumPy's arrays too."""
+        return self._inplace(name, partial(self._convert_inplace, arrays=True))
 
     def _inplace(self, name: str, convert: Any) -> Callable[..., Any]:
         signature = Signature(self.operands, self._parameters)
@@ -320,22 +320,29 @@ class Pointwise:
         return deferred(signature, name, f"In-place version of `{self.name}`.", build)
 
     # ---- operands that are neither tensors nor Python numbers
-    def accepted(self, values: Sequence[Any]) -> list[Any]:
-        """The operands with NumPy values converted; a TypeError names what cannot be one."""
+    def accepted(self, values: Sequence[Any], *, arrays: bool = False) -> list[Any]:
+        """The operands, NumPy's numbers as Python's and with `arrays` its arrays as tensors.
+
+        Raises OperandError for what can be neither.
+        """
         result = []
         for position, (name, value) in enumerate(zip(self.names, values), 1):
             if isinstance(value, Tensor) or value.__class__ in NUMBERS:
                 result.append(value)
-            elif isinstance(value, np.ndarray):
+            elif arrays and isinstance(value, np.ndarray):
                 result.append(from_array(array_from_data(value), cpu))
             elif isinstance(value, np.generic | int | float) and not isinstance(value, str):
                 result.append(value.item() if isinstance(value, np.generic) else plain(value))
             else:
-                raise TypeError(
-                    f"{self.name}(): argument '{name}' (position {position}) must be Tensor, not "
-                    f"{type(value).__name__}. Convert it with tritorch.tensor."
-                )
+                raise self._no_operand(position, name, value)
         return result
+
+    def _no_operand(self, position: int, name: str, value: Any) -> OperandError:
+        return OperandError(
+            f"{self.name}(): argument '{name}' (position {position}) must be Tensor, not "
+            f"{type(value).__name__}. Convert it with tritorch.tensor.",
+            value,
+        )
 
     def _convert(self, *values: Any) -> Any:
         batched = batched_operand(values)
@@ -343,24 +350,28 @@ class Pointwise:
             return batched._pointwise(self.function, values, len(self.operands))
         operands = self.accepted(values)
         if len(self.operands) == 1 and not isinstance(operands[0], Tensor):
-            raise TypeError(
-                f"{self.name}(): argument '{self.names[0]}' (position 1) must be Tensor, not "
-                f"{type(values[0]).__name__}. Convert it with tritorch.tensor."
-            )
+            raise self._no_operand(1, self.names[0], values[0])
         if not any(isinstance(value, Tensor) for value in operands):
             operands[0] = from_array(array_from_data(operands[0]), cpu)
         return self.function(*operands)
 
-    def _convert_inplace(self, *values: Any) -> Any:
+    def _convert_inplace(self, *values: Any, arrays: bool = False) -> Any:
         batched = batched_operand(values)
         if batched is not None:
             return batched._pointwise(self.inplace, values, len(self.operands))
-        operands = self.accepted(values)
-        if not isinstance(operands[0], Tensor):
-            raise TypeError(f"{self.name}_: a {type(values[0]).__name__} cannot be written to.")
+        if not isinstance(values[0], Tensor):
+            raise self._no_target(values[0])
+        operands = self.accepted(values, arrays=arrays)
         if all(a is b for a, b in zip(operands, values)):
             raise TypeError(f"{self.name}_: wrong operands {values!r:.80}.")
         return self.inplace(*operands)
+
+    def _no_target(self, value: Any) -> OperandError:
+        return OperandError(
+            f"{self.name}_(): argument '{self.names[0]}' (position 1) must be Tensor, not "
+            f"{type(value).__name__}, which cannot be written to. Use {self.name}.",
+            value,
+        )
 
     # ---- plans
     def _kinds(self, key: Any) -> list[Kind]:
@@ -421,7 +432,8 @@ class Pointwise:
 
     def _inplace_plan(self, key: Any) -> Callable[..., Any]:
         kinds = self._kinds(key)
-        assert isinstance(kinds[0], Layout)
+        if not isinstance(kinds[0], Layout):
+            raise self._no_target(kinds[0]())
         return self.plan_into(kinds[0], kinds, self.name + "_")
 
     def into(self, out: Tensor, *values: Any) -> Tensor:

@@ -27,7 +27,7 @@ def is_floating_point(input: Tensor) -> bool:
 
 def is_complex(input: Tensor) -> bool:
     """False: there are no complex dtypes."""
-    return False
+    return input.is_complex()
 
 
 def is_signed(input: Tensor) -> bool:
@@ -37,12 +37,12 @@ def is_signed(input: Tensor) -> bool:
 
 def is_nonzero(input: Tensor) -> bool:
     """Whether the only element is not zero."""
-    return bool(input)
+    return bool(input.detach())
 
 
 def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Whether the shapes are equal."""
-    return input.shape == other.shape
+    return input._layout.shape == other._layout.shape
 
 
 def numel(input: Tensor) -> int:
