@@ -326,7 +326,7 @@ def validated(gradient: TensorLike, layout: Any, index: int, node: Node | None) 
     given = gradient._layout
     if given is layout:
         return gradient
-    if given.device != layout.device:
+    if given.device != layout.device and layout.shape:
         raise RuntimeError(
             f"{who} at index {index} - expected device {layout.device} but got {given.device}"
         )
@@ -339,6 +339,8 @@ def validated(gradient: TensorLike, layout: Any, index: int, node: Node | None) 
         gradient = operations.sum_to_size(gradient, layout.shape)
     if given.dtype is not layout.dtype:
         gradient = operations.to_dtype(gradient, layout.dtype)
+    if given.device != layout.device:  # of a number that was on the CPU
+        gradient = operations.to_device(gradient, layout.device)
     return gradient
 
 

@@ -94,6 +94,7 @@ class Operations:
 
     Differentiable (they record themselves while grad mode is on):
         `add(a, b)`; `clone(t)`; `sum_to_size(t, shape)`; `to_dtype(t, dtype)`;
+        `to_device(t, device)`: a copy there;
         `as_strided(t, size, stride, storage_offset)`: a view, offset counted from the storage;
         `copy_(target, source)`: in place, minding history as any in-place operation;
         `restride(t, shape, strides)`: a copy of t in a new buffer with these strides;
@@ -108,7 +109,7 @@ class Operations:
 
     __slots__ = (
         "accumulate", "add", "as_strided", "clone", "copy_", "detach", "has_nan", "ones_like",
-        "restride", "stack", "sum_to_size", "tensor_type", "to_dtype", "zeros",
+        "restride", "stack", "sum_to_size", "tensor_type", "to_device", "to_dtype", "zeros",
     )  # fmt: skip
 
     add: Callable[[TensorLike, TensorLike], TensorLike]
@@ -119,6 +120,7 @@ class Operations:
     zeros: Callable[[Any], TensorLike]
     sum_to_size: Callable[[TensorLike, tuple[int, ...]], TensorLike]
     to_dtype: Callable[[TensorLike, Any], TensorLike]
+    to_device: Callable[[TensorLike, Any], TensorLike]
     as_strided: Callable[[TensorLike, tuple[int, ...], tuple[int, ...], int], TensorLike]
     restride: Callable[[TensorLike, tuple[int, ...], tuple[int, ...]], TensorLike]
     stack: Callable[[list[TensorLike]], TensorLike]

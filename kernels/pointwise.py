@@ -33,9 +33,11 @@ from typing import Any
 from tritorch import devices
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
+from tritorch.errors import DeviceError
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr, input_names, substitute, topological, variable
 from tritorch.kernels.hints import hinted
+from tritorch.kernels.host_numbers import with_numbers_of_the_host
 from tritorch.kernels.plan import Plan, nothing
 from tritorch.kernels.pointwise_source import (
     BLOCKS,
@@ -117,6 +119,21 @@ class PointwiseKernel:
                 if out_layouts
                 else devices.cpu
             )
+        for layout in out_layouts or ():
+            if layout.device is not device:
+                raise DeviceError(
+                    f"{self.name}: Expected all tensors to be on the same device, but found at "
+                    f"least two devices, {device} and {layout.device}! Move one with .to(device)."
+                )
+        if any(t.device is not device for t in tensors):
+            here = [
+                Layout.contiguous(o.dtype, (), device)
+                if isinstance(o, Layout) and o.device is not device
+                else o
+                for o in operands
+            ]
+            plan = self.plan(here, computes, out_dtypes, out_layouts, out_shape, device)
+            return with_numbers_of_the_host(plan, tensors, device)
         shape = self._shape(tensors, out_layouts, out_shape)
         strides = [
             t.strides if t.shape == shape else broadcast_strides(t.shape, t.strides, shape)

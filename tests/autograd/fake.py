@@ -318,6 +318,7 @@ TABLE: dict[str, Any] = {
     "stack": lambda ts: made(np.stack([t.array for t in ts])),
     "sum_to_size": _sum_to_size,
     "tensor_type": Fake,
+    "to_device": lambda tensor, device: tensor,  # there is only one
     "to_dtype": lambda t, kind: recorded(CloneBackward0, made(t.array.astype(kind.numpy)), t),
     "zeros": lambda layout: made(np.zeros(layout.shape, layout.dtype.numpy)),
 }

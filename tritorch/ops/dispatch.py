@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, ClassVar, NamedTuple
 
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import CompileError, DtypeError
-from tritorch.ops.promotion import NUMBERS
+from tritorch.layout import Layout
+from tritorch.ops.promotion import NUMBERS, common_device
 from tritorch.runtime import recording
 from tritorch.runtime.storage import Storage
 from tritorch.tensor import Tensor
@@ -32,18 +34,23 @@ NO_EDGE = (None, 0)
 class Plans(dict[Any, Any]):
     """A cache that builds what it lacks from the key, and starts afresh when it has grown large."""
 
-    __slots__ = ("_build", "_limit")
+    __slots__ = ("_build", "_limit", "_mixes")
 
     #: all of them, which live as long as their operations
     every: ClassVar[list[Plans]] = []
 
-    def __init__(self, build: Callable[[Any], Any], limit: int = 4096) -> None:
+    def __init__(self, build: Callable[[Any], Any], limit: int = 4096, mixes: bool = False) -> None:
+        """`mixes`: what is built looks at the devices of its operands itself."""
         super().__init__()
+        self._mixes = mixes
         self._build = build
         self._limit = limit
         Plans.every.append(self)
 
     def __missing__(self, key: Any) -> Any:
+        layouts = () if self._mixes else tuple(_layouts(key))
+        if any(layout.device is not layouts[0].device for layout in layouts):
+            common_device(_operation(sys._getframe(1)), layouts, mixes=False)
         try:
             found = self._build(key)
         except CompileError as error:
@@ -60,6 +67,28 @@ class Plans(dict[Any, Any]):
             self.clear()
         self[key] = found
         return found
+
+
+def _layouts(key: Any) -> Iterator[Layout]:
+    """The layouts in the key of a plan."""
+    if isinstance(key, Layout):
+        yield key
+    elif isinstance(key, (tuple, list)):
+        for part in key:
+            yield from _layouts(part)
+
+
+def _operation(frame: FrameType | None) -> str:
+    """The operation that a frame of this room belongs to, for an error: the outermost one."""
+    name = "operation"
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("tritorch.ops."):
+        code = frame.f_code.co_name
+        if code == "apply":  # of a node
+            return type(frame.f_locals["self"]).__name__
+        if not code.startswith(("_", "<")) and "declare" not in frame.f_globals["__name__"]:
+            name = code
+        frame = frame.f_back
+    return name
 
 
 _RARE = ("float8", "uint16", "uint32", "uint64")

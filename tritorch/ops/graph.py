@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch.autograd.protocol import operations
+from tritorch.devices import device as Device
 from tritorch.layout import Layout
 from tritorch.ops.arithmetic import _add
 from tritorch.ops.joining import stack
@@ -45,6 +46,12 @@ def has_nan(tensor: Tensor) -> bool:
     return bool(isnan(tensor).any())
 
 
+def _to_device(tensor: Tensor, device: Device) -> Tensor:
+    from tritorch.ops.transfer import moved
+
+    return moved(tensor, device, False)
+
+
 def register() -> None:
     """Fill the table."""
     table: dict[str, Any] = {
@@ -56,6 +63,7 @@ def register() -> None:
         "zeros": zeros,
         "sum_to_size": sum_to_size,
         "to_dtype": to_dtype,
+        "to_device": _to_device,
         "as_strided": as_strided,
         "restride": restride,
         "stack": stack,

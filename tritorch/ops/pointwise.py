@@ -228,9 +228,9 @@ class Pointwise:
         #: in place it leaves the history of what it writes alone, as PyTorch does for these
         self.keeps_history = promote == "logical"
         self.differentiable = differentiable and not self.constant
-        self.plans = Plans(self._plan)
-        self.inplace_plans = Plans(self._inplace_plan)
-        self.out_plans = Plans(lambda key: self.plan_into(key[0], key[1:], name))
+        self.plans = Plans(self._plan, mixes=True)
+        self.inplace_plans = Plans(self._inplace_plan, mixes=True)
+        self.out_plans = Plans(lambda key: self.plan_into(key[0], key[1:], name), mixes=True)
         self.recipes = Plans(self._recipe)
         self._recipes_of_views = Plans(lambda parts: Recipe(self, parts, False))
         self._doc = doc

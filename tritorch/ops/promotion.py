@@ -62,19 +62,26 @@ def can_cast(source: Dtype, target: Dtype) -> bool:
     return source.category <= target.category
 
 
-def common_device(name: str, kinds: Sequence[Kind]) -> Device:
-    """The device of all tensor operands; a DeviceError names those that differ."""
+def common_device(name: str, kinds: Sequence[Kind], mixes: bool = True) -> Device:
+    """The device of all tensor operands; a DeviceError names those that differ.
+
+    Args:
+        mixes: whether tensors on the CPU without dimensions count as numbers elsewhere.
+    """
     found: Device | None = None
+    number: Device | None = None
     for kind in kinds:
         if isinstance(kind, Layout):
-            if found is None:
+            if mixes and not kind.shape and kind.device is cpu:
+                number = cpu
+            elif found is None:
                 found = kind.device
             elif found is not kind.device:
                 raise DeviceError(
                     f"{name}: Expected all tensors to be on the same device, but found at least "
-                    f"two devices, {found} and {kind.device}. Move one with .to(device)."
+                    f"two devices, {found} and {kind.device}! Move one with .to(device)."
                 )
-    return found or cpu
+    return found or number or cpu
 
 
 def result_type(first: Any, second: Any) -> Dtype:

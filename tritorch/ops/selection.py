@@ -12,6 +12,8 @@ from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.determinism import state as determinism
+from tritorch.devices import cpu
+from tritorch.errors import DeviceError
 from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
 from tritorch.layout import Layout, normalize_dim
@@ -20,6 +22,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.overlap import share_elements
 from tritorch.ops.promotion import NUMBERS
+from tritorch.ops.transfer import moved
 from tritorch.ops.view_nodes import node_class, place
 from tritorch.ops.views import expand, reshape, slice_dim, unbind
 from tritorch.tensor import Tensor, empty
@@ -198,9 +201,21 @@ def index_put_(input: Tensor, indices: Indices, values: Any, accumulate: bool = 
 
 
 def converted_indices(input: Tensor, indices: Indices) -> list[Tensor | None]:
-    """Masks become the index tensors of their true elements."""
+    """Masks become the index tensors of their true elements; the CPU's go where the input is.
+
+    Raises:
+        RuntimeError: an index is on another device.
+    """
+    here = input._layout.device
     result: list[Tensor | None] = []
     for entry in indices:
+        if entry is not None and entry._layout.device is not here:
+            if entry._layout.device is not cpu:
+                raise DeviceError(
+                    "indices should be either on cpu or on the same device as the indexed tensor "
+                    f"({here}), got one on {entry._layout.device}. Move it with .to(device)."
+                )
+            entry = moved(entry, here, False)
         if entry is not None and entry._layout.dtype in (dtypes.bool, dtypes.uint8):
             result += nonzero(entry, as_tuple=True)
         else:

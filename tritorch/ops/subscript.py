@@ -14,6 +14,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import copy_, fill_, to_dtype
 from tritorch.ops.promotion import NUMBERS
 from tritorch.ops.selection import converted_indices, index, index_put_
+from tritorch.ops.transfer import moved
 from tritorch.ops.view_nodes import PartNode, node_class, part_view
 from tritorch.ops.views import alias, select, slice_dim, unsqueeze
 from tritorch.tensor import Tensor
@@ -54,11 +55,8 @@ def _view(input: Tensor, where: Any, found: Selection) -> Tensor:
 def _indices(view: Tensor, found: Selection) -> list[Tensor | None]:
     result: list[Tensor | None] = [None] * len(found.shape)
     for dim, entry in found.indices:
-        if entry._layout.dtype in (dtypes.bool, dtypes.uint8):
-            parts = converted_indices(view, [entry])
-            result[dim : dim + len(parts)] = parts
-        else:
-            result[dim] = entry
+        parts = converted_indices(view, [entry])
+        result[dim : dim + len(parts)] = parts
     while result and result[-1] is None:
         result.pop()
     return result
@@ -167,6 +165,8 @@ def setitem(input: Tensor, where: Any, value: Any) -> None:
             masked_fill_(view, entry, value)
             return
     if isinstance(value, Tensor):
+        if not value._layout.ndim and value._layout.device is not input._layout.device:
+            value = moved(value, input._layout.device, False)
         value = to_dtype(value, input._layout.dtype)
     index_put_(view, _indices(view, found), value)
 
