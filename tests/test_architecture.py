@@ -43,6 +43,7 @@ FLOORS = {
     "tritorch.accelerator": 4.5,
     "tritorch.array_api": 4.5,
     "tritorch.nn": 5,
+    "tritorch.distributions": 5.2,
     "tritorch.optim": 5,
     "tritorch.utils": 5,
     "tritorch.tune": 5.8,

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 #: modules that programs use as attributes; they are imported when they are first needed
 _MODULES = (
-    "accelerator", "amp", "array_api", "backends", "cuda", "examples", "func", "linalg", "nn",
-    "optim", "safetensors", "special", "tune", "utils",
+    "accelerator", "amp", "array_api", "backends", "cuda", "distributions", "examples", "func",
+    "linalg", "nn", "optim", "safetensors", "special", "tune", "utils",
 )  # fmt: skip
 #: functions of modules that few programs need
-_FUNCTIONS = {"summary": "tritorch.nn.summary", "vmap": "tritorch.func"}
+_FUNCTIONS = {
+    "summary": "tritorch.nn.summary",
+    "vmap": "tritorch.func",
+    "get_float32_matmul_precision": "tritorch.backends",
+    "set_float32_matmul_precision": "tritorch.backends",
+}
 #: modules that the rooms below import from here (`from tritorch import dtypes`) before it has names
 _GROUND = frozenset({"determinism", "devices", "dtypes", "errors", "runtime", "triton_api"})
 _loading = False
@@ -63,8 +68,19 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
 
 
+def _is_command() -> bool:
+    """Whether this process is `tritorch ...` or `python -m tritorch ...`."""
+    name = Path(sys.argv[0]).stem if sys.argv else ""
+    if name != "-m":
+        return name == "tritorch"
+    given = sys.orig_argv
+    return given[given.index("-m") + 1 :][:1] == ["tritorch"] if "-m" in given else False
+
+
 # Triton imports the CPU backend from this package whenever it is imported itself, while it is half
 # done. Programs that only want Triton should not wait for our names: they are loaded when the first
-# one is asked for. Everyone else gets them now.
-if not ("triton" in sys.modules and not hasattr(sys.modules["triton"], "jit")):
+# one is asked for; so they are for the command, which says in one line what keeps it from loading
+# them. Everyone else gets them now.
+_half_triton = "triton" in sys.modules and not hasattr(sys.modules["triton"], "jit")
+if not (_half_triton or _is_command()):
     _load()

@@ -6,14 +6,26 @@ effect.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
+#: `import tritorch.backends.cudnn` finds it among the loaded modules
+__path__: list[str] = []
 
-class _Backend:
-    """Flags that can be set and read, and what the back end answers when it is not there."""
 
-    def __init__(self, **flags: Any) -> None:
+class _Backend(ModuleType):
+    """Flags that can be set and read, and what the back end answers when it is not there.
+
+    A module, since programs write `import torch.backends.cudnn as cudnn`.
+    """
+
+    def __init__(self, name: str, **flags: Any) -> None:
+        super().__init__(f"tritorch.backends.{name}", type(self).__doc__)
         self.__dict__.update(flags)
+        sys.modules[self.__name__] = self
 
     def is_available(self) -> bool:
         """Whether tritorch computes with this library: with none of them."""
@@ -23,16 +35,35 @@ class _Backend:
         """Whether it was built with this library: with none of them."""
         return False
 
+    def version(self) -> None:
+        """Its version: none, it is not here."""
+
+    @contextmanager
+    def flags(self, **flags: Any) -> Iterator[None]:
+        """Flags for a block."""
+        before = dict(self.__dict__)
+        self.__dict__.update(flags)
+        try:
+            yield
+        finally:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+
 
 #: every kernel of ours is deterministic, so `deterministic` and `benchmark` choose nothing
 cudnn = _Backend(
-    enabled=False, deterministic=True, benchmark=False, benchmark_limit=10, allow_tf32=False
+    "cudnn",
+    enabled=False,
+    deterministic=True,
+    benchmark=False,
+    benchmark_limit=10,
+    allow_tf32=False,
 )
-cuda = _Backend(matmul=_Backend(allow_tf32=False))
-mps = _Backend()
-mkldnn = _Backend(enabled=False)
-mkl = _Backend()
-openmp = _Backend()
+cuda = _Backend("cuda", matmul=_Backend("cuda.matmul", allow_tf32=False))
+mps = _Backend("mps")
+mkldnn = _Backend("mkldnn", enabled=False)
+mkl = _Backend("mkl")
+openmp = _Backend("openmp")
 
 
 class _OptEinsum(_Backend):
@@ -48,4 +79,27 @@ class _OptEinsum(_Backend):
 
 #: `enabled`: order products for the fewest operations, not from left to right; `strategy`: a word
 #: of opt_einsum's `optimize=` ("auto", "greedy", "optimal", ...), None for "auto"
-opt_einsum = _OptEinsum(enabled=True, strategy="auto")
+opt_einsum = _OptEinsum("opt_einsum", enabled=True, strategy="auto")
+
+
+_PRECISIONS = ("highest", "high", "medium")
+_precision = _PRECISIONS[0]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Take note of a permission to round in products of float32; products here never use it.
+
+    Raises:
+        RuntimeError: none of `highest`, `high`, `medium`.
+    """
+    global _precision
+    if precision not in _PRECISIONS:
+        raise RuntimeError(
+            f"set_float32_matmul_precision: one of {', '.join(_PRECISIONS)}, got {precision!r}."
+        )
+    _precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` was told last; `highest` at first."""
+    return _precision

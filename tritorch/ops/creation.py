@@ -115,7 +115,7 @@ def legacy_constructor(*args: Any, dtype: Any = None, device: Any = None) -> Ten
     kind = resolve_dtype(dtype, "Tensor")
     if len(args) == 1 and not hasattr(args[0], "__index__"):
         return tensor(args[0], dtype=kind, device=device)
-    if len(args) == 1 and isinstance(args[0], Tensor) and args[0].ndim:
+    if len(args) == 1 and getattr(args[0], "ndim", None):
         return tensor(args[0], dtype=kind, device=device)
     return empty(*(args or (0,)), dtype=kind, device=device)
 

@@ -1,0 +1,54 @@
+"""Probability distributions: densities, samples, entropies, divergences, made of our operations.
+
+The interface is that of torch.distributions; of its classes those are here that programs for
+reinforcement learning, variational and generative models use (`__all__`). Gradients pass through
+`rsample`, `log_prob`, `entropy` and `kl_divergence`.
+"""
+
+from __future__ import annotations
+
+from tritorch.distributions import constraints, transforms
+from tritorch.distributions.continuous import (
+    Cauchy,
+    Exponential,
+    Gumbel,
+    HalfNormal,
+    Laplace,
+    LogNormal,
+    Normal,
+    Uniform,
+)
+from tritorch.distributions.discrete import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    Geometric,
+    OneHotCategorical,
+    OneHotCategoricalStraightThrough,
+    Poisson,
+)
+from tritorch.distributions.distribution import Distribution
+from tritorch.distributions.divergence import kl_divergence, register_kl
+from tritorch.distributions.joint import (
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    TransformedDistribution,
+)
+from tritorch.distributions.transforms import (
+    AffineTransform,
+    ComposeTransform,
+    ExpTransform,
+    SigmoidTransform,
+    TanhTransform,
+    Transform,
+)
+
+__all__ = [
+    "AffineTransform", "Bernoulli", "Binomial", "Categorical", "Cauchy", "ComposeTransform",
+    "Distribution", "ExpTransform", "Exponential", "Geometric", "Gumbel", "HalfNormal",
+    "Independent", "Laplace", "LogNormal", "MixtureSameFamily", "MultivariateNormal", "Normal",
+    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson", "SigmoidTransform",
+    "TanhTransform", "Transform", "TransformedDistribution", "Uniform", "constraints",
+    "kl_divergence", "register_kl", "transforms",
+]  # fmt: skip
