@@ -48,9 +48,12 @@ class TensorTable:
     Args:
         counts: elements of each tensor; all its columns are dense and of the same element order.
         columns: how many addresses a tensor has.
+        every: give a chunk to tensors without elements, too.
     """
 
-    def __init__(self, counts: Sequence[int], columns: int, device: Device) -> None:
+    def __init__(
+        self, counts: Sequence[int], columns: int, device: Device, every: bool = False
+    ) -> None:
         self._on_device: dict[str, Storage] = {}
         self.counts = tuple(counts)
         self.width = columns + 1
@@ -60,7 +63,7 @@ class TensorTable:
             self._rows[tensor * self.width] = count
         self._chunks = array("q")
         for tensor, count in enumerate(self.counts):
-            for start in range(0, count, CHUNK):
+            for start in range(0, max(count, every), CHUNK):
                 self._chunks.extend((tensor, start))
         self.n_chunks = len(self._chunks) // 2
         self.numel = sum(self.counts)
@@ -106,6 +109,21 @@ def _address(values: array[int]) -> int:
     return values.buffer_info()[0]
 
 
+def triton_name(kind: Dtype) -> str:
+    """The dtype in the Triton language."""
+    return _TRITON_NAMES[kind]
+
+
+def chunk_lines(width: int) -> list[str]:
+    """The text in which a program finds its tensor's row, of `width` integers, and its chunk."""
+    return [
+        "    tensor = tl.load(chunks_ptr + tl.program_id(0) * 2)",
+        "    first = tl.load(chunks_ptr + tl.program_id(0) * 2 + 1)",
+        f"    row_ptr = table_ptr + tensor * {width}",
+        "    stop = tl.minimum(first + CHUNK, tl.load(row_ptr))",
+    ]
+
+
 class Update(Helper):
     """What a step does to one element of every column; see `update`."""
 
@@ -126,17 +144,21 @@ class Update(Helper):
         return self._sources[key]
 
     def _print(self, kinds: tuple[Dtype, ...]) -> str:
-        types = {name: f"tl.{_TRITON_NAMES[kind]}" for name, kind in zip(self.columns, kinds)}
         parameters = ["table_ptr", "chunks_ptr", *self.scalars]
         parameters += [f"{flag}: tl.constexpr" for flag in (*self.flags, "CHUNK", "BLOCK")]
         lines = [
             "@triton.jit",
             f"def multi_{self.name}({', '.join(parameters)}):",
-            "    tensor = tl.load(chunks_ptr + tl.program_id(0) * 2)",
-            "    first = tl.load(chunks_ptr + tl.program_id(0) * 2 + 1)",
-            f"    row_ptr = table_ptr + tensor * {len(kinds) + 1}",
-            "    stop = tl.minimum(first + CHUNK, tl.load(row_ptr))",
+            *chunk_lines(len(kinds) + 1),
+            *self.loop_lines(kinds),
         ]
+        helpers = [to_compute, *(h for h in self.helpers if h is not to_compute), self]
+        return "\n\n".join([*(h.text for h in helpers), "\n".join(lines) + "\n"])
+
+    def loop_lines(self, kinds: Sequence[Dtype]) -> list[str]:
+        """The text that updates the elements of a program's chunk."""
+        types = {name: f"tl.{triton_name(kind)}" for name, kind in zip(self.columns, kinds)}
+        lines = []
         for place, name in enumerate(self.columns, start=1):
             pointer = f"tl.pointer_type({types[name]})"
             lines.append(f"    {name}_ptr = tl.load(row_ptr + {place}).to({pointer})")
@@ -160,8 +182,7 @@ class Update(Helper):
         for name in self.writes:
             value = f"{name}.to({types[name]})"
             lines.append(f"        tl.store({name}_ptr + offsets, {value}, mask=mask)")
-        helpers = [to_compute, *(h for h in self.helpers if h is not to_compute), self]
-        return "\n\n".join([*(h.text for h in helpers), "\n".join(lines) + "\n"])
+        return lines
 
     def plan(
         self,

@@ -135,18 +135,20 @@ def nadam(
 
 @update(columns=4, writes=("parameter", "exp_avg", "exp_avg_sq"))
 def radam(
-    parameter, gradient, exp_avg, exp_avg_sq, step_size, decay, added1, beta2, added2, eps,
-    MAXIMIZE: tl.constexpr, DECAY: tl.constexpr, DECOUPLED: tl.constexpr, ADAPT: tl.constexpr,
+    parameter, gradient, exp_avg, exp_avg_sq,
+    step_size, decay, added1, beta2, added2, eps, trusted,
+    MAXIMIZE: tl.constexpr, DECAY: tl.constexpr, DECOUPLED: tl.constexpr,
 ):  # fmt: skip
-    """Adam that trusts the root only when its variance is known. Source: Liu et al., 2019."""
+    """Adam that trusts the root only when its variance is known (`trusted` is 1, else 0).
+
+    Source: Liu et al., 2019.
+    """
     parameter, exp_avg, exp_avg_sq = adam_moments(
         parameter, gradient, exp_avg, exp_avg_sq, decay, added1, beta2, added2,
         MAXIMIZE, DECAY, DECOUPLED,
     )  # fmt: skip
-    if ADAPT:
-        parameter -= step_size * (exp_avg / (tl.sqrt(exp_avg_sq) + eps))
-    else:
-        parameter -= step_size * exp_avg
+    root = tl.where(trusted > 0.0, tl.sqrt(exp_avg_sq) + eps, 1.0)
+    parameter -= step_size * (exp_avg / root)
     return parameter, exp_avg, exp_avg_sq
 
 
@@ -168,15 +170,12 @@ def rprop(
 @update(columns=3, writes=("parameter", "ax"))
 def asgd(
     parameter, gradient, ax, eta, kept, mu, weight_decay,
-    MAXIMIZE: tl.constexpr, DECAY: tl.constexpr, AVERAGE: tl.constexpr,
+    MAXIMIZE: tl.constexpr, DECAY: tl.constexpr,
 ):  # fmt: skip
     """Gradient descent and the mean of its path. Source: Polyak and Juditsky, 1992."""
     gradient = direction(parameter, gradient, weight_decay, MAXIMIZE, DECAY)
     parameter = kept * parameter - eta * gradient
-    if AVERAGE:
-        ax += mu * (parameter - ax)
-    else:
-        ax = parameter
+    ax = tl.where(mu == 1.0, parameter, ax + mu * (parameter - ax))
     return parameter, ax
 
 

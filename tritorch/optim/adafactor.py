@@ -23,6 +23,8 @@ class Adafactor(Optimizer):
     Source: Shazeer and Stern, 2018.
     """
 
+    _replayable = False
+
     def __init__(
         self,
         params: Iterable[Any],

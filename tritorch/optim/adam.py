@@ -7,8 +7,11 @@ from typing import Any
 
 import tritorch
 from tritorch.kernels.templates import multi_tensor as kernels
+from tritorch.kernels.templates import schedules
+from tritorch.optim import capturable as counting
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
 from tritorch.optim.optimizer import Optimizer, check_option, check_variants
+from tritorch.runtime import recording
 from tritorch.tensor import Tensor
 
 
@@ -23,9 +26,13 @@ class Adam(Optimizer):
         amsgrad: use the largest v so far.
         maximize: ascend.
         decoupled_weight_decay: decay of the parameter itself, as AdamW.
-        foreach, capturable, fused: kept for PyTorch's sake; a step is one launch in any case.
+        capturable: the kernel counts the steps, so that a graph can record one (see Graph); `lr`
+            may be a tensor then, which is read at each step.
+        foreach, fused: kept for PyTorch's sake; a step is one launch in any case.
     Source: Kingma and Ba, 2015; amsgrad: Reddi et al., 2018.
     """
+
+    _replayable = False
 
     def __init__(
         self,
@@ -73,11 +80,21 @@ class Adam(Optimizer):
                 state["step"] = 0
             for name in names:
                 if name not in state:
-                    state[name] = tritorch.zeros_like(p)
-            state["step"] += 1
+                    with recording.paused():
+                        state[name] = tritorch.zeros_like(p)
+        update = kernels.adam_amsgrad if amsgrad else kernels.adam
         flags = {
             "MAXIMIZE": group["maximize"], "DECAY": decay != 0, "DECOUPLED": decoupled,
         }  # fmt: skip
+        if counting.counts_itself(group):
+            scalars = (*group["betas"], group["eps"], decay)
+            rule = schedules.adam_schedule, update, scalars, tuple(flags.items())
+            counting.step(self._launch, rule, group["lr"], parameters, self.state, names)
+            return
+        for p in parameters:
+            state = self.state[p]
+            counting.to_host(state, self._kept_numbers)
+            state["step"] += 1
         for step, tensors in by_kind(parameters, [self.state[p]["step"] for p in parameters]):
             columns = [tensors, [aligned(p, p.grad) for p in tensors]]  # type: ignore[arg-type]
             columns += [[self.state[p][name] for p in tensors] for name in names]
@@ -85,7 +102,6 @@ class Adam(Optimizer):
             scalars = kernels.adam_scalars(
                 group["lr"], beta1, beta2, group["eps"], decay, step, decoupled=decoupled
             )
-            update = kernels.adam_amsgrad if amsgrad else kernels.adam
             self._launch(update, columns, scalars, flags)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tritorch.kernels.templates import optimizer_updates as kernels
-from tritorch.optim.fused import FusedOptimizer, Plan
+from tritorch.kernels.templates import schedules
+from tritorch.optim.fused import FusedOptimizer, Plan, Scheduled
 from tritorch.optim.optimizer import check_option
 
 
@@ -34,6 +35,7 @@ class Adamax(FusedOptimizer):
         eps: added to the gradient's size.
         weight_decay: L2 penalty, added to the gradient.
         maximize: ascend.
+        capturable: the kernel counts the steps, so that a graph can record one (see Graph).
     Source: Kingma and Ba, 2015, section 7.1.
     """
 
@@ -68,6 +70,11 @@ class Adamax(FusedOptimizer):
         flags = ("MAXIMIZE", group["maximize"]), ("DECAY", group["weight_decay"] != 0)
         return kernels.adamax, scalars, flags
 
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (*group["betas"], group["eps"], group["weight_decay"])
+        flags = ("MAXIMIZE", group["maximize"]), ("DECAY", group["weight_decay"] != 0)
+        return schedules.adamax_schedule, kernels.adamax, scalars, flags
+
 
 class NAdam(FusedOptimizer):
     """Adam with Nesterov's look ahead, whose momentum grows with the steps.
@@ -79,6 +86,7 @@ class NAdam(FusedOptimizer):
         weight_decay: L2 penalty; `decoupled_weight_decay`: of the parameter itself, as AdamW.
         momentum_decay: how fast the momentum grows.
         maximize: ascend.
+        capturable: the kernel counts the steps, so that a graph can record one (see Graph).
     Source: Dozat, 2016.
     """
 
@@ -128,6 +136,12 @@ class NAdam(FusedOptimizer):
         )  # fmt: skip
         return kernels.nadam, scalars, flags
 
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (
+            *group["betas"], group["eps"], group["weight_decay"], group["momentum_decay"], 0.96,
+        )  # fmt: skip
+        return schedules.nadam_schedule, kernels.nadam, scalars, _decay(group)[1]
+
 
 class RAdam(FusedOptimizer):
     """Rectified Adam: plain momentum until the variance of the root is known.
@@ -138,6 +152,7 @@ class RAdam(FusedOptimizer):
         eps: added to the root.
         weight_decay: L2 penalty; `decoupled_weight_decay`: of the parameter itself, as AdamW.
         maximize: ascend.
+        capturable: the kernel counts the steps, so that a graph can record one (see Graph).
     Source: Liu et al., 2019.
     """
 
@@ -178,5 +193,9 @@ class RAdam(FusedOptimizer):
                 (length - 4) * (length - 2) * longest * correction
                 / ((longest - 4) * (longest - 2) * length)
             ) ** 0.5  # fmt: skip
-        scalars = (size, decay, 1 - beta1, beta2, 1 - beta2, group["eps"])
-        return kernels.radam, scalars, (*flags, ("ADAPT", length > 5))
+        scalars = (size, decay, 1 - beta1, beta2, 1 - beta2, group["eps"], float(length > 5))
+        return kernels.radam, scalars, flags
+
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (*group["betas"], group["eps"], group["weight_decay"])
+        return schedules.radam_schedule, kernels.radam, scalars, _decay(group)[1]

@@ -7,7 +7,9 @@ from typing import Any
 
 import tritorch
 from tritorch.kernels.templates import optimizer_updates as kernels
-from tritorch.optim.fused import FusedOptimizer, Plan
+from tritorch.kernels.templates import schedules
+from tritorch.kernels.templates.multi_tensor import Update
+from tritorch.optim.fused import FusedOptimizer, Plan, Scheduled
 from tritorch.optim.optimizer import check_option
 from tritorch.tensor import Tensor
 
@@ -60,18 +62,24 @@ class RMSprop(FusedOptimizer):
         momentum = ("momentum_buffer",) * (group["momentum"] > 0)
         return ("square_avg", *momentum, *("grad_avg",) * group["centered"])
 
-    def _plan(self, group: dict[str, Any], state: dict[str, Any]) -> Plan:
-        update = {
+    def _kernel(self, group: dict[str, Any]) -> Update:
+        return {
             (False, False): kernels.rmsprop,
             (False, True): kernels.rmsprop_momentum,
             (True, False): kernels.rmsprop_centered,
             (True, True): kernels.rmsprop_centered_momentum,
         }[bool(group["centered"]), group["momentum"] > 0]
+
+    def _plan(self, group: dict[str, Any], state: dict[str, Any]) -> Plan:
         alpha = group["alpha"]
         scalars = (
             group["lr"], alpha, 1 - alpha, group["eps"], group["momentum"], group["weight_decay"],
         )  # fmt: skip
-        return update, scalars, _decay_flags(group)
+        return self._kernel(group), scalars, _decay_flags(group)
+
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (group["alpha"], group["eps"], group["momentum"], group["weight_decay"])
+        return schedules.rmsprop_schedule, self._kernel(group), scalars, _decay_flags(group)
 
 
 class Adagrad(FusedOptimizer):
@@ -172,6 +180,10 @@ class Adadelta(FusedOptimizer):
         scalars = (group["lr"], rho, 1 - rho, group["eps"], group["weight_decay"])
         return kernels.adadelta, scalars, _decay_flags(group)
 
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (group["rho"], group["eps"], group["weight_decay"])
+        return schedules.adadelta_schedule, kernels.adadelta, scalars, _decay_flags(group)
+
 
 class Rprop(FusedOptimizer):
     """Resilient propagation: only the signs of the gradients count.
@@ -214,6 +226,10 @@ class Rprop(FusedOptimizer):
     def _plan(self, group: dict[str, Any], state: dict[str, Any]) -> Plan:
         scalars = (*group["etas"], *group["step_sizes"])
         return kernels.rprop, scalars, (("MAXIMIZE", group["maximize"]),)
+
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (*group["etas"], *group["step_sizes"])
+        return schedules.rprop_schedule, kernels.rprop, scalars, (("MAXIMIZE", group["maximize"]),)
 
 
 class ASGD(FusedOptimizer):
@@ -262,8 +278,11 @@ class ASGD(FusedOptimizer):
     def _plan(self, group: dict[str, Any], state: dict[str, Any]) -> Plan:
         eta, mu, lambd = state["eta"], state["mu"], group["lambd"]
         scalars = (eta, 1 - lambd * eta, mu, group["weight_decay"])
-        flags = (*_decay_flags(group), ("AVERAGE", mu != 1))
         step, rate = state["step"], group["lr"]
         state["eta"] = rate / (1 + lambd * rate * step) ** group["alpha"]
         state["mu"] = 1 / max(1, step - group["t0"])
-        return kernels.asgd, scalars, flags
+        return kernels.asgd, scalars, _decay_flags(group)
+
+    def _scheduled(self, group: dict[str, Any]) -> Scheduled:
+        scalars = (group["lambd"], group["alpha"], group["t0"], group["weight_decay"])
+        return schedules.asgd_schedule, kernels.asgd, scalars, _decay_flags(group)

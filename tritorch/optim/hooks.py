@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tritorch.autograd.hooks import RemovableHandle
+from tritorch.errors import AcceleratorError
+from tritorch.runtime import recording
 
 if TYPE_CHECKING:
     from tritorch.optim.optimizer import Optimizer
@@ -41,11 +43,26 @@ def register(hooks: Hooks, hook: Hook, first: bool = False) -> RemovableHandle:
     return handle
 
 
+def check_recorded(optimizer: Optimizer) -> None:
+    """RuntimeError where a graph is recorded and a replay would repeat the numbers of this step."""
+    if optimizer._replayable or not recording.under_way():
+        return
+    if not all(group.get("capturable", False) for group in optimizer.param_groups):
+        raise AcceleratorError(
+            "Attempting graph capture of step() for an instance of "
+            f"{type(optimizer).__name__} but param_groups' capturable is False. Make the optimizer "
+            "with capturable=True where it has that option; others can only step outside the "
+            "recording."
+        )
+
+
 def with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     """A step that calls the hooks; one that it calls of its base class does not call them again."""
 
     @functools.wraps(step)
     def hooked(self: Optimizer, *args: Any, **options: Any) -> Any:
+        if recording.current is not None or recording.device_captures:
+            check_recorded(self)
         if not (
             self._step_pre_hooks or self._step_post_hooks or _global_pre_hooks or _global_post_hooks
         ):

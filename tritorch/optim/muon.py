@@ -10,6 +10,7 @@ import tritorch
 from tritorch.kernels.templates import optimizer_updates as kernels
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
 from tritorch.optim.optimizer import Optimizer, check_option
+from tritorch.runtime import recording
 from tritorch.tensor import Tensor
 
 
@@ -78,7 +79,8 @@ class Muon(Optimizer):
             require_dense("Muon", p._layout)
             state = self.state[p]
             if "momentum_buffer" not in state:
-                state["momentum_buffer"] = tritorch.zeros_like(p)
+                with recording.paused():
+                    state["momentum_buffer"] = tritorch.zeros_like(p)
         # Matrices of one shape go together; one that is stored by columns goes as its transpose.
         shapes = [(tuple(p.shape), p._layout.is_contiguous) for p in parameters]
         for (shape, upright), tensors in by_kind(parameters, shapes):

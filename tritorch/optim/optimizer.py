@@ -42,6 +42,8 @@ class Optimizer:
 
     #: numbers of the state, which PyTorch keeps and saves as tensors without dimensions
     _kept_numbers: tuple[str, ...] = ("step",)
+    #: whether a graph may record a step without `capturable`: the host counts nothing for it
+    _replayable = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -190,7 +192,8 @@ class Optimizer:
             if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
                 continue
             if _is_tensor(value) and not group.get("differentiable"):
-                return {name: v if name == "params" else _number(v) for name, v in group.items()}
+                kept = ("params", "lr") if group.get("capturable") else ("params",)
+                return {name: v if name in kept else _number(v) for name, v in group.items()}
         return group
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:

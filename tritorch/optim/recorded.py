@@ -27,12 +27,17 @@ def _language(kind: Dtype) -> SimpleNamespace:
     def operand(x: Any) -> Tensor:
         return x if isinstance(x, Tensor) else tritorch.tensor(x, dtype=kind)
 
+    def where(condition: Any, x: Any, y: Any) -> Any:
+        if isinstance(condition, bool):  # of scalars
+            return x if condition else y
+        return tritorch.where(condition, operand(x), operand(y))
+
     return SimpleNamespace(
         abs=tritorch.abs,
         maximum=lambda x, y: tritorch.maximum(operand(x), operand(y)),
         minimum=lambda x, y: tritorch.minimum(operand(x), operand(y)),
         sqrt=tritorch.sqrt,
-        where=lambda condition, x, y: tritorch.where(condition, operand(x), operand(y)),
+        where=where,
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import tritorch
+from tritorch.errors import AcceleratorError
 from tritorch.kernels.templates import multi_tensor as kernels
 from tritorch.optim.multi_tensor import MultiTensor, aligned, by_kind, require_dense
 from tritorch.optim.optimizer import Optimizer, check_option, check_variants
+from tritorch.runtime import recording
 from tritorch.tensor import Tensor
 
 
@@ -72,10 +74,18 @@ class SGD(Optimizer):
                 self._launch(kernels.sgd, [tensors, gradients], [group["lr"], decay], flags)
                 continue
             if not step:
-                for p in tensors:
-                    self.state[p]["momentum_buffer"] = tritorch.zeros_like(p)
+                with recording.paused():
+                    for p in tensors:
+                        self.state[p]["momentum_buffer"] = tritorch.zeros_like(p)
             buffers = [self.state[p]["momentum_buffer"] for p in tensors]
-            kept, added = (momentum, 1 - group["dampening"]) if step else (0.0, 1.0)
+            kept, added = momentum, 1 - group["dampening"]
+            if not step and added != 1:  # with 1, the first step is as all others: the sum is 0
+                if recording.under_way():
+                    raise AcceleratorError(
+                        "SGD: the first step with dampening differs from the others. Take it "
+                        "before the recording."
+                    )
+                kept, added = 0.0, 1.0
             self._launch(
                 kernels.sgd_momentum,
                 [tensors, gradients, buffers],

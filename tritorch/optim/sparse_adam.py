@@ -28,6 +28,8 @@ class SparseAdam(Optimizer):
 
     _kept_numbers = ()
 
+    _replayable = False
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -61,12 +63,10 @@ class SparseAdam(Optimizer):
                 state["exp_avg_sq"] = tritorch.zeros_like(p)
             state["step"] += 1
         beta1, beta2 = group["betas"]
-        flags = {
-            "MAXIMIZE": group["maximize"], "DECAY": False, "DECOUPLED": False, "ADAPT": True,
-        }  # fmt: skip
+        flags = {"MAXIMIZE": group["maximize"], "DECAY": False, "DECOUPLED": False}
         for step, tensors in by_kind(parameters, [self.state[p]["step"] for p in parameters]):
             rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
-            scalars = (rate, 0.0, 1 - beta1, beta2, 1 - beta2, group["eps"])
+            scalars = (rate, 0.0, 1 - beta1, beta2, 1 - beta2, group["eps"], 1.0)
             whole = [
                 [p, p.grad, self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]] for p in tensors
             ]

@@ -35,6 +35,8 @@ class Recording(Protocol):
 
 #: the one under way in any thread
 current: Recording | None = None
+#: threads whose GPU stream captures
+device_captures: set[int] = set()
 #: whatever keeps launches for later: what they read must stay (see `keep`)
 holders: WeakSet[Any] = WeakSet()
 
@@ -45,6 +47,11 @@ def here() -> Recording | None:
     if found is None or found.thread != threading.get_ident() or found.paused:
         return None
     return found
+
+
+def under_way() -> bool:
+    """Whether this thread records, on the CPU or on a GPU."""
+    return here() is not None or threading.get_ident() in device_captures
 
 
 def refuse(operation: str, advice: str) -> None:

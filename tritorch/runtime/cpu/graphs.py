@@ -312,9 +312,11 @@ class CPUGraph:
                 names[header.name] = ctypes.create_string_buffer(ctypes.string_at(header.name))
             header.name = ctypes.addressof(names[header.name])
             places = _places(kernels.get(header.counter))
-            if _CELL in places:
-                node.cell = _slot(frame, places[_CELL])
-                self._cells[node.cell] = self._target.error_cells[node.cell]
+            address = _slot(frame, places[_CELL]) if _CELL in places else 0
+            cell = self._target.error_cells.get(address)  # a LSTM's `cell_ptr` is none
+            if cell is not None:
+                node.cell = address
+                self._cells[address] = cell
             start = ctypes.sizeof(Head) + len(nodes) + ctypes.sizeof(Node)
             if _SEED in places and _OFFSET in places:
                 key = _slot(frame, places[_SEED]), _slot(frame, places[_OFFSET])
