@@ -35,9 +35,11 @@ class IndexCell:
 
     Args:
         message: of the IndexError; `{index}` stands for the wrong index.
+        name: of the operation, where the message does not name it as PyTorch's does not. A device
+            is heard of it later, when nothing else tells which operation it was.
     """
 
-    def __init__(self, message: str, device: Device) -> None:
+    def __init__(self, message: str, device: Device, name: str = "") -> None:
         self.message = message
         self.on_host = device.type == "cpu"
         self.values = array("q", [_NO_ERROR])
@@ -48,7 +50,7 @@ class IndexCell:
         if self.on_host:
             target.error_cells[self.address] = self  # for replays, which find it by its address
         else:
-            self.address = target.error_cell(message)
+            self.address = target.error_cell(f"{name}: {message}" if name else message)
 
     def checked(self, launch: Callable[..., None]) -> Callable[..., None]:
         if not self.on_host:

@@ -315,7 +315,9 @@ class _Losses:
         self.loss = Layout.contiguous(x.dtype, shape, x.device)
         self.share = Layout.contiguous(compute, (), x.device)
         self.outer = without(x.shape, self.dim)
-        self.cell = IndexCell("Target {index} is out of bounds.", x.device)
+        self.cell = IndexCell(
+            "Target {index} is out of bounds.", x.device, f"{name}, {self.n_classes} classes"
+        )
 
     def rows(self, *layouts: Layout) -> Rows:
         """Rows of the layouts that have a class dimension, then of the targets."""

@@ -424,6 +424,7 @@ class _Advanced:
             IndexCell(
                 f"index {{index}} is out of bounds for dimension {d} with size {x.shape[d]}",
                 x.device,
+                name,
             )
             for d in self.dims
         ]

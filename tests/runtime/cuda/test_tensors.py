@@ -139,12 +139,26 @@ def test_wrong_indices_are_raised_at_the_next_wait(gpu: Gpu) -> None:
     x = torch.arange(6.0).reshape(2, 3).cuda()
     bad = torch.tensor([0, 5]).cuda()
     chosen = x[bad]  # masked, not raised
-    with pytest.raises(IndexError, match="index 5 is out of bounds for dimension 0 with size 2"):
+    with pytest.raises(
+        IndexError, match=r"^index: index 5 is out of bounds for dimension 0 with si"
+    ):
         torch.cuda.synchronize()
     torch.cuda.synchronize()  # once
     torch.gather(x, 1, torch.tensor([[9]]).cuda())
-    with pytest.raises(IndexError, match="index 9 is out of bounds"):
+    with pytest.raises(IndexError, match=r"gather: index 9 is out of bounds .* 1 with size 3"):
         chosen.cpu()
+    scores, wrong = torch.zeros(2, 3, device="cuda"), torch.tensor([0, 4], device="cuda")
+    torch.nn.functional.cross_entropy(scores, wrong)
+    with pytest.raises(IndexError, match="cross_entropy, 3 classes: Target 4 is out of bounds"):
+        scores[0, 0].item()
+    x.index_put_((bad,), x)
+    event = torch.cuda.current_stream().record_event()
+    with pytest.raises(IndexError, match=r"index_put: index 5 is out of bounds .* size 2"):
+        event.synchronize()
+    torch.nn.functional.embedding(wrong, x)
+    with pytest.raises(IndexError, match=r"embedding: index 4 is out of bounds .* size 2"):
+        torch.cuda.current_stream().synchronize()
+    assert x[0].tolist() == [0.0, 1.0, 2.0]  # and each only once
 
 
 def test_saving(gpu: Gpu) -> None:
