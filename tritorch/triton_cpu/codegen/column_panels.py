@@ -36,7 +36,7 @@ def multiply(
     integer, stride = builder.integer, product.n if c_row_stride is None else c_row_stride
     element, accumulator = LLVM_TYPE[product.compute], LLVM_TYPE[product.accumulator]
     steps = product.steps(builder)
-    next_c = product.is_far(product.m * product.n) and product.k >= product.rows * product.unroll
+    asks_c = product.is_far(product.m * product.n) and product.k >= product.rows * product.unroll
 
     def columns(block: Position, width: int) -> None:
         column = integer("mul", block, product.lanes)
@@ -54,7 +54,7 @@ def multiply(
             if is_first is not None:
                 arguments += f", i1 {is_first}"
             arguments += requests.of_a(row) + requests.of_b(row)
-            if next_c:
+            if asks_c:
                 arguments += f", ptr {requests.of_c(row, c, stride)}"
             kernel = register_kernel(
                 product,
@@ -63,7 +63,7 @@ def multiply(
                 requests.lines_of_a,
                 is_first is not None,
                 following=requests.lines_of_b,
-                next_c=next_c,
+                asks_c=asks_c,
             )
             builder.emit(f"call void @{kernel}({arguments})")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from tritorch.triton_cpu.codegen import pairs, quads
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
+from tritorch.triton_cpu.codegen.operand import prefetch
 from tritorch.triton_cpu.codegen.packing import parts_of_rows
 from tritorch.triton_cpu.codegen.product import Product
 
 #: The register kernel asks for B so many steps of K ahead.
 AHEAD = 8
 #: And for what it copies, which comes from beyond the second-level cache.
-COPY_AHEAD = 16
+COPY_AHEAD = 64
 
 KERNEL_PARAMETERS = [
     ("ptr noalias readonly", "%a"),
@@ -43,17 +44,16 @@ def register_kernel(
     may_replace: bool = False,
     copies: bool = False,
     following: int = 0,
-    next_c: bool = False,
+    asks_c: bool = False,
 ) -> str:
     """The register kernel: `rows` x `vectors` accumulators over the whole of K.
 
     At each step of the loop `fetched` lines of A, a row apart, are asked for, and so many of the
-    `following` product's B. If it `may_replace`,
-    an argument says whether C is to be replaced. If it `copies`, a vector is copied at each
-    step. With `next_c` a row of the next tile of C is asked for at each step, which spreads the
-    requests; without, this one's tile is at once.
+    `following` product's B. If it `may_replace`, an argument says whether C is to be replaced. If
+    it `copies`, a vector is copied now and then. If it `asks_c`, an argument is a tile of C, this
+    one or the next, whose rows are asked for one after another; without, this one's are at once.
     """
-    flags = "r" * may_replace + "m" * copies + "n" * next_c
+    flags = "r" * may_replace + f"m{product.steps_for_copy}" * copies + "n" * asks_c
     name = f"dot_kernel_{_suffix(product)}_{product.rows}x{vectors}_{fetched}_{following}{flags}"
     if name in builder.helpers:
         return name
@@ -67,7 +67,7 @@ def register_kernel(
     if product.lanes > 1:
         zero = "zeroinitializer"
 
-    if product.is_far(product.m * product.n) and not next_c:
+    if product.is_far(product.m * product.n) and not asks_c:
         _prefetch_c(product, inner, vectors)
     begin = dict.fromkeys(range(vectors), zero)
     if product.quads:
@@ -77,15 +77,11 @@ def register_kernel(
             found = inner.define(f"load {kind}, ptr {place}, align {align}")
             begin[v] = inner.define(f"sub {kind} zeroinitializer, {found}")
     start, done = inner.label("loop"), inner.label("done")
-    distance = inner.define(f"mul i64 %from_step, {COPY_AHEAD}") if copies else ""
     inner.emit(f"br label %{start}")
     inner.start(start)
     counter, a, b, ahead, beyond = (inner.register() for _ in range(5))
-    source, to = inner.register(), inner.register()
     sums = {place: inner.register() for place in tile}
-    phis = {
-        name: inner.reserve() for name in (counter, a, b, ahead, beyond, source, to, *sums.values())
-    }
+    phis = {name: inner.reserve() for name in (counter, a, b, ahead, beyond, *sums.values())}
 
     def at(pointer: str, offset: int, scalar: str = element) -> str:
         if offset == 0:
@@ -93,32 +89,20 @@ def register_kernel(
         return inner.define(f"getelementptr {scalar}, ptr {pointer}, i64 {offset}")
 
     partial = dict(sums)
-    next_source = next_to = "null"
     if copies:
-        whole = inner.type(product.compute, product.panel_rows)
-        moved = inner.define(f"load {whole}, ptr {source}, align {align}")
-        part = inner.type(product.compute, product.rows)
-        for inside, rows in parts_of_rows(product, inner, moved):
-            place = at(to, product.part(inside))
-            inner.emit(f"store {part} {rows}, ptr {place}, align {align}")
-        later = inner.define(f"getelementptr i8, ptr {source}, i64 {distance}")
-        for line in range(product.panel_rows * product.bytes // product.target.vector_bytes):
-            place = at(later, line * product.target.vector_bytes, "i8")
-            _prefetch(inner, place, write=False, near=2)
-        next_source = inner.define(f"getelementptr i8, ptr {source}, i64 %from_step")
-        next_to = at(to, product.rows)
+        _copy_in_turn(product, inner, counter)
     place = ahead
     for line in range(fetched):
         if line:
             place = inner.define(f"getelementptr i8, ptr {place}, i64 %ahead_row")
-        _prefetch(inner, place, write=False)
-    if next_c:
+        prefetch(inner, place, write=False)
+    if asks_c:
         _prefetch_row_of_c(product, inner, vectors, counter)
     place = beyond
     for line in range(following):
         if line:
             place = inner.define(f"getelementptr i8, ptr {place}, i64 %next_row")
-        _prefetch(inner, place, write=False, near=2)
+        prefetch(inner, place, write=False, near=2)
     for u in range(product.unroll):
         right = []
         for v in range(vectors):
@@ -126,7 +110,7 @@ def register_kernel(
             right.append(inner.define(f"load {kind}, ptr {place}, align {align}"))
             if product.is_far(product.k * product.n):
                 later = at(b, v * product.b_stride + (u + AHEAD) * product.lanes)
-                _prefetch(inner, later, write=False)
+                prefetch(inner, later, write=False)
         for i in range(product.rows):
             place = at(a, i * row_stride + u * column_stride)
             scalar = inner.define(f"load {element}, ptr {place}, align {align}")
@@ -144,19 +128,18 @@ def register_kernel(
     after = inner.define(f"add nuw nsw i64 {counter}, {product.unroll}")
     again = inner.define(f"icmp ult i64 {after}, %steps")
     inner.emit(f"br i1 {again}, label %{start}, label %{done}")
+    last = inner.block
     loop = [
         (counter, "i64", "0", after),
         (a, "ptr", "%a", next_a),
         (b, "ptr", "%b", next_b),
         (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
         (beyond, "ptr", "%next" if following else "null", next_beyond),
-        (source, "ptr", "%from" if copies else "null", next_source),
-        (to, "ptr", "%to" if copies else "null", next_to),
         *((sums[place], sum_kind, begin[place[1]], partial[place]) for place in tile),
     ]
     for register, what, initial, updated in loop:
         inner.lines[phis[register]] = (
-            f"  {register} = phi {what} [ {initial}, %entry ], [ {updated}, %{start} ]"
+            f"  {register} = phi {what} [ {initial}, %entry ], [ {updated}, %{last} ]"
         )
     inner.start(done)
     if may_replace:
@@ -171,10 +154,41 @@ def register_kernel(
     parameters = [*KERNEL_PARAMETERS, *([("i1", "%is_first")] if may_replace else [])]
     parameters = [*parameters, *(AHEAD_PARAMETERS if fetched else [])]
     parameters = [*parameters, *(NEXT_PARAMETERS if following else [])]
-    parameters = [*parameters, *([("ptr", "%next_c")] if next_c else [])]
+    parameters = [*parameters, *([("ptr", "%asked_c")] if asks_c else [])]
     parameters = [*parameters, *(COPY_PARAMETERS if copies else [])]
     builder.helpers[name] = inner.function(name, "void", parameters)
     return name
+
+
+def _copy_in_turn(product: Product, builder: Builder, counter: str) -> None:
+    """Copy a vector of the next panel of A every `steps_for_copy` inner elements."""
+    every = product.steps_for_copy
+    if every > product.unroll:
+        copy, go_on = builder.label("copy"), builder.label("go_on")
+        phase = builder.define(f"and i64 {counter}, {every - 1}")
+        is_due = builder.define(f"icmp eq i64 {phase}, 0")
+        builder.emit(f"br i1 {is_due}, label %{copy}, label %{go_on}")
+        builder.start(copy)
+    column = builder.define(f"lshr i64 {counter}, {every.bit_length() - 1}")
+    offset = builder.define(f"mul i64 {column}, %from_step")
+    source = builder.define(f"getelementptr i8, ptr %from, i64 {offset}")
+    element, align = LLVM_TYPE[product.compute], product.bytes
+    whole = builder.type(product.compute, product.panel_rows)
+    moved = builder.define(f"load {whole}, ptr {source}, align {align}")
+    to = builder.define(f"mul i64 {column}, {product.rows}")
+    part = builder.type(product.compute, product.rows)
+    for inside, rows in parts_of_rows(product, builder, moved):
+        place = builder.integer("add", to, product.part(inside))
+        place = builder.define(f"getelementptr {element}, ptr %to, i64 {place}")
+        builder.emit(f"store {part} {rows}, ptr {place}, align {align}")
+    distance = builder.define(f"mul i64 %from_step, {max(COPY_AHEAD // every, 1)}")
+    later = builder.define(f"getelementptr i8, ptr {source}, i64 {distance}")
+    for line in range(0, product.panel_rows * product.bytes, product.target.vector_bytes):
+        place = builder.define(f"getelementptr i8, ptr {later}, i64 {line}")
+        prefetch(builder, place, write=False, near=2)
+    if every > product.unroll:
+        builder.emit(f"br label %{go_on}")
+        builder.start(go_on)
 
 
 def _prefetch_c(product: Product, builder: Builder, vectors: int) -> None:
@@ -184,19 +198,19 @@ def _prefetch_c(product: Product, builder: Builder, vectors: int) -> None:
             row = builder.define(f"getelementptr {element}, ptr {row}, i64 %stride")
         for v in range(vectors):
             place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * product.lanes}")
-            _prefetch(builder, place, write=True)
+            prefetch(builder, place, write=True)
 
 
 def _prefetch_row_of_c(product: Product, builder: Builder, vectors: int, counter: str) -> None:
-    """Ask for the row of the next tile of C whose turn it is after so many inner elements."""
+    """Ask for the row of a tile of C whose turn it is after so many inner elements."""
     per_row = product.k // product.rows
     row = builder.define(f"lshr i64 {counter}, {per_row.bit_length() - 1}")
     at = builder.define(f"mul i64 {row}, %stride")
     element = LLVM_TYPE[product.accumulator]
-    row = builder.define(f"getelementptr {element}, ptr %next_c, i64 {at}")
+    row = builder.define(f"getelementptr {element}, ptr %asked_c, i64 {at}")
     for v in range(vectors):
         place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * product.lanes}")
-        _prefetch(builder, place, write=True)
+        prefetch(builder, place, write=True)
 
 
 def _multiply_add(product: Product, builder: Builder, a: str, b: str, c: str) -> str:
@@ -236,8 +250,3 @@ def _put(
                 old = builder.define(f"load {kind}, ptr {place}, align {align}")
                 value = builder.define(f"{opcode} {kind} {old}, {value}")
             builder.emit(f"store {kind} {value}, ptr {place}, align {align}")
-
-
-def _prefetch(builder: Builder, place: str, write: bool, near: int = 3) -> None:
-    builder.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    builder.emit(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(write)}, i32 {near}, i32 1)")

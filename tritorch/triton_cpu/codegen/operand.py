@@ -116,3 +116,9 @@ def counted_loop(
     )
     builder.emit(f"br i1 {again}, label %{start}, label %{done}")
     builder.start(done)
+
+
+def prefetch(builder: Builder, place: str, write: bool, near: int = 3) -> None:
+    """Ask for the cache line at `place`: for all caches (3), or the second and further ones (2)."""
+    builder.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    builder.emit(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(write)}, i32 {near}, i32 1)")

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from tritorch.errors import UnsupportedOperation
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
-from tritorch.triton_cpu.codegen.operand import Operand, Position
+from tritorch.triton_cpu.codegen.operand import Operand, Position, prefetch
 from tritorch.triton_cpu.codegen.product import Product
 from tritorch.triton_cpu.codegen.quads import column_sums
 from tritorch.triton_cpu.codegen.transpose import transpose_helper
 from tritorch.triton_cpu.codegen.words import as_words
+
+#: Consecutive columns of B are packed row by row: what comes next is asked for so many rows before.
+#: Rows of a tile are far apart, so the CPU does not see it coming.
+ROWS_AHEAD = 6
 
 
 def _converted(
@@ -127,7 +131,7 @@ def pack_a(product: Product, builder: Builder, a: Operand, pointer: str) -> None
 def pack_b(product: Product, builder: Builder, b: Operand, pointer: str) -> None:
     """Copy B to scratch of `b_bytes`."""
     b = as_words(builder, b, 0) if product.in_word > 1 else b
-    pack_columns(product, builder, b, pointer, 0, product.columns(builder))
+    pack_columns(product, builder, b, pointer, 0, product.columns(builder), ahead=True)
     if not product.quads:
         return
     sums, steps = column_sums(builder, product.lanes), product.steps(builder)
@@ -148,8 +152,13 @@ def pack_columns(
     pointer: str,
     first: Position,
     columns: Position,
+    ahead: bool = False,
 ) -> None:
-    """Copy so many columns of B, beginning with number `first`."""
+    """Copy so many columns of B, beginning with number `first`.
+
+    Args:
+        ahead: whether to ask for what comes next; nobody else has.
+    """
     steps = product.steps(builder)
     if b.vector_dimension != product.b_dimension:
         raise ValueError(
@@ -163,6 +172,11 @@ def pack_columns(
             start = integer("mul", k, lanes)
 
             def vector(j: Position) -> None:
+                if ahead and b.memory is not None:
+                    place = b.memory.address(
+                        integer("add", k, ROWS_AHEAD), integer("add", first, j)
+                    )
+                    prefetch(builder, place, write=False)
                 to = integer("add", integer("mul", j, product.b_stride // lanes), start)
                 _copy(product, builder, b, (k, integer("add", first, j)), lanes, pointer, to)
 
@@ -175,20 +189,17 @@ def pack_columns(
 
     def block(j: Position, k: Position) -> None:
         column = integer("add", first, j)
-        product.loop(
-            builder,
-            lanes,
-            1,
-            lambda i: _copy(
-                product,
-                builder,
-                b,
-                (k, integer("add", column, i)),
-                strip,
-                staging,
-                integer("mul", i, strip),
-            ),
-        )
+        below = integer("add", column, lanes)
+
+        def row(i: Position) -> None:
+            if ahead and b.memory is not None:
+                for at in range(0, strip, product.target.vector_bytes // product.bytes):
+                    place = b.memory.address(integer("add", k, at), integer("add", below, i))
+                    prefetch(builder, place, write=False, near=2)
+            to = integer("mul", i, strip)
+            _copy(product, builder, b, (k, integer("add", column, i)), strip, staging, to)
+
+        product.loop(builder, lanes, 1, row)
         start = integer("mul", j, product.b_stride // lanes)
         start = integer("add", start, integer("mul", k, lanes))
         _transpose(product, builder, staging, strip, pointer, start)

@@ -47,6 +47,8 @@ def multiply(
     steps = product.steps(builder)
     ahead = a.memory if product.is_far(product.m * product.k) else None
     copies = product.copies(a)
+    # Late, and one by one: more requests than the CPU can have under way would hold it up.
+    asks_c = product.is_far(product.m * product.n) and product.k >= 16 * product.rows
     if copies:
         ahead = None
 
@@ -77,8 +79,10 @@ def multiply(
         if ahead is not None:
             fetched = _fetched(product, width)
             arguments += _ahead(product, builder, ahead, upcoming, inside, block)
+        if asks_c:
+            arguments += f", ptr {places[2]}"
         kernel = register_kernel(
-            product, builder, width, fetched, is_first is not None, bool(copied)
+            product, builder, width, fetched, is_first is not None, bool(copied), asks_c=asks_c
         )
         builder.emit(f"call void @{kernel}({arguments}{copied})")
 
@@ -118,29 +122,26 @@ def multiply(
         following = builder.define(f"add nuw nsw i64 {row}, {product.panel_rows}")
         last = builder.define(f"icmp uge i64 {following}, {product.m}")
         following = builder.define(f"select i1 {last}, i64 {row}, i64 {following}")
-        share = scaled(builder, steps, 1, product.unroll)
-        assert a.memory is not None
+        every = product.steps_for_copy
+        share = scaled(builder, integer("add", steps, every - 1), 1, every)
+        memory = a.memory
+        assert memory is not None
+        turns: Position = copying
+        if not isinstance(ends[0], int):
+            tiles = builder.define(f"sdiv i64 {integer('add', ends[0], wide - 1)}, {wide}")
+            turns = builder.intrinsic("smin", "i64", 1, tiles, str(copying))
         for inside in range(0, product.panel_rows, product.rows):
-            for turn in range(copying):
-                column = integer("mul", share, inside // product.rows * copying + turn)
+            before = integer("mul", share, inside // product.rows * copying)
+
+            def one(turn: Position, at: int = inside, before: Position = before) -> None:
+                column = integer("add", before, integer("mul", share, turn))
                 at_to = integer("mul", column, product.rows)
                 to = builder.define(f"getelementptr {element}, ptr {there}, i64 {at_to}")
-                place = a.memory.address(following, column)
-                copied = f", ptr {place}, i64 {a.memory.strides[1]}, ptr {to}"
-                once: Position = 1
-                if not isinstance(ends[0], int):
-                    more = builder.define(f"icmp sgt i64 {ends[0]}, {turn * wide}")
-                    once = builder.define(f"zext i1 {more} to i64")
+                place = memory.address(following, column)
+                copied = f", ptr {place}, i64 {memory.strides[1]}, ptr {to}"
+                tile(wide, row, at, integer("mul", turn, wide), (0, 0), here, copied)
 
-                def one(
-                    _: Position,
-                    at: int = inside,
-                    block: int = turn * wide,
-                    copied: str = copied,
-                ) -> None:
-                    tile(wide, row, at, block, (0, 0), here, copied)
-
-                product.loop(builder, once, 1, one)
+            product.loop(builder, turns, 1, one)
             for first, width, count in product.chunks():
                 begin = 0 if first else copying * wide
 

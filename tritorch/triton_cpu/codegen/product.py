@@ -197,13 +197,21 @@ class Product:
             and self.panel_rows * self.bytes >= self.target.vector_bytes
             and self.m > self.panel_rows
             and self.is_far(self.m * self.k)
-            and self.chunks()[0][2] >= self.copying_tiles
+            and self.steps_for_copy >= self.unroll
         )
 
-    @property
+    @cached_property
     def copying_tiles(self) -> int:
-        """Register tiles beside each other that copy: a vector at each step of their loop."""
-        return max(self.unroll * self.rows // self.panel_rows, 1)
+        """Register tiles beside each other that copy: as many as there are, lest a few of them ask
+        the memory for all of the panel at once.
+        """
+        tiles = min(self.chunks()[0][2], self.k * self.rows // self.panel_rows)
+        return 1 << (tiles.bit_length() - 1) if tiles else 0
+
+    @property
+    def steps_for_copy(self) -> int:
+        """Inner elements that a copying tile adds for each vector that it copies."""
+        return self.copying_tiles * self.panel_rows // self.rows
 
     def copies(self, a: Operand) -> bool:
         memory = a.memory
