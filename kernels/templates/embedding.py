@@ -3,7 +3,8 @@
 Forward reads and writes each row once. Backward adds g[i, :] to row index[i] of dw:
 - CPU: a program owns some neighbouring columns of the whole table and walks through the indices in
   order, so no two programs touch one element: no atomics, no sort, and the sums are the same on
-  every run.
+  every run. The zeros before are written by a launch of their own, in the order of memory: column
+  by column they took twice as long, longer than all else together.
 - GPU: atomic additions in float32; the order of additions, so the last bits, vary from run to run.
 
 An index outside 0..rows-1 raises IndexError on the CPU, after the launch; nothing is read or
@@ -78,8 +79,13 @@ def embedding_rows(
 
 
 def _column_block(*, target: str, n_columns: int) -> dict[str, Any]:
-    """64 columns are four vector registers of AVX-512, and leave programs for several threads."""
-    return {"BLOCK": min(next_power_of_2(n_columns), 64 if target == "cpu" else 128)}
+    """On a CPU four vector registers of AVX-512, or half a row: the fewer pieces of a row come
+    from far memory one by one, the better, but two threads want a program each.
+    """
+    columns = next_power_of_2(n_columns)
+    if target == "cpu":
+        return {"BLOCK": min(columns, max(64, min(columns // 2, 256)))}
+    return {"BLOCK": min(columns, 128)}
 
 
 @kernel(space={"BLOCK": [16, 32, 64, 128, 256]}, default=_column_block, key=("n_columns", "dtype"))
@@ -89,14 +95,11 @@ def embedding_backward_columns(
     g_stride0, g_stride1, g_stride2, g_stride3, g_column_stride, dw_row_stride,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK columns of dw, all indices in order. `skipped`: an index without a
-    gradient, or -1.
+    """One program: BLOCK columns of dw, all indices in order. dw is zero before. `skipped`: an
+    index without a gradient, or -1.
     """
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < n_columns
-    for row in range(n_rows):
-        offsets = tl.cast(row, tl.int64) * dw_row_stride + columns
-        tl.store(dw_ptr + offsets, tl.zeros((BLOCK,), dtype=dw_ptr.dtype.element_ty), mask=mask)
     for i in range(n_index):
         place = row_offset(
             i, size1, size2, size3, index_stride0, index_stride1, index_stride2, index_stride3
@@ -233,26 +236,16 @@ def _backward_launch(
     ordered: bool,
 ) -> tuple[Launch, list[Any]]:
     n_columns = dw.shape[1]
-    if ordered:
-        choice = embedding_backward_columns.choose(
-            g.device.type, dtype=g.dtype.name, n_columns=n_columns
-        )
-        values |= {"n_index": index.numel, **choice}
-        grid = (ceil_divide(n_columns, choice["BLOCK"]),)
-        launch, compiled = embedding_backward_columns.bind(g.device, grid, operands, values)
-        return launch, [compiled]
-    choice = embedding_backward_atomic.choose(
-        g.device.type, dtype=g.dtype.name, n_columns=n_columns
-    )
-    n_blocks = ceil_divide(n_columns, choice["BLOCK"])
-    values |= {"n_blocks": n_blocks, **choice}
     zero = plan_zero(dw)
     fill = zero.launch
     if rows.count == 0:
         return (lambda dw_address, *_: fill(dw_address)), list(zero.kernels)
-    add, compiled = embedding_backward_atomic.bind(
-        g.device, (rows.count * n_blocks,), operands, values
-    )
+    adding = embedding_backward_columns if ordered else embedding_backward_atomic
+    choice = adding.choose(g.device.type, dtype=g.dtype.name, n_columns=n_columns)
+    n_blocks = ceil_divide(n_columns, choice["BLOCK"])
+    values |= {"n_index": index.numel} if ordered else {"n_blocks": n_blocks}
+    grid = (n_blocks if ordered else rows.count * n_blocks,)
+    add, compiled = adding.bind(g.device, grid, operands, values | choice)
 
     def both(dw_address: int, *rest: int) -> None:
         fill(dw_address)
