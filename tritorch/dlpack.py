@@ -27,6 +27,7 @@ from typing import Any
 
 from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
+from tritorch.runtime import recording
 
 VERSION = (1, 1)
 READ_ONLY, COPIED = 1, 2
@@ -125,6 +126,7 @@ def export(
     copied: bool = False,
 ) -> Any:
     """A capsule on memory that `owner` keeps alive; strides in elements."""
+    recording.refuse("DLPack", "Lend memory before the recording, or after a replay.")
     managed = _FORMS[b"dltensor_versioned" if versioned else b"dltensor"]()
     sizes = (c_int64 * len(shape))(*shape)
     steps = (c_int64 * len(shape))(*strides)

@@ -508,6 +508,7 @@ class Tensor:
         return known
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        recording.refuse("pickling a tensor", "Do it after the recording, or after a replay.")
         if self._grad_fn is not None:
             raise RuntimeError("pickle: only leaf tensors can be pickled. Use detach() first.")
         here = self if self._layout.device.type == "cpu" else _to_host(self)

@@ -73,11 +73,6 @@ class SGD(Optimizer):
             if not momentum:
                 self._launch(kernels.sgd, [tensors, gradients], [group["lr"], decay], flags)
                 continue
-            if not step:
-                with recording.paused():
-                    for p in tensors:
-                        self.state[p]["momentum_buffer"] = tritorch.zeros_like(p)
-            buffers = [self.state[p]["momentum_buffer"] for p in tensors]
             kept, added = momentum, 1 - group["dampening"]
             if not step and added != 1:  # with 1, the first step is as all others: the sum is 0
                 if recording.under_way():
@@ -86,6 +81,11 @@ class SGD(Optimizer):
                         "before the recording."
                     )
                 kept, added = 0.0, 1.0
+            if not step:
+                with recording.paused():
+                    for p in tensors:
+                        self.state[p]["momentum_buffer"] = tritorch.zeros_like(p)
+            buffers = [self.state[p]["momentum_buffer"] for p in tensors]
             self._launch(
                 kernels.sgd_momentum,
                 [tensors, gradients, buffers],

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import tritorch
-from tritorch.kernels.templates import optimizer_updates as kernels
-from tritorch.optim.multi_tensor import MultiTensor, by_kind
+from tritorch.layout import Layout
+from tritorch.optim.multi_tensor import by_kind
 from tritorch.optim.optimizer import Optimizer, check_option
+from tritorch.optim.row_updates import RowUpdates, in_rows, kernels, kinds_of, written
 from tritorch.tensor import Tensor
+
+#: elements of the rows that a program takes, if a row has fewer
+_ELEMENTS = 16_384
 
 
 class SparseAdam(Optimizer):
@@ -17,7 +21,8 @@ class SparseAdam(Optimizer):
 
     There are no sparse tensors here: a gradient is dense, and its rows that are zero throughout
     count as absent. A row that a step used and that got a gradient of exactly zero is therefore
-    left out too, where PyTorch would let its moments decay.
+    left out too, where PyTorch would let its moments decay. All parameters of a dtype take one
+    launch.
 
     Args:
         lr: learning rate, a number or a tensor of one element.
@@ -46,13 +51,13 @@ class SparseAdam(Optimizer):
             raise ValueError(f"Invalid learning rate: {lr}")
         if not eps > 0.0:
             raise ValueError(f"Invalid epsilon value: {eps}")
-        self._launch = MultiTensor()
+        self._launch = RowUpdates()
         defaults = {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize}
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._launch = MultiTensor()
+        self._launch = RowUpdates()
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for p in parameters:
@@ -63,38 +68,38 @@ class SparseAdam(Optimizer):
                 state["exp_avg_sq"] = tritorch.zeros_like(p)
             state["step"] += 1
         beta1, beta2 = group["betas"]
-        flags = {"MAXIMIZE": group["maximize"], "DECAY": False, "DECOUPLED": False}
         for step, tensors in by_kind(parameters, [self.state[p]["step"] for p in parameters]):
             rate = group["lr"] * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
-            scalars = (rate, 0.0, 1 - beta1, beta2, 1 - beta2, group["eps"], 1.0)
-            whole = [
-                [p, p.grad, self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]] for p in tensors
-            ]
-            rows = [_rows_in_use(gradient) for _, gradient, *_ in whole]
-            parts = [
-                [_gathered(tensor, chosen) for tensor in row]
-                for row, chosen in zip(whole, rows, strict=True)
-            ]
-            self._launch(kernels.radam, list(zip(*parts, strict=True)), scalars, flags)
-            for row, part, chosen in zip(whole, parts, rows, strict=True):
-                for place in (0, 2, 3):
-                    _scattered(row[place], part[place], chosen)
+            scalars = (rate, 1 - beta1, beta2, 1 - beta2, group["eps"])
+            self._step(tensors, scalars, group["maximize"])
+
+    def _step(self, tensors: list[Tensor], scalars: tuple[float, ...], maximize: bool) -> None:
+        """One launch: whatever the number of tables and of rows in use."""
+        kept = [[self.state[p][name] for p in tensors] for name in ("exp_avg", "exp_avg_sq")]
+        given: list[list[Any]] = [tensors, [p.grad for p in tensors], *kept]
+        columns = [[in_rows(tensor) for tensor in column] for column in given]
+        layouts, kinds = tuple(p._layout for p in columns[0]), kinds_of(columns)
+        table, plan = self._launch.get(
+            (layouts, kinds, maximize), lambda: _prepared(layouts, kinds, maximize)
+        )
+        for number, column in enumerate(columns):
+            table.set(number, [tensor._address for tensor in column])
+        plan.launch(*table.addresses(), *scalars)
+        for place in (0, 2, 3):
+            written(given[place], columns[place])
 
 
-def _rows_in_use(gradient: Tensor) -> Tensor | None:
-    """Numbers of the rows with an element that is not zero; None for a tensor of one element."""
-    if gradient.ndim == 0:
-        return None
-    in_use = gradient.reshape(gradient.shape[0], -1).ne(0).any(1)
-    return in_use.nonzero().reshape(-1)
-
-
-def _gathered(tensor: Tensor, rows: Tensor | None) -> Tensor:
-    return tensor.clone() if rows is None else tensor.index_select(0, rows)
-
-
-def _scattered(tensor: Tensor, part: Tensor, rows: Tensor | None) -> None:
-    if rows is None:
-        tensor.copy_(part)
-    else:
-        tensor.index_copy_(0, rows, part)
+def _prepared(layouts: tuple[Layout, ...], kinds: tuple[Any, ...], maximize: bool) -> Any:
+    rows = [layout.shape[0] if layout.shape else 1 for layout in layouts]
+    sizes = [(n, layout.numel // max(n, 1)) for n, layout in zip(rows, layouts)]
+    units = [n if length else 0 for n, length in sizes]
+    each = [max(_ELEMENTS // max(length, 1), 1) for _, length in sizes]
+    table = kernels.RowTable(sizes, units, each, 4, layouts[0].device)
+    longest = max(length for _, length in sizes)
+    names = ("parameter_type", "gradient_type", "exp_avg_type", "exp_avg_sq_type")
+    block = min(1024, 1 << max(longest - 1, 0).bit_length())
+    constants = {
+        **dict(zip(names, kinds)), "ROWS": _ELEMENTS, "MAXIMIZE": maximize, "BLOCK": block,
+    }  # fmt: skip
+    scalars = ("step_size", "added1", "beta2", "added2", "eps")
+    return table, kernels.plan(kernels.sparse_adam, table, scalars, constants, kinds[0].compute)
