@@ -1,10 +1,16 @@
-"""Everything that needs a GPU, in at most ten minutes: `python -m bench.gpu [--dry-run]`.
+"""Everything that needs a GPU, in parts of at most ten minutes: `python -m bench.gpu [PART ...]`.
 
-Tests of operations on the GPU, compute-sanitizer over some of them, and the rows of
-`bench.gpu_rows` against PyTorch in the same process; a JSON file with the figures in
-bench/results/, and a short table last. A part that is missing (PyTorch, compute-sanitizer,
-pytest-xdist) is said so and left out. `--dry-run` walks the same way on the simulated GPU with
-small inputs and keeps no figures.
+| part | what |
+|---|---|
+| rows | the rows of `bench.gpu_rows` against PyTorch in the same process |
+| tests | the marked tests: the whole table of operations on the GPU |
+| sanitizer | compute-sanitizer's memcheck and racecheck over one pass of each template |
+| tune | searches for configurations; the best ones as a lock file, to become shipped defaults |
+
+Without a name: rows, tests and sanitizer share ten minutes. What fails is reported and the others
+go on. After each part a JSON file in bench/results/ has the figures with GPU, driver, versions and
+commit; later calls on the same day add to it. A short table comes last. `--dry-run` walks the same
+way without a GPU, with small inputs, and keeps no figures.
 """
 
 from __future__ import annotations
@@ -20,7 +26,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,12 +37,23 @@ from typing import Any
 from bench.gpu_rows import ROWS, Row
 
 ROOT = Path(__file__).resolve().parents[1]
-#: seconds of the parts; what one does not use the next ones may
-LIMITS = {"tests": 210.0, "sanitizer": 70.0, "rows": 260.0}
+#: parts of a call without names, with the share of the time that each may take
+SHARES = {"rows": 0.5, "tests": 0.36, "sanitizer": 0.14, "tune": 0.0}
+SECONDS = 570.0
 #: operations that compute-sanitizer looks at: a pass of each template
 SANITIZED = (
     "softmax or layer_norm or matmul or sort or cumsum or gather or index_put or embedding or "
     "conv2d or max_pool2d or scaled_dot_product_attention or cross_entropy or cat or topk"
+)
+#: what the part `tune` searches for: kernel, dtype, shapes; as `tritorch tune run` takes them
+SEARCHES = (
+    ("matmul_tile", "bfloat16", ("M=4096,N=4096,K=4096", "M=8192,N=8192,K=8192")),
+    ("matmul_tile", "float32", ("M=4096,N=4096,K=4096",)),
+    ("attention_forward", "bfloat16", ()),
+    ("attention_backward", "bfloat16", ()),
+    ("softmax", "bfloat16", ()),
+    ("layer_norm", "bfloat16", ()),
+    ("pointwise", "float32", ()),
 )
 _SAMPLES = 5
 _SECONDS_A_SAMPLE = 0.02
@@ -77,55 +96,90 @@ def environment(torch: Any) -> dict[str, Any]:
     }
 
 
-# ---- tests
+# ---- parts that are programs of their own
 
 
-def _run(arguments: Sequence[str], seconds: float) -> tuple[str, str]:
+def _run(
+    arguments: Sequence[str], seconds: float, settings: dict[str, str] | None = None
+) -> tuple[str, str]:
     """What became of a command, in a word, and the end of its output."""
     start = time.monotonic()
     process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        env={**os.environ, **(settings or {})},
+    )  # fmt: skip
     try:
         output, _ = process.communicate(timeout=max(seconds, 1))
         word = "passed" if process.returncode == 0 else f"failed ({process.returncode})"
     except subprocess.TimeoutExpired:
         process.terminate()
-        output, _ = process.communicate()
+        try:
+            output, _ = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
         word = "stopped"
     return f"{word} after {time.monotonic() - start:.0f} s", output[-6000:]
 
 
-def run_tests(seconds: float, device: str) -> dict[str, Any]:
+def _pytest(device: str, *options: str) -> list[str]:
+    return [
+        sys.executable, "-m", "pytest", "-q", "--device", device, "-m", "gpu",
+        "-p", "no:cacheprovider", *options, "tests/devices",
+    ]  # fmt: skip
+
+
+def run_tests(seconds: float, dry: bool) -> dict[str, Any]:
     """The marked tests, on several processes where pytest-xdist is there."""
     if importlib.util.find_spec("pytest") is None:
         return {"result": "left out: no pytest"}
-    command = [sys.executable, "-m", "pytest", "-q", "--device", device, "-m", "gpu", "-x"]
-    command[-1:] = ["--maxfail=40", "-p", "no:cacheprovider"]
+    options = ["--maxfail=40"]
     if importlib.util.find_spec("xdist") is not None:
-        command += ["-n", str(min(os.cpu_count() or 1, 8))]
-    if device != "cuda":
-        command += ["-k", "exp or softmax"]
-    word, output = _run([*command, "tests/devices"], seconds)
-    return {"result": word, "output": output}
+        options += ["-n", str(min(os.cpu_count() or 1, 8))]
+    if dry:
+        options += ["-k", "erfinv or hypot"]
+    word, output = _run(_pytest("simulated" if dry else "cuda", *options), seconds)
+    counts = re.findall(r"\d+ (?:passed|failed|skipped|errors?)", output.splitlines()[-1])
+    return {"result": f"{word}: {', '.join(counts)}", "output": output}
 
 
-def run_sanitizer(seconds: float) -> dict[str, Any]:
-    """memcheck and racecheck over a few operations."""
-    tool = shutil.which("compute-sanitizer")
+def run_sanitizer(seconds: float, dry: bool) -> dict[str, Any]:
+    """memcheck and racecheck over a few operations, in one process each."""
+    tool = "env" if dry else shutil.which("compute-sanitizer")
     if tool is None:
         return {"result": "left out: no compute-sanitizer"}
     found: dict[str, Any] = {}
     for kind in ("memcheck", "racecheck"):
-        command = [
-            tool, "--tool", kind, "--error-exitcode", "9", "--target-processes", "all",
-            sys.executable, "-m", "pytest", "-q", "-x", "--device", "cuda", "-m", "gpu",
-            "-p", "no:cacheprovider", "-k", f"({SANITIZED}) and float32", "tests/devices",
-        ]  # fmt: skip
-        word, output = _run(command, seconds / 2)
+        options = ["--tool", kind, "--error-exitcode", "9", "--target-processes", "all"]
+        chosen = "hypot" if dry else f"({SANITIZED}) and float32"
+        program = _pytest("simulated" if dry else "cuda", "-x", "-k", chosen)
+        word, output = _run([tool, *([] if dry else options), *program], seconds / 2)
         summaries = re.findall(r"=+ (ERROR SUMMARY.*|RACECHECK SUMMARY.*)", output)
         found[kind] = {"result": word, "summary": summaries, "output": output[-1500:]}
     return found
+
+
+def run_tuning(seconds: float, dry: bool, folder: Path) -> dict[str, Any]:
+    """Each search in turn; the database and the best configurations stay in `folder`."""
+    end = time.monotonic() + seconds
+    settings = {"TRITORCH_TUNE_DB": str(folder / "tune.sqlite")}
+    found: dict[str, Any] = {}
+    tritorch = [sys.executable, "-m", "tritorch", "tune"]
+    for turn, (kernel, dtype, shapes) in enumerate(SEARCHES):
+        left = (end - time.monotonic()) / (len(SEARCHES) - turn)
+        if left < 5:
+            found[kernel, dtype] = {"result": "left out: no time left"}
+            continue
+        command = [*tritorch, "run", kernel, "--dtype", dtype, "--budget", f"{left:.0f}s"]
+        command += [part for shape in shapes for part in ("--shape", shape)]
+        command += ["--device", "cpu", "--dry-run"] if dry else ["--device", "cuda"]
+        word, output = _run(command, left + 30, settings)
+        found[kernel, dtype] = {"result": word, "output": output[-1500:]}
+    if not dry:
+        lock = folder / "tuned.json"
+        word, output = _run([*tritorch, "db", "export", str(lock)], 30, settings)
+        found["export", ""] = {"result": word, "output": output[-500:]}
+    return {" ".join(name).strip(): value for name, value in found.items()}
 
 
 # ---- rows
@@ -136,6 +190,8 @@ def _milliseconds(torch: Any, calls: Sequence[Callable[[], Any]]) -> list[float]
     for call in calls:
         call()
         call()
+    if not torch.cuda.is_available():
+        return [1.0]  # of a dry run's peer, which only runs
     torch.cuda.synchronize()
 
     def batch(count: int) -> float:
@@ -153,10 +209,12 @@ def _milliseconds(torch: Any, calls: Sequence[Callable[[], Any]]) -> list[float]
 
 
 def measure(row: Row, libraries: dict[str, Any], scale: float) -> dict[str, Any]:
-    """Median times on both sides, one after the other, and the ratio that the bar is for."""
-    found: dict[str, Any] = {"name": row.name, "bar": row.bar}
+    """Median times on both sides, one after the other."""
+    found: dict[str, Any] = {"name": row.name, "group": row.group, "bar": row.bar}
     for side, torch in libraries.items():
+        calls: list[Any] = []
         try:
+            torch.set_float32_matmul_precision(row.precision)
             torch.manual_seed(0)
             calls = [row.program(torch, scale) for _ in range(row.sets)]
             times = _milliseconds(torch, calls)
@@ -165,13 +223,14 @@ def measure(row: Row, libraries: dict[str, Any], scale: float) -> dict[str, Any]
         except Exception as error:
             found[f"{side}_error"] = f"{type(error).__name__}: {error!s:.300}"
         finally:
-            calls = []
+            del calls
+            torch.set_float32_matmul_precision("highest")
             torch.cuda.empty_cache()
     return found
 
 
 def judge(found: dict[str, Any], row: Row, bandwidth: float | None) -> None:
-    """Fill in bytes and operations a second, and the ratio."""
+    """Fill in bytes and operations a second, and the ratio that the bar is for."""
     ours, theirs = found.get("ours_ms"), found.get("torch_ms")
     if ours is None:
         return
@@ -190,108 +249,171 @@ def judge(found: dict[str, Any], row: Row, bandwidth: float | None) -> None:
 
 
 def run_rows(
-    libraries: dict[str, Any], seconds: float, scale: float, figures: bool = True
+    libraries: dict[str, Any], seconds: float, pattern: str = "", dry: bool = False
 ) -> list[dict[str, Any]]:
-    """All rows until the time is over; the first one measures the copy bandwidth."""
+    """The rows whose group or name the pattern finds, and the copy, until the time is over."""
     end = time.monotonic() + seconds
     results: list[dict[str, Any]] = []
+    chosen = [row for row in ROWS[1:] if re.search(pattern, f"{row.group}: {row.name}")]
     bandwidth = None
-    for row in ROWS:
+    for row in (ROWS[0], *chosen):
         if time.monotonic() > end:
             results.append({"name": row.name, "bar": row.bar, "ours_error": "no time left"})
             continue
-        found = measure(row, libraries, scale)
-        if bandwidth is None and row.moved:
+        if dry and not row.dry:
+            continue
+        found = measure(row, libraries, 1e-3 if dry else 1.0)
+        if row is ROWS[0]:
             times = [found[f"{side}_ms"] for side in libraries if f"{side}_ms" in found]
             bandwidth = row.moved / min(times) * 1e3 if times else None
         judge(found, row, bandwidth)
         results.append(found)
-        print(_line(found, figures), flush=True)
+        print(_line(found, not dry), flush=True)
     return results
 
 
 def _line(found: dict[str, Any], figures: bool = True) -> str:
+    name = f"{found['name']:36}"
     if "ours_error" in found:
-        return f"{found['name']:34} {found['ours_error']:.100}"
+        return f"{name} {found['ours_error']:.100}"
+    trouble = f" peer: {found['torch_error']:.80}" if "torch_error" in found else ""
     if not figures:
-        return f"{found['name']:34} runs"
+        return f"{name} runs{trouble}"
     peer = found.get("torch_ms")
     shown = "" if "ratio" not in found else f"{found['ratio']:6.2f}"
     verdict = {True: "reached", False: "below", None: ""}[found.get("reached")]
     return (
-        f"{found['name']:34} {found['ours_ms']:10.4f} ms {'' if peer is None else f'{peer:10.4f}'} "
-        f"{shown:>6} (bar {found['bar']:.2f}) {verdict}"
+        f"{name} {found['ours_ms']:10.4f} ms {'' if peer is None else f'{peer:10.4f}':>10} "
+        f"{shown:>6} (bar {found['bar']:.2f}) {verdict}{trouble}"
     )
 
 
-def main() -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__)
+# ---- all of it
+
+
+def _libraries(dry: bool) -> dict[str, Any]:
+    """Ours, and PyTorch where it can use this GPU (in a dry run it uses the CPU)."""
+    import tritorch
+
+    if not tritorch.cuda.is_available():
+        tritorch.zeros(1, device="cuda")  # says why
+    found: dict[str, Any] = {"ours": tritorch}
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if dry or torch.cuda.is_available():
+            found["torch"] = torch
+    if "torch" not in found:
+        print("no PyTorch for this GPU: rows have no peer")
+    return found
+
+
+def _guarded(part: str, run: Callable[[], Any]) -> Any:
+    """What a part gives; where it breaks, the words, and the others go on."""
+    try:
+        return run()
+    except Exception as error:
+        traceback.print_exc()
+        return {"result": f"broke: {part}: {type(error).__name__}: {error!s:.300}"}
+
+
+def keep(report: dict[str, Any], folder: Path) -> Path:
+    """Write the report; rows and parts of an earlier call of this day and commit stay."""
+    facts = report["environment"]
+    name = re.sub(r"[^a-z0-9]+", "-", facts["gpu"].lower()).strip("-")
+    path = folder / f"{facts['date'][:10]}-{name}.json"
+    merged = dict(report)
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["environment"]["commit"] == facts["commit"]:
+            merged = {**before, **report}
+            if isinstance(before.get("rows"), list) and isinstance(report.get("rows"), list):
+                rows = {row["name"]: row for row in (*before["rows"], *report["rows"])}
+                merged["rows"] = list(rows.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(merged, indent=1) + "\n")
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module; 1 where a part broke or failed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", help=", ".join(SHARES))
+    parser.add_argument("--rows", default="", help="a pattern of groups and names of rows")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of the whole call")
     parser.add_argument("--dry-run", action="store_true", help="walk the way without a GPU")
-    parser.add_argument("--skip", nargs="*", choices=sorted(LIMITS), default=[])
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
-    arguments = parser.parse_args()
-    deadline = time.monotonic() + sum(LIMITS.values())
+    given = parser.parse_args(arguments)
+    if unknown := set(given.parts) - set(SHARES):
+        parser.error(f"unknown parts {', '.join(sorted(unknown))}: choose from {', '.join(SHARES)}")
+    dry = given.dry_run
+    parts = given.parts or [part for part, share in SHARES.items() if share or dry]
+    end = time.monotonic() + given.seconds
     with ExitStack() as stack:
-        if arguments.dry_run:
+        folder = given.results
+        if dry:
             from tests.runtime.cuda.simulated import simulated_gpu
 
-            stack.enter_context(simulated_gpu())
-        import tritorch
-
-        if not tritorch.cuda.is_available():
-            tritorch.zeros(1, device="cuda")  # says why
-        libraries: dict[str, Any] = {"ours": tritorch}
-        if arguments.dry_run:
             print("dry run: a simulated GPU, no figures")
-        elif importlib.util.find_spec("torch") is not None:
-            import torch
-
-            if torch.cuda.is_available():
-                libraries["torch"] = torch
-        if "torch" not in libraries:
-            print("no PyTorch for this GPU: rows have no peer")
-        report: dict[str, Any] = {"environment": environment(tritorch)}
+            stack.enter_context(simulated_gpu())
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        libraries = _libraries(dry)
+        report: dict[str, Any] = {"environment": environment(libraries["ours"])}
         print(json.dumps(report["environment"], indent=1), flush=True)
-        if "rows" not in arguments.skip:  # first: nothing else is on the device then
-            scale = 1e-3 if arguments.dry_run else 1.0
-            report["rows"] = run_rows(
-                libraries, LIMITS["rows"], scale, figures=not arguments.dry_run
-            )
-        if "tests" not in arguments.skip:
-            device = "simulated" if arguments.dry_run else "cuda"
-            left = deadline - time.monotonic()
-            report["tests"] = run_tests(min(LIMITS["tests"] + 60, left), device)
-            print(report["tests"].get("output", "")[-2500:])
-        if "sanitizer" not in arguments.skip and not arguments.dry_run:
-            report["sanitizer"] = run_sanitizer(
-                min(LIMITS["sanitizer"], deadline - time.monotonic())
-            )
-        if not arguments.dry_run:
-            name = report["environment"]["gpu"].lower().replace(" ", "-")
-            date = report["environment"]["date"][:10]
-            arguments.results.mkdir(parents=True, exist_ok=True)
-            path = arguments.results / f"{date}-{name}.json"
-            path.write_text(json.dumps(report, indent=1) + "\n")
-            print(f"written to {path}")
-    print(summary(report, figures=not arguments.dry_run))
+        folder.mkdir(parents=True, exist_ok=True)
+        runs: dict[str, Callable[[float], Any]] = {
+            "rows": lambda seconds: run_rows(libraries, seconds, given.rows, dry),
+            "tests": lambda seconds: run_tests(seconds, dry),
+            "sanitizer": lambda seconds: run_sanitizer(seconds, dry),
+            "tune": lambda seconds: run_tuning(seconds, dry, folder),
+        }
+        shares = [SHARES[part] or 1.0 for part in parts]
+        for place, part in enumerate(parts):  # rows first: nothing else is on the device then
+            left = (end - time.monotonic()) * shares[place] / sum(shares[place:])
+            report[part] = _guarded(part, lambda: runs[part](left))  # noqa: B023  (called at once)
+            path = keep(report, folder)
+        print("" if dry else f"written to {path}")
+    print(summary(report, figures=not dry))
+    return int(not good(report))
+
+
+def _results(found: Any) -> list[str]:
+    """The words for a part that is no list of rows."""
+    if "result" in found:
+        return [found["result"]]
+    return [
+        f"{name} {' '.join([one['result'], *one.get('summary', ())])}"
+        for name, one in found.items()
+    ]
+
+
+def good(report: dict[str, Any]) -> bool:
+    """Whether all rows ran and no part failed; bars do not count."""
+    for part in SHARES:
+        found = report.get(part)
+        if isinstance(found, list):
+            if any("ours_error" in row for row in found):
+                return False
+        elif found is not None and re.search("failed|broke|stopped", " ".join(_results(found))):
+            return False
+    return True
 
 
 def summary(report: dict[str, Any], figures: bool) -> str:
     """The short table at the end."""
-    lines = [f"{'row':34} {'ours':>13} {'torch':>10}  ratio"] if figures else []
-    lines += [_line(found, figures) for found in report.get("rows", ())]
+    lines = [f"{'row':36} {'ours':>13} {'torch':>10}  ratio"] if figures else []
     rows = report.get("rows", ())
-    if figures:
+    if isinstance(rows, list):
+        lines += [_line(found, figures) for found in rows if figures or len(found) < 5]
         reached = sum(bool(found.get("reached")) for found in rows)
-        lines.append(f"{reached} of {len(rows)} bars reached")
-    for part in ("tests", "sanitizer"):
-        if part in report:
-            found = report[part]
-            results = [found] if "result" in found else list(found.values())
-            lines.append(f"{part}: {', '.join(one['result'] for one in results)}")
+        failed = sum("ours_error" in found for found in rows)
+        bars = f"{reached} of {len(rows)} bars reached, " if figures else ""
+        lines.append(f"rows: {bars}{len(rows) - failed} of {len(rows)} ran")
+    for part in SHARES:
+        if isinstance(report.get(part), dict):
+            lines.append(f"{part}: {'; '.join(_results(report[part]))}")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

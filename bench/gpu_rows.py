@@ -8,8 +8,10 @@ copy bandwidth of the run (bytes moved a second over it).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from bench.gpu_model import TINY, Sizes, training_step
 
 Call = Callable[[], Any]
 Program = Callable[[Any, float], Call]
@@ -24,6 +26,9 @@ class Row:
         operations: floating-point operations of one call, at scale 1.
         bar: the least speed, over the peer's or, where `of_bandwidth`, over the copy's.
         sets: input sets in turn, so that the L2 does not serve them.
+        precision: of products in float32, as `set_float32_matmul_precision` takes it.
+        group: what `--rows` may choose beside names.
+        dry: whether a dry run can run it: the CPU has no products of fp8.
     """
 
     name: str
@@ -33,6 +38,14 @@ class Row:
     moved: float = 0
     operations: float = 0
     sets: int = 3
+    precision: str = "highest"
+    group: str = "others"
+    dry: bool = True
+
+
+def place(torch: Any) -> str:
+    """Where its tensors are: a dry run has a GPU for our side only."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _size(n: int, scale: float) -> int:
@@ -40,7 +53,7 @@ def _size(n: int, scale: float) -> int:
 
 
 def _random(torch: Any, *shape: int, dtype: str = "float32", grad: bool = False) -> Any:
-    made = torch.randn(*shape, device="cuda").to(getattr(torch, dtype))
+    made = torch.randn(*shape, device=place(torch)).to(getattr(torch, dtype))
     return made.requires_grad_() if grad else made
 
 
@@ -86,7 +99,7 @@ def _softmax(torch: Any, x: Any) -> Any:
 
 
 def _cross_entropy(torch: Any, x: Any) -> Any:
-    target = torch.arange(x.shape[0], device="cuda") % x.shape[1]
+    target = torch.arange(x.shape[0], device=place(torch)) % x.shape[1]
     return torch.nn.functional.cross_entropy(x, target)
 
 
@@ -156,6 +169,39 @@ def _convolution(
     return program
 
 
+def _chain(torch: Any, scale: float) -> Call:
+    """bias, then gelu: two kernels for an eager library."""
+    rows, columns = _size(1 << 14, scale), 4096
+    x, bias = _random(torch, rows, columns), _random(torch, columns)
+    return lambda: torch.nn.functional.gelu(x + bias)
+
+
+def _fp8(torch: Any, scale: float) -> Call:
+    """The peer's result is bfloat16, which ours, of a product without scales, is not."""
+    n = _size(8192, scale)
+    a, b = (_random(torch, n, n).to(torch.float8_e4m3fn) for _ in range(2))
+    if torch.__name__ == "tritorch":
+        return lambda: a @ b.mT
+    one = torch.ones((), device=place(torch))
+    return lambda: torch._scaled_mm(a, b.mT, one, one, out_dtype=torch.bfloat16)
+
+
+def _gpt2(torch: Any, scale: float) -> Call:
+    return training_step(torch, place(torch), Sizes() if scale == 1 else TINY)
+
+
+def _loss_step(rows: int, columns: int) -> Program:
+    """cross_entropy forward and backward."""
+
+    def program(torch: Any, scale: float) -> Call:
+        x = _random(torch, _size(rows, scale), _size(columns, scale), dtype="bfloat16", grad=True)
+        target = torch.arange(x.shape[0], device=place(torch)) % x.shape[1]
+        functional = torch.nn.functional
+        return lambda: torch.autograd.grad(functional.cross_entropy(x, target), x)
+
+    return program
+
+
 def _small_add(torch: Any, scale: float) -> Call:
     x, y = _random(torch, 16, grad=True), _random(torch, 16, grad=True)
     return lambda: x + y
@@ -164,13 +210,13 @@ def _small_add(torch: Any, scale: float) -> Call:
 def _index_put(torch: Any, scale: float) -> Call:
     rows = _size(1 << 16, scale)
     x, values = _random(torch, rows, 256), _random(torch, rows, 256)
-    places = torch.arange(rows, device="cuda") * 7 % rows
+    places = torch.arange(rows, device=place(torch)) * 7 % rows
     return lambda: x.index_put_((places,), values, accumulate=True)
 
 
 def _embedding_backward(torch: Any, scale: float) -> Call:
     weight = _random(torch, _size(50_000, scale), 768, grad=True)
-    tokens = torch.arange(_size(16_384, scale), device="cuda") * 131 % weight.shape[0]
+    tokens = torch.arange(_size(16_384, scale), device=place(torch)) * 131 % weight.shape[0]
     y = torch.nn.functional.embedding(tokens, weight)
     upstream = torch.ones_like(y)
     return lambda: torch.autograd.grad(y, weight, upstream, retain_graph=True)
@@ -180,18 +226,23 @@ def _bandwidth(name: str, program: Program, bar: float, moved: float) -> Row:
     return Row(name, program, bar, of_bandwidth=True, moved=moved)
 
 
-def _table() -> list[Row]:
+def _memory() -> list[Row]:
     four, half = 4 * _ELEMENTS, 2 * _ELEMENTS
-    rows, columns = 1 << 14, 1 << 12
-    found = [
+    return [
         _bandwidth("copy 256 MiB", _pointwise(lambda t, x: x.clone()), 0.9, 2 * four),
         _bandwidth("add", _pointwise(lambda t, x, y: x + y, 2), 0.9, 3 * four),
         _bandwidth("cast to bf16", _pointwise(lambda t, x: x.bfloat16()), 0.9, four + half),
         _bandwidth("gelu", _pointwise(lambda t, x: t.nn.functional.gelu(x)), 0.9, 2 * four),
         _bandwidth("dropout", _pointwise(lambda t, x: t.nn.functional.dropout(x)), 0.9, 2 * four),
+        _bandwidth("bias + gelu", _chain, 0.9, 4 * four),
         _bandwidth("sum", _pointwise(lambda t, x: x.sum()), 0.85, four),
         _bandwidth("AdamW 64M", _adamw, 0.85, 7 * 4 * 4 * (1 << 24)),
     ]
+
+
+def _row_kernels() -> list[Row]:
+    rows, columns = 1 << 14, 1 << 12
+    found = []
     for name, function in (
         ("softmax", _softmax), ("layer_norm", _layer_norm), ("rms_norm", _rms_norm),
     ):  # fmt: skip
@@ -200,51 +251,107 @@ def _table() -> list[Row]:
         backward = _backward(function, rows, columns, "bfloat16")
         found.append(_bandwidth(f"{name} bf16", forward, 0.85, 2 * size))
         found.append(_bandwidth(f"{name} bf16 backward", backward, 0.85, 3 * size))
-    found.append(
-        _bandwidth(
-            "cross_entropy 8k x 50k", _rows(_cross_entropy, 8192, 50_257, "bfloat16"), 0.85,
-            2 * 8192 * 50_257,
-        )
-    )  # fmt: skip
+    size = 2 * 8192 * 50_257
+    forward = _rows(_cross_entropy, 8192, 50_257, "bfloat16")
+    sums = [
+        (f"{what} dim {dim}", _rows(lambda t, x, w=what, d=dim: getattr(x, w)(d), rows, columns,
+                                    "float32"))
+        for what in ("sum", "amax", "var") for dim in (0, 1)
+    ]  # fmt: skip
+    return [
+        *found,
+        *(_bandwidth(name, program, 0.85, 4 * rows * columns) for name, program in sums),
+        _bandwidth("cross_entropy 8k x 50k", forward, 0.85, size),
+        _bandwidth("cross_entropy 8k x 50k both", _loss_step(8192, 50_257), 0.85, 3 * size),
+    ]
+
+
+def _products() -> list[Row]:
+    found = []
     for n in (4096, 8192):
         for dtype in ("bfloat16", "float16"):
             program = _matmul(n, n, n, dtype)
             found.append(Row(f"matmul {dtype} {n}", program, 0.95, operations=2 * n**3))
     n = 4096
-    for k in (512, 16_384):
+    for k in (512, 1024, 2048, 16_384):
         program = _matmul(n, n, k, "bfloat16")
         found.append(Row(f"matmul bf16 K={k}", program, 0.95, operations=2 * n * n * k))
     for turned in ("a", "b", "ab"):
         program = _matmul(n, n, n, "bfloat16", turned=turned)
         found.append(Row(f"matmul bf16 {turned} transposed", program, 0.95, operations=2 * n**3))
-    found += [
+    exact = _matmul(n, n, n, "float32")
+    return [
+        *found,
         Row("bmm bf16 32x1024", _matmul(1024, 1024, 1024, "bfloat16", batch=32), 0.95,
             operations=64 * 1024**3),
         Row("linear+gelu bf16 4096", _matmul(n, n, n, "bfloat16", epilogue=True), 0.95,
             operations=2 * n**3),
-        Row("matmul fp32 4096", _matmul(n, n, n, "float32"), 0.9, operations=2 * n**3),
+        Row("matmul bf16 16x8192x8192", _matmul(16, 8192, 8192, "bfloat16"), 0.95,
+            operations=2 * 16 * 8192**2),
+        Row("matmul fp32 4096", exact, 0.9, operations=2 * n**3),
+        Row("matmul tf32 4096", exact, 0.9, operations=2 * n**3, precision="high"),
+        Row("matmul fp8 8192", _fp8, 0.9, operations=2 * 8192**3, dry=False),
     ]  # fmt: skip
-    for length in (1024, 4096, 16_384):
+
+
+def _attentions() -> list[Row]:
+    found = []
+    for length in (1024, 2048, 4096, 8192, 16_384):
         for head in (64, 128):
             for causal in (False, True):
                 for backward, bar in ((False, 0.9), (True, 0.85)):
                     words = f"{' causal' * causal}{' backward' * backward}"
                     program = _attention(length, head, causal=causal, backward=backward)
                     found.append(Row(f"attention T={length} d={head}{words}", program, bar))
-    for channels, out, side, taps in ((64, 64, 56, 3), (256, 256, 14, 3), (1024, 256, 14, 1)):
+    return found
+
+
+#: ResNet-50's: channels in and out, side, taps, stride
+_RESNET = (
+    (3, 64, 224, 7, 2), (64, 64, 56, 1, 1), (64, 64, 56, 3, 1), (64, 256, 56, 1, 1),
+    (256, 128, 56, 1, 1), (128, 128, 56, 3, 2), (128, 128, 28, 3, 1), (128, 512, 28, 1, 1),
+    (256, 512, 56, 1, 2), (256, 256, 14, 3, 1), (1024, 256, 14, 1, 1), (256, 1024, 14, 1, 1),
+    (512, 512, 7, 3, 1), (2048, 512, 7, 1, 1),
+)  # fmt: skip
+
+
+def _convolutions() -> list[Row]:
+    found = []
+    for channels, out, side, taps, stride in _RESNET:
         for part in ("forward", "input", "weight"):
-            program = _convolution(channels, out, side, taps, part=part)
-            found.append(Row(f"conv {taps}x{taps} {channels}->{out} {side} {part}", program, 0.8))
-    found += [
+            if channels == 3 and part == "input":
+                continue  # nobody wants the gradient of an image
+            program = _convolution(channels, out, side, taps, stride, part=part)
+            step = f"/{stride}" if stride > 1 else ""
+            found.append(
+                Row(f"conv {taps}x{taps}{step} {channels}->{out} {side} {part}", program, 0.8)
+            )
+    return found
+
+
+def _others() -> list[Row]:
+    rows, columns = 1 << 14, 1 << 12
+    return [
         Row("sort 4096x4096", _rows(lambda t, x: t.sort(x, -1), 4096, 4096, "float32"), 0.7),
+        Row("sort 16M", _pointwise(lambda t, x: t.sort(x[: 1 << 24])), 0.7),
         Row("topk 64", _rows(lambda t, x: t.topk(x, min(64, x.shape[-1])), 4096, 16_384, "float32"),
             0.7),
         Row("cumsum", _rows(lambda t, x: t.cumsum(x, -1), rows, columns, "float32"), 0.7),
         Row("embedding backward", _embedding_backward, 0.7),
         Row("index_put accumulate", _index_put, 0.7),
-        Row("add of 16 with gradient", _small_add, 1 / 1.5, sets=1),
     ]  # fmt: skip
-    return found
+
+
+def _table() -> list[Row]:
+    """The copy first, which the shares of the bandwidth need; then what counts most."""
+    overhead = [Row("add of 16 with gradient", _small_add, 1 / 1.5, sets=1)]
+    model = [Row("GPT-2 124M step", _gpt2, 1.0, sets=1)]
+    groups = {
+        "memory": _memory(), "overhead": overhead, "model": model, "products": _products(),
+        "rows": _row_kernels(), "attention": _attentions(), "others": _others(),
+        "convolutions": _convolutions(),
+    }  # fmt: skip
+    return [replace(row, group=group) for group, rows in groups.items() for row in rows]
 
 
 ROWS = _table()

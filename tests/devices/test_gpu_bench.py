@@ -1,0 +1,88 @@
+"""`bench.gpu` walks its way without a GPU: rows run, what fails is told, figures are added up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tritorch as torch
+from bench import gpu
+from bench.gpu_model import TINY, training_step
+from bench.gpu_rows import ROWS, Row
+
+
+def test_a_dry_run_of_some_rows(device_kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = "^overhead|^memory: bias|^products: matmul bf16 a trans|^rows: softmax|^others: topk"
+    assert gpu.main(["rows", "--dry-run", "--rows", chosen]) == 0
+    out = capsys.readouterr().out
+    assert "rows: 7 of 7 ran" in out and "softmax bf16 backward" in out
+    assert "written to" not in out and " ms" not in out  # no figures without a GPU
+
+
+def test_the_table_has_every_line_of_the_target() -> None:
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names) and ROWS[0].name == "copy 256 MiB"
+    for wanted in (
+        "cast to bf16", "dropout", "bias + gelu", "AdamW", "softmax bf16 backward", "rms_norm",
+        "cross_entropy 8k x 50k", "matmul float16 8192", "matmul tf32", "matmul fp32",
+        "matmul fp8", "K=512", "K=16384", "ab transposed", "bmm", "linear+gelu",
+        "attention T=16384 d=128 causal backward", "conv 3x3 512->512 7 weight",
+        "conv 1x1 64->256 56 input", "sort", "topk", "cumsum", "embedding backward",
+        "index_put accumulate", "add of 16 with gradient", "GPT-2 124M step",
+    ):  # fmt: skip
+        assert any(wanted in name for name in names), wanted
+
+
+def test_the_model_learns(device_kind: str) -> None:
+    step = training_step(torch, "cuda", TINY)
+    first = step().item()
+    for _ in range(5):
+        step()
+    assert step().item() < first - 0.01
+
+
+def test_what_fails_is_told_and_the_others_go_on(
+    device_kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(torch: Any, scale: float) -> Any:
+        raise ValueError("no such row")
+
+    rows = [ROWS[0], Row("broken", broken, 1.0), next(r for r in ROWS if r.group == "overhead")]
+    monkeypatch.setattr(gpu, "ROWS", rows)
+
+    def tests(*_: Any) -> Any:
+        raise OSError("no disk")
+
+    monkeypatch.setattr(gpu, "run_tests", tests)
+    monkeypatch.setattr(gpu, "run_sanitizer", lambda *_: {"memcheck": {"result": "passed"}})
+    assert gpu.main(["rows", "tests", "sanitizer", "--dry-run"]) == 1
+    out = capsys.readouterr().out
+    assert "ValueError: no such row" in out and "rows: 2 of 3 ran" in out
+    assert "tests: broke: tests: OSError: no disk" in out and "sanitizer: memcheck passed" in out
+
+
+def test_later_calls_add_to_the_file(tmp_path: Path) -> None:
+    facts = {"gpu": "NVIDIA H200", "date": "2026-11-22T03:00:00", "commit": "c"}
+    first = {"environment": facts, "rows": [{"name": "a", "ours_ms": 1}, {"name": "b"}]}
+    path = gpu.keep(first, tmp_path)
+    assert path.name == "2026-11-22-nvidia-h200.json"
+    gpu.keep({"environment": facts, "tests": {"result": "passed"}}, tmp_path)
+    gpu.keep({"environment": facts, "rows": [{"name": "a", "ours_ms": 2}]}, tmp_path)
+    found = json.loads(path.read_text())
+    assert found["rows"] == [{"name": "a", "ours_ms": 2}, {"name": "b"}]
+    assert found["tests"] == {"result": "passed"}
+    gpu.keep({"environment": {**facts, "commit": "d"}, "rows": []}, tmp_path)
+    assert json.loads(path.read_text())["rows"] == []  # figures of another program are not kept
+
+
+def test_bars_are_judged_by_bandwidth_or_by_the_peer() -> None:
+    by_peer, by_copy = Row("p", ROWS[0].program, 0.9), ROWS[0]
+    found: dict[str, Any] = {"ours_ms": 2.0, "torch_ms": 1.9}
+    gpu.judge(found, by_peer, None)
+    assert found["ratio"] == 0.95 and found["reached"]
+    found = {"ours_ms": 1.0, "torch_ms": 9.0}
+    gpu.judge(found, by_copy, bandwidth=by_copy.moved * 2e3)
+    assert found["ratio"] == 0.5 and not found["reached"]
