@@ -8,6 +8,7 @@ from tritorch import cuda
 from tritorch.devices import device
 from tritorch.errors import AcceleratorError
 from tritorch.runtime import get_target
+from tritorch.runtime.target import Graph as RecordedWork
 
 _MODES = ("default", "global", "thread_local", "relaxed")
 
@@ -70,7 +71,7 @@ class Graph:
         self.graph_pool = pool
         self.capture_error_mode = capture_error_mode
         self._keep_graph = keep_graph
-        self._graph: Any = get_target(_device_type(device)).new_graph()
+        self._graph: RecordedWork = get_target(_device_type(device)).new_graph()
 
     def capture_begin(self) -> None:
         """Record what this thread asks of the device from now on.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from bench.cases.case import Run, op
+from bench.cases.case import Case, Program, Run, op
 
 
-def _mlp_step(batch: int) -> Any:
+def _mlp_step(batch: int, **options: Any) -> Program:
     def program(torch: Any) -> Run:
         nn = torch.nn
         model = nn.Sequential(
             nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
         )
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **options)
         x, y = torch.randn(batch, 784), torch.randint(0, 10, (batch,))
         loss_fn = nn.CrossEntropyLoss()
 
@@ -74,10 +75,10 @@ def _gpt(torch: Any, layers: int, width: int, heads: int, length: int, vocabular
     return GPT()
 
 
-def _gpt_step(torch: Any) -> Run:
+def _gpt_step(torch: Any, **options: Any) -> Run:
     vocabulary, batch, length = 256, 16, 128
     model = _gpt(torch, layers=4, width=128, heads=4, length=length, vocabulary=vocabulary)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **options)
     text = torch.randint(0, vocabulary, (batch, length + 1))
     x, y = text[:, :-1], text[:, 1:]
 
@@ -109,9 +110,51 @@ def _cnn_step(torch: Any) -> Run:
     return step
 
 
+def _lstm_step(torch: Any) -> Run:
+    nn = torch.nn
+    model, head = nn.LSTM(32, 64, batch_first=True), nn.Linear(64, 10)
+    optimizer = torch.optim.SGD([*model.parameters(), *head.parameters()], lr=0.1)
+    x, y = torch.randn(8, 32, 32), torch.randint(0, 10, (8,))
+
+    def step() -> None:
+        rows, _ = model(x)
+        torch.nn.functional.cross_entropy(head(rows[:, -1]), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _replayed(name: str, program: Program, peer: Program, bar: float | None = None) -> Case:
+    """Our step recorded once (after two others) and replayed, against the peer's step in Python."""
+
+    def ours() -> Run:
+        import tritorch
+
+        step = program(tritorch)
+        step()
+        step()
+        graph = tritorch.accelerator.Graph()
+        with graph:
+            step()
+        return graph.replay
+
+    return Case(name, ours, peer, bar=bar)
+
+
 ROWS = [
     op("MLP 784-512-512-10 step, batch 32", _mlp_step(32), bar=0.9),
     op("MLP 784-512-512-10 step, batch 512", _mlp_step(512), bar=1.0),
     op("GPT step (4 layers, 128 wide, T 128, batch 16, AdamW)", _gpt_step, bar=1.0),
     op("CNN step (conv-bn-relu-pool twice, 32x3x32x32)", _cnn_step, bar=0.9),
+    op("LSTM step (32 steps of 8x32, 64 wide, SGD)", _lstm_step),
+    _replayed(
+        "MLP 784-512-512-10 step, batch 32, replayed", _mlp_step(32, capturable=True), _mlp_step(32)
+    ),
+    _replayed("LSTM step (32 steps of 8x32, 64 wide, SGD), replayed", _lstm_step, _lstm_step),
+    _replayed(
+        "GPT step (4 layers, 128 wide, T 128, batch 16), replayed",
+        partial(_gpt_step, capturable=True),
+        _gpt_step,
+    ),
 ]

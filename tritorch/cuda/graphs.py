@@ -14,7 +14,6 @@ from typing import Any
 from tritorch.cuda.devices import synchronize, target
 from tritorch.cuda.streams import Stream, StreamContext
 from tritorch.runtime.cuda.allocator import PoolPair
-from tritorch.runtime.cuda.graphs import Capture
 from tritorch.tensor import Tensor
 
 
@@ -37,42 +36,29 @@ class CUDAGraph:
     """A recording; see `graph`."""
 
     def __init__(self, keep_graph: bool = False) -> None:
-        self._target = target()
-        self._capture = Capture(self._target.driver)
+        self._graph = target().new_graph()
 
     def capture_begin(
         self, pool: PoolPair | None = None, capture_error_mode: str = "global"
     ) -> None:
         """Record what this thread asks of its current stream, which must not be the default one."""
-        found = self._target
-        with found.calling():
-            self._capture.begin(
-                found.allocator(), found.current.thread.stream, pool, capture_error_mode
-            )
+        self._graph.begin(pool, capture_error_mode)
 
     def capture_end(self) -> None:
         """The recording is complete."""
-        with self._target.calling():
-            self._capture.end()
+        self._graph.end()
 
     def replay(self) -> None:
         """Do it all again on the current stream."""
-        with self._target.calling():
-            self._capture.replay(self._target.current.thread.stream)
+        self._graph.replay()
 
     def reset(self) -> None:
         """Forget the recording."""
-        with self._target.calling():
-            self._capture.reset()
+        self._graph.reset()
 
     def pool(self) -> PoolPair | None:
         """Its memory, for another graph's `pool=`."""
-        return self._capture.pool
-
-    def __del__(self) -> None:
-        capture = getattr(self, "_capture", None)
-        if capture is not None:
-            self._target.discard_graph(capture)
+        return self._graph.pool
 
 
 class graph:

@@ -94,6 +94,35 @@ class Kernel:
         return kernel_html(self.name, facts, triton_api.source_text(self.source))
 
 
+class Graph(Protocol):
+    """Work of a target that is recorded once and replayed at once."""
+
+    @property
+    def pool(self) -> Any:
+        """Its memory, for graphs that are never replayed at the same time and may share it."""
+
+    def begin(self, pool: Any = None, mode: str = "global") -> None:
+        """Record what this thread asks of the target from now on.
+
+        Args:
+            mode: what other threads may do meanwhile, in CUDA's words.
+        Raises:
+            AcceleratorError: it holds a recording already, or cannot record here.
+        """
+
+    def end(self) -> None:
+        """The recording is complete."""
+
+    def abandon(self) -> None:
+        """Forget a recording that is under way."""
+
+    def replay(self) -> None:
+        """Do it all again, on the memory of the recording."""
+
+    def reset(self) -> None:
+        """Forget the recording and give its memory back."""
+
+
 class Target(Protocol):
     """A device that runs kernels. Addresses are ints; the free lists are what Storage uses.
 
@@ -138,6 +167,9 @@ class Target(Protocol):
 
     def synchronize(self) -> None:
         """Wait for all launches."""
+
+    def new_graph(self) -> Graph:
+        """A graph that records launches and replays them."""
 
     def kernels(self) -> tuple[Kernel, ...]:
         """Every kernel that was compiled or loaded so far, oldest first."""

@@ -7,7 +7,12 @@ replay writes to it again.
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 from tritorch.errors import AcceleratorError
+from tritorch.runtime import recording
 from tritorch.runtime.cuda.allocator import CachingAllocator, PoolPair
 from tritorch.runtime.cuda.driver import (
     CAPTURE_GLOBAL,
@@ -15,6 +20,9 @@ from tritorch.runtime.cuda.driver import (
     CAPTURE_THREAD_LOCAL,
     Driver,
 )
+
+if TYPE_CHECKING:
+    from tritorch.runtime.cuda.target import CUDATarget
 
 MODES = {
     "global": CAPTURE_GLOBAL,
@@ -102,3 +110,52 @@ class Capture:
             self._pair.users -= 1
             self._pair = None
         self.nodes = 0
+
+
+class StreamGraph:
+    """What `CUDATarget.new_graph` gives: the work of the calling thread's current stream."""
+
+    def __init__(self, target: CUDATarget) -> None:
+        self._target = target
+        self._capture = Capture(target.driver)
+        self._thread = 0
+
+    @property
+    def pool(self) -> PoolPair | None:
+        """Its memory, for graphs that never run at the same time and may share it."""
+        return self._capture.pool
+
+    def begin(self, pool: PoolPair | None = None, mode: str = "global") -> None:
+        """Record what this thread asks of its current stream, which must not be the default one."""
+        target = self._target
+        with target.calling():
+            self._capture.begin(target.allocator(), target.current.thread.stream, pool, mode)
+        self._thread = threading.get_ident()
+        recording.device_captures.add(self._thread)
+
+    def end(self) -> None:
+        """The recording is complete."""
+        recording.device_captures.discard(self._thread)
+        with self._target.calling():
+            self._capture.end()
+
+    def abandon(self) -> None:
+        """Forget a recording that is under way."""
+        with suppress(AcceleratorError):  # what went wrong is raised by whoever calls this
+            self.end()
+        self.reset()
+
+    def replay(self) -> None:
+        """Do it all again on the current stream."""
+        with self._target.calling():
+            self._capture.replay(self._target.current.thread.stream)
+
+    def reset(self) -> None:
+        """Forget the recording."""
+        with self._target.calling():
+            self._capture.reset()
+
+    def __del__(self) -> None:
+        capture = getattr(self, "_capture", None)
+        if capture is not None:
+            self._target.discard_graph(capture)

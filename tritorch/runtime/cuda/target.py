@@ -17,7 +17,7 @@ from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, compile_cubin
 from tritorch.runtime.cuda.current import Current
 from tritorch.runtime.cuda.driver import Driver, DriverError
 from tritorch.runtime.cuda.faults import ErrorCells, translated
-from tritorch.runtime.cuda.graphs import Capture
+from tritorch.runtime.cuda.graphs import Capture, StreamGraph
 from tritorch.runtime.cuda.launcher import Launcher, aligned_places, scratch_bytes
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 from tritorch.runtime.cuda.staging import Staging
@@ -186,6 +186,10 @@ class CUDATarget:
                 if not self._thread.ready:
                     self.current.enter()
                 getattr(self.driver, call)(handle)
+
+    def new_graph(self) -> StreamGraph:
+        """A graph that records the work of a stream and replays it."""
+        return StreamGraph(self)
 
     def discard_graph(self, capture: Capture) -> None:
         """The same for a graph."""
