@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tritorch.kernels.tuning import Tunable
 
 FORMAT = 1
+#: where what ships with the package is
+SHIPPED = Path(__file__).parent / "defaults"
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _open(identity: str) -> Iterator[Source]:
 @cache
 def _shipped() -> tuple[Path, ...]:
     """Files of choices that came with the package."""
-    return tuple(sorted((Path(__file__).parent / "defaults").glob("*.json")))
+    return tuple(sorted(SHIPPED.glob("*.json")))
 
 
 def read(path: Path) -> list[Choice]:

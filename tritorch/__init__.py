@@ -1,5 +1,6 @@
 """tritorch: PyTorch's define-by-run experience on Triton kernels alone."""
 
+import builtins
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -68,7 +69,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
 
 
-def _is_command() -> bool:
+def _is_command() -> builtins.bool:
     """Whether this process is `tritorch ...` or `python -m tritorch ...`."""
     name = Path(sys.argv[0]).stem if sys.argv else ""
     if name != "-m":

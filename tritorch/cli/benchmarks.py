@@ -13,6 +13,9 @@ import typer
 from tritorch.cli import output
 from tritorch.errors import TuneError
 
+#: that all of the GPU's rows may take
+_GPU_SECONDS = 260.0
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -27,7 +30,7 @@ def bench(
     peer_python: Annotated[
         str, typer.Option(help="A Python that has torch; default: this one.")
     ] = sys.executable,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, or cuda: the GPU's own rows.")] = "cpu",
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=0.01, help="Of measuring, a round.")] = 0.1,
     threads: Annotated[list[int] | None, typer.Option(help="Only these counts.")] = None,
@@ -48,7 +51,10 @@ def bench(
     if versus not in ("torch", "none"):
         raise TuneError(f"bench: no peer {versus!r}. Choose torch or none.")
     earlier = _earlier(compare) if compare is not None else {}
-    report = _report()
+    report = _module("report")
+    if device != "cpu":
+        _on_gpu(patterns or [], versus, save, as_json)
+        return
     if subject is not None and subject not in report.SUBJECTS:
         raise TuneError(f"bench: no subject {subject!r}. Choose from {', '.join(report.SUBJECTS)}.")
     cases = report.select(patterns or (), subject=subject, threads=threads)
@@ -83,6 +89,34 @@ def bench(
         raise typer.Exit(1)
 
 
+def _on_gpu(patterns: list[str], versus: str, save: Path | None, as_json: bool) -> None:
+    """The rows of `bench.gpu_rows`; the peer must be in this Python: one process uses the GPU."""
+    import tritorch
+
+    gpu = _module("gpu")
+    rows = [row for row in gpu.ROWS if not patterns or any(part in row.name for part in patterns)]
+    if not rows:
+        raise TuneError(f"bench: no row's name contains any of {patterns}.")
+    libraries: dict[str, Any] = {"ours": tritorch}
+    if versus == "torch" and importlib.util.find_spec("torch") is not None:
+        libraries["torch"] = importlib.import_module("torch")
+    found = gpu.run_rows(libraries, _GPU_SECONDS, rows=rows, quiet=as_json)
+    report = {"environment": gpu.environment(tritorch), "rows": found}
+    if save is not None:
+        _write(save, report)
+    if as_json:
+        output.as_json(report)
+    if any("ours_error" in row for row in found):
+        raise typer.Exit(1)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+    except OSError as error:
+        raise TuneError(f"bench: cannot write {path}: {error.strerror}.") from error
+
+
 def _earlier(path: Path) -> dict[tuple[str, int, str | None], float]:
     try:
         rows = json.loads(path.read_text())["rows"]
@@ -95,8 +129,8 @@ def _earlier(path: Path) -> dict[tuple[str, int, str | None], float]:
         ) from error
 
 
-def _report() -> Any:
-    """The module bench.report; in a wheel its package lies within ours."""
+def _module(name: str) -> Any:
+    """A module of the bench; in a wheel its package lies within ours."""
     import tritorch
 
     if "bench" not in sys.modules:
@@ -110,4 +144,4 @@ def _report() -> Any:
                 break
         else:
             raise TuneError("bench: this installation has no benches. Install the whole wheel.")
-    return importlib.import_module("bench.report")
+    return importlib.import_module(f"bench.{name}")

@@ -27,9 +27,10 @@ def register(tune: typer.Typer) -> None:
 
 
 def _database(path: Path | None = None) -> Any:
+    """The user's own, or another one's to read."""
     from tritorch.tune.database import Database
 
-    return Database(path)
+    return Database(path, foreign=path is not None)
 
 
 def list_(as_json: output.Json = False) -> None:
@@ -163,6 +164,13 @@ def export(
     ),
     kernel: Annotated[str | None, typer.Option(help="Only this kernel.")] = None,
     target: Annotated[str | None, typer.Option(help="Only this target.")] = None,
+    defaults: Annotated[
+        bool,
+        typer.Option(
+            "--defaults",
+            help="Ship them with the package: what is faster than the rules, a file a target.",
+        ),
+    ] = False,
     as_json: output.Json = False,
 ) -> None:
     """Write the best configurations to a lock file.
@@ -173,6 +181,7 @@ def export(
     """
     from tritorch.errors import TuneError
     from tritorch.tune.database import export as write
+    from tritorch.tune.database import ship
     from tritorch.tune.report import current_digest
 
     rows = [
@@ -182,6 +191,13 @@ def export(
     ]
     if not rows:
         raise TuneError("tune: nothing to export. Run `tritorch tune run KERNEL` first.")
+    if defaults:
+        written = ship(rows)
+        if as_json:
+            output.as_json([{"choices": n, "file": str(file)} for file, n in written.items()])
+        for file, n in () if as_json else written.items():
+            print(f"wrote {n} choices to {file}")
+        return
     count = write(rows, to)
     if as_json:
         output.as_json({"choices": count, "file": str(to)})

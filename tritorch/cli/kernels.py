@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from fnmatch import fnmatch
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 STAGES = {
     "triton": "python", "ttir": "llvm", "llir": "llvm", "asm": "gas", "ptx": "gas", "sass": "gas",
 }  # fmt: skip
+
+#: of an operand that is made only to see which kernel runs
+_MOST_ELEMENTS = 1 << 27
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +116,8 @@ def show(
         title = f"# {kernel.name}({sizes.text(kernel.signature)}) {sizes.text(kernel.constants)}"  # type: ignore[arg-type]
         if console.is_terminal:
             console.print(title, style="bold", highlight=False)
-            console.print(Syntax(text, STAGES[stage], background_color="default"))
+            shown = Syntax(text, STAGES[stage], background_color="default", word_wrap=True)
+            console.print(shown)
         else:  # for files and pipes: the text as it is
             print(title)
             print(text)
@@ -174,6 +179,11 @@ def _operation(name: str, shape: str | None, dtype: str) -> Any:
         size = [int(part) for part in (shape or "1024").split(",")]
     except ValueError:
         raise TuneError(f"kernels: cannot read the shape {shape!r}. Write 32,64.") from None
+    if min(size) < 0 or prod(size) > _MOST_ELEMENTS:
+        raise TuneError(
+            f"kernels: impossible shape {shape}. Give sizes >= 0, of {_MOST_ELEMENTS} elements at "
+            "most."
+        )
     low, high = (1, 3) if op.promote == "integral" else (op.low, op.high)
     numbers = [random.uniform(low, high, size) for _ in range(op.operands or 1)]
     if op.promote == "integral" and kind.is_floating_point:

@@ -44,6 +44,9 @@ def _options(
     ] = False,
 ) -> None:
     """Look into tritorch, tune its kernels and run programs on it."""
+    import tritorch
+
+    _ = tritorch.Tensor  # loads all operations, which the package leaves to the command
 
 
 #: modules with a function `register(app)`
@@ -98,6 +101,9 @@ def run(arguments: list[str] | None = None) -> int:
         with _warnings_in_one_line():
             app(arguments, standalone_mode=True)
     except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            # typer makes an exit code of it, and no words
+            output.fail("interrupted.")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except TritorchError as error:
         output.fail(str(error))

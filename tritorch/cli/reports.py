@@ -28,7 +28,7 @@ def report(
 
     Example: tritorch tune report --html report.html
     """
-    from tritorch.cli.tuning import check_device
+    from tritorch.cli.tuning import check_device, roof
     from tritorch.tune import report as reports
 
     check_device(device)
@@ -47,7 +47,7 @@ def report(
             [
                 line.kernel, sizes.text(line.facts), sizes.text(line.config),
                 f"{line.default_seconds * 1e6:.1f}", f"{line.seconds * 1e6:.1f}",
-                f"{line.faster:.2f}", line.rate, f"{line.share:.0%}" if line.share else "",
+                f"{line.faster:.2f}", line.rate, roof(line.share),
                 len(line.history),
             ]
             for line in found.lines

@@ -71,7 +71,7 @@ def run(
     Ctrl-C keeps what was measured; the next run goes on from there. The database is
     TRITORCH_TUNE_DB; programs use what it holds from their next start on.
 
-    Example: tritorch tune run matmul_tile --shape M=1024,N=1024,K=1024 --budget 60s
+    Example: tritorch tune run matmul_tile --shape M=512,N=512,K=512 --budget 20s
     """
     from tritorch.tune.session import Options
 
@@ -267,7 +267,7 @@ def _progress(session: Session) -> Any:
         ("best so far", sizes.text(best.config if best else session.default)),
         ("", f"{seconds * 1e6:.0f} us, {faster:.2f} times the default's speed"),
         ("rate", rate(session.moved, session.operations, seconds)),
-        ("of roofline", f"{reached:.0%}" if reached else ""),
+        ("of roofline", roof(reached)),
         ("left", f"{max(session.left, 0):.0f} s ({session.stage})"),
     ):
         shown.add_row(name, value)
@@ -279,6 +279,13 @@ def rate(moved: float, operations: float, seconds: float) -> str:
     if operations:
         return f"{operations / seconds / 1e9:.1f} GFLOP/s"
     return f"{moved / seconds / 1e9:.1f} GB/s" if moved else ""
+
+
+def roof(share: float | None) -> str:
+    """How much of the roofline is reached; what lies in the caches is not held up by memory."""
+    if share is None:
+        return ""
+    return f"{share:.0%}" if share < 1.05 else "cached"
 
 
 def _summary(outcomes: list[Outcome]) -> None:
@@ -333,7 +340,7 @@ def trace(
 
     Options come before the script; what follows it is the program's.
 
-    Example: tritorch tune trace -o train.json train.py --epochs 1
+    Example: tritorch tune trace --as-torch -o train.json train.py --epochs 1
     """
     from tritorch.tune import trace as tracing
 

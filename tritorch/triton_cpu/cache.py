@@ -26,6 +26,8 @@ _MAGIC = b"TRITORCH-OBJECT1"
 _CHECKSUM_BYTES = 16
 _HEADER_BYTES = len(_MAGIC) + _CHECKSUM_BYTES
 _STALE_SECONDS = 3600.0
+#: directories of caches of which it was said that they cannot be written
+_told: set[Path] = set()
 
 
 def _checksum(payload: bytes) -> bytes:
@@ -84,7 +86,9 @@ class ObjectCache:
     def _give_up(self, error: OSError) -> None:
         with self._lock:
             first, self._writable = self._writable, False
-        if first:
+        root = self.directory.parent  # there are caches of several kinds below it
+        if first and root not in _told:
+            _told.add(root)
             warnings.warn(
                 f"kernel cache: cannot write to {self.directory}: {error.strerror or error}. "
                 "Compiled kernels are kept for this process only. "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import sqlite3
 import time
 import warnings
@@ -21,7 +22,7 @@ from typing import Any
 
 from tritorch.config import config
 from tritorch.errors import TuneError
-from tritorch.kernels.choices import FORMAT, Choice, read
+from tritorch.kernels.choices import FORMAT, SHIPPED, Choice, read
 
 _VERSION = 1
 _SCHEMA = """
@@ -109,14 +110,23 @@ def _text(value: Mapping[str, Any]) -> str:
 
 
 class Database:
-    """The store at `path` (default: the setting `tune_db`); made when it is first written."""
+    """The store at `path` (default: the setting `tune_db`); made when it is first written.
 
-    def __init__(self, path: Path | None = None) -> None:
+    Args:
+        foreign: it is another one's, and only read: what is no database is an error.
+    """
+
+    def __init__(self, path: Path | None = None, foreign: bool = False) -> None:
         self.path = path or config.tune_db
+        self._foreign = foreign
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection whose transaction is committed, or rolled back on an error."""
+        if self._foreign:
+            with self._open_foreign() as connection:
+                yield connection
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -131,6 +141,21 @@ class Database:
             raise TuneError(
                 f"tune: cannot use {self.path}: {error}. "
                 "Set TRITORCH_TUNE_DB to a file in a directory that can be written."
+            ) from error
+
+    @contextmanager
+    def _open_foreign(self) -> Iterator[sqlite3.Connection]:
+        """A connection that cannot write."""
+        try:
+            uri = f"{self.path.resolve().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(uri, uri=True, timeout=30.0)) as connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version != _VERSION:
+                    raise sqlite3.DatabaseError(f"format {version}, not {_VERSION}")
+                yield connection
+        except sqlite3.Error as error:
+            raise TuneError(
+                f"tune: {self.path} is no database of measured configurations ({error})."
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -200,7 +225,7 @@ class Database:
         return len(doomed)
 
     def merge(self, other: Database) -> tuple[int, int]:
-        """Take over another database's rows; where both have one, the newer stays.
+        """Take over another (foreign) database's rows; where both have one, the newer stays.
 
         Returns:
             how many rows were added, and how many replaced.
@@ -268,6 +293,11 @@ def _row(values: tuple[Any, ...]) -> Row:
 def export(rows: Iterable[Row], path: Path) -> int:
     """Write a lock file with these rows' choices, whole or not at all; how many."""
     choices = [{**row.as_json(), **row.choice().as_json()} for row in rows]
+    _write(path, choices)
+    return len(choices)
+
+
+def _write(path: Path, choices: list[dict[str, Any]]) -> None:
     text = json.dumps({"format": FORMAT, "choices": choices}, indent=1, sort_keys=True) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -281,7 +311,39 @@ def export(rows: Iterable[Row], path: Path) -> int:
         raise TuneError(
             f"tune: cannot write {path}: {error.strerror}. Choose another file."
         ) from error
-    return len(choices)
+
+
+def ship(rows: Iterable[Row], folder: Path | None = None) -> dict[Path, int]:
+    """Write what is faster than the rules as defaults of the package, a file for each target.
+
+    What a file says of other kinds of operands stays, as far as it is for present kernels.
+
+    Args:
+        rows: of kernels' present versions, one for each kernel, target and facts.
+        folder: `kernels/defaults` of this installation.
+    Returns:
+        how many choices each file that was written has now.
+    """
+    from tritorch.tune.report import current_digest
+
+    found: dict[Path, dict[tuple[str, str], Choice]] = {}
+    folder = folder or SHIPPED
+    for row in rows:
+        # a user's kernel does not ship
+        if row.ratio is None or row.ratio >= 1.0 or ":" in row.kernel:
+            continue
+        path = folder / f"{re.sub('[^a-z0-9_]+', '-', row.target.lower())}.json"
+        if path not in found:
+            there = read(path) if path.exists() else []
+            fresh = [c for c in there if c.digest == current_digest(c.kernel)]
+            found[path] = {(c.kernel, _text(c.facts)): c for c in fresh}
+        found[path][row.kernel, _text(row.facts)] = row.choice()
+    if not found:
+        raise TuneError("tune: nothing to ship: no kernel has a configuration that beats its rule.")
+    for path, choices in found.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, [choices[place].as_json() for place in sorted(choices)])
+    return {path: len(choices) for path, choices in found.items()}
 
 
 def from_lock(path: Path) -> list[Row]:
