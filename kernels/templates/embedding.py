@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
 def _forward_tile(*, target: str, n_columns: int) -> dict[str, Any]:
     """Narrow rows share a program: its start costs 20 ns on a CPU, and a GPU's threads want
-    filling.
+    filling. A CPU fetches wider ones sooner row by row (16 x 256 took 1.15 times as long).
     """
-    columns = min(next_power_of_2(n_columns), 4096 if target == "cpu" else 1024)
+    columns = next_power_of_2(n_columns)
     if target == "cpu":
-        return {"BLOCK_COLUMNS": columns, "BLOCK_ROWS": 16 if columns <= 512 else 1}
+        return {"BLOCK_COLUMNS": min(columns, 256), "BLOCK_ROWS": 16 if columns <= 64 else 1}
+    columns = min(columns, 1024)
     return {"BLOCK_COLUMNS": columns, "BLOCK_ROWS": 1024 // columns}
 
 
