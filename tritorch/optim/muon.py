@@ -29,6 +29,11 @@ class Muon(Optimizer):
             root of the larger of both.
     Raises:
         ValueError: a parameter is not a matrix.
+
+    A step launches one kernel for the momentum of all matrices, and for each shape about twenty,
+    whatever the number of its matrices: the norms, three batched products in each iteration, the
+    step. Products of different shapes have nothing in common that a launch could share.
+
     Source: Jordan et al., 2024; match_rms_adamw: Liu et al., 2025.
     """
 
@@ -83,29 +88,46 @@ class Muon(Optimizer):
                     state["momentum_buffer"] = tritorch.zeros_like(p)
         # Matrices of one shape go together; one that is stored by columns goes as its transpose.
         shapes = [(tuple(p.shape), p._layout.is_contiguous) for p in parameters]
-        for (shape, upright), tensors in by_kind(parameters, shapes):
-            self._update_equal(group, tensors, shape if upright else shape[::-1])
+        equal = [tensors for _, tensors in by_kind(parameters, shapes)]
+        directions = [_room(tensors) for tensors in equal]
+        self._gather(group, equal, directions)
+        for tensors, found in zip(equal, directions, strict=True):
+            self._step(group, tensors, found)
 
-    def _update_equal(
-        self, group: dict[str, Any], parameters: list[Tensor], stored: tuple[int, ...]
+    def _gather(
+        self, group: dict[str, Any], equal: list[list[Tensor]], directions: list[Tensor]
     ) -> None:
-        momentum, lr = group["momentum"], group["lr"]
-        first = parameters[0]
-        directions = tritorch.empty(
-            (len(parameters), *stored), dtype=tritorch.bfloat16, device=first.device
-        )
-        columns = [
-            [aligned(p, p.grad) for p in parameters],  # type: ignore[arg-type]
-            [self.state[p]["momentum_buffer"] for p in parameters],
-            list(directions.unbind(0)),
-        ]
-        flags = {"NESTEROV": group["nesterov"]}
-        self._launch(kernels.muon_momentum, columns, [1 - momentum, momentum], flags)
+        """Momentum: from gradients to directions, one launch for all matrices of a dtype."""
+        order = [p for tensors in equal for p in tensors]
+        places = {id(p): place for p, place in zip(order, _parts(directions), strict=True)}
+        flags, momentum = {"NESTEROV": group["nesterov"]}, group["momentum"]
+        for _, tensors in by_kind(order, [None] * len(order)):
+            columns = [
+                [aligned(p, p.grad) for p in tensors],  # type: ignore[arg-type]
+                [self.state[p]["momentum_buffer"] for p in tensors],
+                [places[id(p)] for p in tensors],
+            ]
+            self._launch(kernels.muon_momentum, columns, [1 - momentum, momentum], flags)
+
+    def _step(self, group: dict[str, Any], parameters: list[Tensor], directions: Tensor) -> None:
+        """Orthogonal directions of matrices of one shape, and the step along them."""
         steps = orthogonal(directions, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        kept = 1 - lr * group["weight_decay"]
-        rate = lr * _rate_factor(group["adjust_lr_fn"], first)
+        kept = 1 - group["lr"] * group["weight_decay"]
+        rate = group["lr"] * _rate_factor(group["adjust_lr_fn"], parameters[0])
         columns = [parameters, list(steps.contiguous().unbind(0))]
         self._launch(kernels.decay_and_step, columns, [kept, rate], {})
+
+
+def _room(parameters: list[Tensor]) -> Tensor:
+    """Memory for the directions of matrices of one shape, in their order in memory."""
+    first = parameters[0]
+    rows, columns = first.shape
+    stored = (rows, columns) if first._layout.is_contiguous else (columns, rows)
+    return tritorch.empty((len(parameters), *stored), dtype=tritorch.bfloat16, device=first.device)
+
+
+def _parts(directions: list[Tensor]) -> list[Tensor]:
+    return [part for found in directions for part in found.unbind(0)]
 
 
 def _rate_factor(kind: str | None, parameter: Tensor) -> float:
