@@ -177,7 +177,7 @@ def run_tuning(seconds: float, dry: bool, folder: Path) -> dict[str, Any]:
         found[kernel, dtype] = {"result": word, "output": output[-1500:]}
     if not dry:
         lock = folder / "tuned.json"
-        word, output = _run([*tritorch, "db", "export", str(lock)], 30, settings)
+        word, output = _run([*tritorch, "db", "export", "-o", str(lock)], 30, settings)
         found["export", ""] = {"result": word, "output": output[-500:]}
     return {" ".join(name).strip(): value for name, value in found.items()}
 

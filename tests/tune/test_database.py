@@ -178,3 +178,42 @@ def test_remove(database: Database) -> None:
     database.add([ROW, replace(ROW, target="cpu-b")])
     assert database.remove(lambda row: row.target == "cpu-b") == 1
     assert database.rows() == [ROW]
+
+
+def test_what_is_shipped_is_found(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file a target; kernels use it where the user has tuned nothing; stale entries go."""
+    from tritorch.kernels import choices, tuning
+    from tritorch.runtime import get_target
+    from tritorch.tune.database import ship
+
+    tunable = tuning.TUNABLES["softmax_columns"]
+    facts = {"n_cols": 77, "n_inner": 99, "dtype": "float32"}
+    row = replace(
+        ROW, kernel=tunable.name, digest=tunable.digest(), target=get_target("cpu").identity,
+        facts=facts, config={"BLOCK": 4, "INNER": 32}, ratio=0.5,
+    )  # fmt: skip
+    same = replace(row, facts={**facts, "n_cols": 8}, ratio=1.0)
+    other = replace(row, target="NVIDIA H200-sm_90")
+    folder = tmp_path / "defaults"
+    written = ship([row, same, other, replace(row, kernel="my_module:mine")], folder)
+    assert sorted(path.name for path in written) == [
+        "nvidia-h200-sm_90.json",
+        f"{get_target('cpu').identity.lower()}.json",
+    ]
+    assert set(written.values()) == {1}
+    path = next(path for path in written if "nvidia" not in path.name)
+    stale = path.read_text().replace(tunable.digest(), "of another version")
+    path.write_text(stale.replace("77", "78"))
+    assert ship([row], folder) == {path: 1}
+    monkeypatch.setattr(choices, "SHIPPED", folder)
+    choices._shipped.cache_clear()
+    choices.reload()
+    try:
+        assert tunable.choose("cpu", **facts)["INNER"] == 32
+    finally:
+        choices._shipped.cache_clear()
+        choices.reload()
+    with pytest.raises(TuneError, match="nothing to ship"):
+        ship([same], folder)

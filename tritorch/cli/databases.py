@@ -159,9 +159,12 @@ def merge(other: _File, as_json: output.Json = False) -> None:
 
 
 def export(
-    to: Annotated[Path, typer.Option("--output", "-o", help="Where to write it.")] = Path(
-        "tritorch.lock.json"
-    ),
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file; with --defaults a folder. [tritorch.lock.json]"
+        ),
+    ] = None,
     kernel: Annotated[str | None, typer.Option(help="Only this kernel.")] = None,
     target: Annotated[str | None, typer.Option(help="Only this target.")] = None,
     defaults: Annotated[
@@ -192,12 +195,13 @@ def export(
     if not rows:
         raise TuneError("tune: nothing to export. Run `tritorch tune run KERNEL` first.")
     if defaults:
-        written = ship(rows)
+        written = ship(rows, to)
         if as_json:
             output.as_json([{"choices": n, "file": str(file)} for file, n in written.items()])
         for file, n in () if as_json else written.items():
             print(f"wrote {n} choices to {file}")
         return
+    to = to or Path("tritorch.lock.json")
     count = write(rows, to)
     if as_json:
         output.as_json({"choices": count, "file": str(to)})
