@@ -17,6 +17,7 @@ from tritorch import dtypes
 from tritorch.config import config
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
+from tritorch.kernels.hardware import hardware_of
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.attention_gradients import (
     attention_backward_heads,
@@ -26,6 +27,7 @@ from tritorch.kernels.templates.attention_gradients import (
 from tritorch.kernels.templates.attention_kernels import attention_forward
 from tritorch.kernels.templates.rows import Rows, ceil_divide, levels, next_power_of_2
 from tritorch.kernels.templates.template import Template
+from tritorch.kernels.tuning import LAUNCH_OPTIONS
 from tritorch.layout import (
     Layout,
     Shape,
@@ -207,6 +209,7 @@ class _Heads:
                 of.q.device.type,
                 dtype=of.q.dtype.name,
                 causal=of.causal,
+                capability=hardware_of(of.q.device).capability,
                 **facts,
             ),
         }
@@ -224,7 +227,8 @@ class _Heads:
         if not count * n_blocks:
             return None
         values["n_blocks"] = n_blocks
-        given = {name: values[name] for name in template.parameters if name in values}
+        known = (*template.parameters, *LAUNCH_OPTIONS)
+        given = {name: values[name] for name in known if name in values}
         for name in template.parameters:
             if name not in given and name not in operands and name not in self.scalars:
                 given[name] = None

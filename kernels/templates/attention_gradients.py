@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tritorch import dtypes
+from tritorch.kernels.templates.attention_gpu import gpu_blocks
 from tritorch.kernels.templates.attention_kernels import kept, load_tile, masked_scores
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset
 from tritorch.kernels.templates.template import helper, kernel
@@ -51,6 +51,7 @@ def score_gradients(
 
 
 def backward_blocks(
+    part: str,
     *,
     target: str,
     n_queries: int,
@@ -59,33 +60,34 @@ def backward_blocks(
     v_depth: int,
     dtype: str,
     causal: bool,
+    **hardware: Any,
 ) -> dict[str, Any]:
-    """As in the forward; the same blocks for all kernels, so that they add in the same order."""
-    if target == "cpu":
-        m = n = 128 if n_keys >= 512 and not causal else 64 if n_keys > 256 or not causal else 32
-    else:
-        m = n = 64 if dtypes.BY_NAME[dtype].itemsize <= 2 else 32
-        if max(depth, v_depth) > 128:
-            m, n = m // 2, n // 2
+    """As in the forward; on a CPU the same blocks for all kernels, so that they add in the same
+    order."""
+    if target != "cpu":
+        return gpu_blocks(part, n_queries, n_keys, depth, v_depth, dtype, **hardware)
+    size = 128 if n_keys >= 512 and not causal else 64 if n_keys > 256 or not causal else 32
     return {
-        "BLOCK_M": max(16, min(m, next_power_of_2(n_queries))),
-        "BLOCK_N": max(16, min(n, next_power_of_2(n_keys))),
+        "BLOCK_M": max(16, min(size, next_power_of_2(n_queries))),
+        "BLOCK_N": max(16, min(size, next_power_of_2(n_keys))),
     }
 
 
-_BACKWARD: dict[str, Any] = {
-    "space": {
-        "BLOCK_M": [16, 32, 64, 128],
-        "BLOCK_N": [16, 32, 64, 128],
-        "num_warps": [4, 8],
-        "num_stages": [1, 2],
-    },
-    "default": backward_blocks,
-    "key": ("n_queries", "n_keys", "depth", "v_depth", "causal", "dtype"),
-}
+def _declared(part: str) -> dict[str, Any]:
+    """What is common to the kernels of the backward."""
+    return {
+        "space": {
+            "BLOCK_M": [16, 32, 64, 128],
+            "BLOCK_N": [16, 32, 64, 128],
+            "num_warps": [4, 8],
+            "num_stages": [1, 2],
+        },
+        "default": lambda **facts: backward_blocks(part, **facts),
+        "key": ("n_queries", "n_keys", "depth", "v_depth", "causal", "dtype"),
+    }
 
 
-@kernel(**_BACKWARD)
+@kernel(**_declared("queries"))
 def attention_backward_queries(
     dq_ptr, delta_ptr, do_ptr, q_ptr, k_ptr, v_ptr, o_ptr, sums_ptr, mask_ptr,
     scale, seed, offset, dropout, factor, n_blocks, n_queries, n_keys, depth, v_depth,
@@ -164,7 +166,7 @@ def attention_backward_queries(
     )
 
 
-@kernel(**_BACKWARD)
+@kernel(**_declared("keys"))
 def attention_backward_keys(
     dk_ptr, dv_ptr, delta_ptr, do_ptr, q_ptr, k_ptr, v_ptr, sums_ptr, mask_ptr,
     scale, seed, offset, dropout, factor, n_blocks, n_queries, n_keys, depth, v_depth,
@@ -250,7 +252,7 @@ def attention_backward_keys(
     )
 
 
-@kernel(**_BACKWARD)
+@kernel(**_declared("keys"))
 def attention_backward_heads(
     dq_ptr, dk_ptr, dv_ptr, delta_ptr, total_ptr, do_ptr, q_ptr, k_ptr, v_ptr, o_ptr, sums_ptr,
     mask_ptr, scale, seed, offset, dropout, factor, n_queries, n_keys, depth, v_depth,

@@ -15,8 +15,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tritorch import dtypes
 from tritorch.kernels.helpers import HELPERS
+from tritorch.kernels.templates.attention_gpu import gpu_blocks
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset
 from tritorch.kernels.templates.template import Helper, helper, kernel
 
@@ -156,19 +156,18 @@ def forward_blocks(
     v_depth: int,
     dtype: str,
     causal: bool,
+    **hardware: Any,
 ) -> dict[str, Any]:
     """CPU: the larger the block, the less is packed per operation; with a causal mask, the more is
     computed in vain. GPU: what fits the registers."""
-    if target == "cpu":
-        m = n = 32 if causal else 64 if n_keys < 512 else 128
-    else:
-        m, n = (128, 64) if dtypes.BY_NAME[dtype].itemsize <= 2 else (64, 32)
-        if max(depth, v_depth) > 128:
-            m, n = m // 2, n // 2
+    if target != "cpu":
+        found = gpu_blocks("forward", n_queries, n_keys, depth, v_depth, dtype, **hardware)
+        return {**found, "TURNED": False}
+    size = 32 if causal else 64 if n_keys < 512 else 128
     return {
-        "BLOCK_M": max(16, min(m, next_power_of_2(n_queries))),
-        "BLOCK_N": max(16, min(n, next_power_of_2(n_keys))),
-        "TURNED": target == "cpu",
+        "BLOCK_M": max(16, min(size, next_power_of_2(n_queries))),
+        "BLOCK_N": max(16, min(size, next_power_of_2(n_keys))),
+        "TURNED": True,
     }
 
 
