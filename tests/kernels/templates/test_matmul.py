@@ -155,3 +155,15 @@ def test_the_number_of_threads_changes_no_bit(
             results.append(run(matmul.plan(layout(a), layout(b)), a, b)[0])
     for c in results[1:]:
         np.testing.assert_array_equal(c, results[0])
+
+
+def test_rows_that_lie_packed_already_change_no_bit(normal: Any, layout: Any, run: Any) -> None:
+    """Whole rows of 64 inner elements are read in place; masked or farther apart, packed first."""
+    wide, b = normal(2, 130, 80), normal(2, 64, 128)
+    apart = wide[:, :, :64]
+    whole = np.ascontiguousarray(apart)
+    for rows in (128, 130):
+        (expected,) = run(matmul.plan(layout(apart[:, :rows]), layout(b)), apart[:, :rows], b)
+        (c,) = run(matmul.plan(layout(whole[:, :rows]), layout(b)), whole[:, :rows], b)
+        np.testing.assert_array_equal(c, expected)
+        np.testing.assert_allclose(c, apart[:, :rows] @ b, rtol=1e-4, atol=1e-4)

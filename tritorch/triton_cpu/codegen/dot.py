@@ -206,14 +206,9 @@ def _multiply(
         for used in (*scratch, c):
             g.scratch.touch(used)
 
-    def pack_rows(operand: Operand) -> None:
-        assert isinstance(product, Product)
-        pack_a(product, builder, operand, g.scratch.touch(scratch[0]))
-
     def multiply_columns(operand: Operand) -> None:
         assert isinstance(product, Product)
-        places = [g.scratch.touch(used) for used in scratch]
-        rest = places[0], places[1], base, row_stride, is_first
+        rest = rows, g.scratch.touch(scratch[1]), base, row_stride, is_first
         memory = packed[0].operand(None).memory
         column_panels.multiply(product, builder, operand, *rest, a_memory=memory)
         for used in (*scratch, c):
@@ -222,7 +217,7 @@ def _multiply(
     if isinstance(product, Product) and product.columns_first:
         for tensor in packed:
             tensor.expect_next()
-        with_and_without_masks(g, packed[0], pack_rows)
+        rows = _rows(g, product, packed[0], scratch[0])
         with_and_without_masks(g, packed[1], multiply_columns)
     else:
         with_and_without_masks(g, packed[1], pack)
@@ -230,6 +225,30 @@ def _multiply(
     for used in (*scratch, c):
         g.scratch.touch(used)
     return []
+
+
+def _rows(g: Generator, product: Product, a: PackedTensor, scratch: Buffer) -> str:
+    """Where all of A lies packed; it may have lain so from the start."""
+    builder = g.builder
+    operand = a.operand(a.bounds.true_masks)
+    memory = operand.memory
+    if memory is None or operand.element != product.compute or product.a_dimension == 0:
+        with_and_without_masks(
+            g, a, lambda used: pack_a(product, builder, used, g.scratch.touch(scratch))
+        )
+        return g.scratch.touch(scratch)
+    in_place = a.whole() or "true"
+    for stride, packed in zip(memory.strides, product.a_strides):
+        same = builder.define(f"icmp eq i64 {stride}, {packed * product.bytes}")
+        in_place = builder.define(f"and i1 {in_place}, {same}")
+
+    def emit(lies_there: bool) -> None:
+        if not lies_there:
+            pack_a(product, builder, a.operand(None), g.scratch.touch(scratch))
+
+    two_ways(g, in_place, emit)
+    place = g.scratch.touch(scratch)
+    return builder.define(f"select i1 {in_place}, ptr {memory.address(0, 0)}, ptr {place}")
 
 
 def _without_zeros(

@@ -80,6 +80,11 @@ class PackedTensor:
 
         return Operand(self.element, load, self.dimension, self._memory(true_masks))
 
+    def whole(self) -> str | None:
+        """A condition that no element is masked; None: always."""
+        shape = self.value.type.shape or ()
+        return whole_tile(self.g, self.bounds.constraints, shape, dict(enumerate(self.batch)))
+
     def _load(self) -> tuple[Operation | None, tuple[int, ...]]:
         """The load behind the tensor, if it is one or a transposed one; and which of the load's
         dimensions each dimension is.
@@ -150,10 +155,8 @@ def with_and_without_masks(
     g: Generator, packed: PackedTensor, use: Callable[[Operand], None]
 ) -> None:
     """Use an operand; one without masked elements takes a path of its own."""
-    shape = packed.value.type.shape or ()
-    outer = dict(enumerate(packed.batch))
 
     def emit(full: bool) -> None:
         use(packed.operand(packed.bounds.true_masks if full else None))
 
-    two_ways(g, whole_tile(g, packed.bounds.constraints, shape, outer), emit)
+    two_ways(g, packed.whole(), emit)

@@ -31,7 +31,8 @@ NEXT_PARAMETERS = [("ptr", "%next"), ("i64", "%next_step"), ("i64", "%next_row")
 
 def _suffix(product: Product) -> str:
     layout = f"{'rc'[product.a_dimension == 0]}{product.a_strides[product.a_dimension == 0]}"
-    far = "b" * product.is_far(product.k * product.n) + "c" * product.is_far(product.m * product.n)
+    far = "p" * product.columns_first
+    far += "b" * product.is_far(product.k * product.n) + "c" * product.is_far(product.m * product.n)
     kind = f"{product.compute}x{product.in_word}"
     return f"{kind}_{product.accumulator}_{layout}_{product.k}_{product.lanes}{far}"
 
@@ -108,7 +109,7 @@ def register_kernel(
         for v in range(vectors):
             place = at(b, v * product.b_stride + u * product.lanes)
             right.append(inner.define(f"load {kind}, ptr {place}, align {align}"))
-            if product.is_far(product.k * product.n):
+            if not product.columns_first and product.is_far(product.k * product.n):
                 later = at(b, v * product.b_stride + (u + AHEAD) * product.lanes)
                 prefetch(inner, later, write=False)
         for i in range(product.rows):

@@ -149,7 +149,7 @@ class Product:
         if self.a_dimension == 0:
             return 1, self.rows
         # Off the powers of two: rows 4 KiB apart would share one set of the L1 cache.
-        padding = self.target.vector_bytes // self.bytes if self.k >= 64 else 0
+        padding = self.target.vector_bytes // self.bytes if self.k * self.bytes > 256 else 0
         return self.k + padding, 1
 
     @property
