@@ -47,14 +47,20 @@ SANITIZED = (
 )
 #: what the part `tune` searches for: kernel, dtype, shapes; as `tritorch tune run` takes them
 SEARCHES = (
-    ("matmul_tile", "bfloat16", ("M=4096,N=4096,K=4096", "M=8192,N=8192,K=8192")),
-    ("matmul_tile", "float32", ("M=4096,N=4096,K=4096",)),
-    ("attention_forward", "bfloat16", ()),
-    ("attention_backward", "bfloat16", ()),
-    ("softmax", "bfloat16", ()),
-    ("layer_norm", "bfloat16", ()),
-    ("pointwise", "float32", ()),
-)
+    ("matmul_tile", "bfloat16", ("m=4096,n=4096,k=4096", "m=8192,n=8192,k=8192")),
+    ("matmul_tile", "float32", ("m=4096,n=4096,k=4096",)),
+    ("attention_forward", "bfloat16", tuple(
+        f"n_queries=4096,n_keys=4096,depth={depth},v_depth={depth},causal={causal}"
+        for depth in (64, 128) for causal in ("true", "false")
+    )),
+    ("attention_backward_queries", "bfloat16", ("n_queries=4096,n_keys=4096",)),
+    ("attention_backward_keys", "bfloat16", ("n_queries=4096,n_keys=4096",)),
+    ("convolution_tile", "bfloat16", ("batch=64",)),
+    ("softmax_rows", "bfloat16", ("n_cols=4096",)),
+    ("norm_rows", "bfloat16", ("n_cols=4096",)),
+    ("norm_rows_backward", "bfloat16", ("n_cols=4096",)),
+    ("pointwise", "float32", ("numel=67108864",)),
+)  # fmt: skip
 _SAMPLES = 5
 _SECONDS_A_SAMPLE = 0.02
 

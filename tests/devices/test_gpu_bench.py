@@ -36,6 +36,17 @@ def test_the_table_has_every_line_of_the_target() -> None:
         assert any(wanted in name for name in names), wanted
 
 
+def test_the_searches_are_of_kernels_that_there_are() -> None:
+    from tritorch.tune.problems import PROBLEMS
+
+    for kernel, dtype, shapes in gpu.SEARCHES:
+        problem = PROBLEMS[kernel]
+        assert problem.device in (None, "cuda") and dtype in problem.kinds, kernel
+        for shape in shapes:
+            names = {part.partition("=")[0] for part in shape.split(",")}
+            assert names <= set(problem.sizes), (kernel, shape)
+
+
 def test_the_model_learns(device_kind: str) -> None:
     step = training_step(torch, "cuda", TINY)
     first = step().item()

@@ -277,11 +277,14 @@ def check_whole(target: CUDATarget, driver: FakeDriver) -> None:
     assert figures["allocated_bytes.all.current"] == held
     assert figures["active_bytes.all.current"] == active
     assert figures["reserved_bytes.all.current"] == sum(s["total_size"] for s in segments)
+    assert figures.pop("max_split_size") == -1
     for name, value in figures.items():
         assert value >= 0, name
         if name.endswith(".peak"):
             assert value >= figures[name.removesuffix("peak") + "current"]
-        if ".all." in name:
+        if name.startswith("oversize"):
+            assert value == 0
+        elif ".all." in name:
             pools = [figures[name.replace(".all.", f".{pool}.")] for pool in POOLS]
             assert value <= sum(pools) if name.endswith("peak") else value == sum(pools), name
 

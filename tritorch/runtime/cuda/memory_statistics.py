@@ -91,6 +91,10 @@ class Figures:
                     found |= {f"{name}.{pool}.{kind}": n for kind, n in counter.figures()}
             else:
                 found[name] = value
+        # Every size may be split here, so there are no blocks beyond it.
+        found["max_split_size"] = -1
+        for name in ("oversize_allocations", "oversize_segments"):
+            found |= {f"{name}.{kind}": n for kind, n in Counter().figures()}
         return dict(sorted(found.items()))
 
     def _counters(self) -> Iterator[Counter]:
