@@ -320,3 +320,23 @@ def test_places_that_cannot_be_written_and_damage(
     assert (process.returncode, json.loads(out)) == (0, [])
     assert "is damaged" in err and err.count("\n") == 1
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+
+def test_bench_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The GPU's rows, whose times are played; the lines that people see do not mix with JSON."""
+    import bench.gpu
+    import tritorch
+
+    def run_rows(libraries: dict[str, Any], seconds: float, pattern: str) -> list[dict[str, Any]]:
+        print(f"rows of {pattern}")
+        return [{"name": "softmax", "ours_ms": 1.0}]
+
+    monkeypatch.setattr(tritorch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(bench.gpu, "run_rows", run_rows)
+    monkeypatch.setattr(bench.gpu, "environment", lambda torch: {"gpu": "none"})
+    found = answer(capsys, "bench", "softmax", "--device", "cuda", "--vs", "none")
+    assert found == {"environment": {"gpu": "none"}, "rows": [{"name": "softmax", "ours_ms": 1.0}]}
+    assert main.run(["bench", "nosuchrow", "--device", "cuda"]) == 1
+    assert "no row's name" in capsys.readouterr().err

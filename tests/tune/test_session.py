@@ -156,3 +156,14 @@ def test_on_first_call_in_a_program(database: Database) -> None:
     rows = database.rows("matrix_vector_rows")
     assert {"m": 40, "k": 2600, "dtype": "float32"} in [row.facts for row in database.best()]
     assert len({row.measured for row in rows}) <= 4  # the second process searched nothing
+
+
+def test_what_is_said_of_the_default_too_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of accesses knows no memory that was there before it began."""
+    from tritorch.tune.measure import Measure, Wrong
+
+    measure = Measure("combine_index", {"n_rest": 8}, None)
+    measure.scrutinise(measure.candidates[0])
+    monkeypatch.setattr(measure, "_beyond", lambda config: "beyond" if config else None)
+    with pytest.raises(Wrong, match="beyond"):
+        measure.scrutinise(measure.candidates[0])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,13 +96,14 @@ def _on_gpu(patterns: list[str], versus: str, save: Path | None, as_json: bool) 
     import tritorch
 
     gpu = _module("gpu")
-    rows = [row for row in gpu.ROWS if not patterns or any(part in row.name for part in patterns)]
-    if not rows:
+    pattern = "|".join(map(re.escape, patterns))
+    if not any(re.search(pattern, f"{row.group}: {row.name}") for row in gpu.ROWS):
         raise TuneError(f"bench: no row's name contains any of {patterns}.")
     libraries: dict[str, Any] = {"ours": tritorch}
     if versus == "torch" and importlib.util.find_spec("torch") is not None:
         libraries["torch"] = importlib.import_module("torch")
-    found = gpu.run_rows(libraries, _GPU_SECONDS, rows=rows, quiet=as_json)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        found = gpu.run_rows(libraries, _GPU_SECONDS, pattern)
     report = {"environment": gpu.environment(tritorch), "rows": found}
     if save is not None:
         _write(save, report)
