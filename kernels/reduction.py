@@ -74,7 +74,7 @@ _GENERATORS = ("reduction_source", "scan", "triton_printer")
 REDUCTION_ROWS = Tunable(
     "reduction_rows",
     space={"BLOCK": [64, 256, 1024, 4096, 16_384]},
-    default=lambda *, target, reduced: {"BLOCK": _cheapest(reduced, ROW_BLOCKS[target], _START)},
+    default=lambda *, target, reduced: _row_block(target, reduced),
     key=("operation", "reduced", "kept", "dtypes"),
     digest=lambda: generator_digest(*_GENERATORS),
 )
@@ -83,9 +83,9 @@ REDUCTION_ROWS = Tunable(
 SCAN_ROWS = Tunable(
     "scan_rows",
     space={"BLOCK": [64, 128, 256, 1024, 4096]},
-    default=lambda *, target, reduced: {
-        "BLOCK": 256 if target == "cpu" else _cheapest(reduced, ROW_BLOCKS[target], _START)
-    },
+    default=lambda *, target, reduced: (
+        {"BLOCK": 256} if target == "cpu" else _row_block(target, reduced)
+    ),
     key=("operation", "reduced", "kept", "dtypes"),
     digest=lambda: generator_digest(*_GENERATORS),
 )
@@ -102,7 +102,7 @@ REDUCTION_COLUMNS = Tunable(
 )
 #: programs that a launch should have before the reduced range is left whole, and elements that a
 #: part must have
-_PROGRAMS = {"cpu": 32, "cuda": 512}
+_PROGRAMS = {"cpu": 32, "cuda": 1024}
 _PART = 32768
 #: up to so many reduced elements, kept elements go into the vector lanes even if their stride is
 #: not the smallest (a row's tree costs as much as so many strided loads; several accumulators make
@@ -424,6 +424,12 @@ class ReductionWork:
             if entry.kept_class == "s":
                 values.append(kept[-1])
         return values
+
+
+def _row_block(target: str, reduced: int) -> dict[str, int]:
+    """The block of a row; on a GPU one warp for each 512 elements of it."""
+    block = _cheapest(reduced, ROW_BLOCKS[target], _START)
+    return {"BLOCK": block} if target == "cpu" else {"BLOCK": block, "num_warps": block // 512 or 1}
 
 
 def _cheapest(size: int, blocks: Sequence[int], start: int) -> int:

@@ -409,7 +409,7 @@ def compile_gpu(
     source: KernelSource | Any,
     signature: Mapping[str, str],
     constants: Mapping[str, Any],
-    target: tuple[str, int] = ("cuda", 90),
+    target: tuple[str, int | str] = ("cuda", 90),
     options: Mapping[str, Any] | None = None,
 ) -> GPUCode:
     """Compile a kernel for a GPU; needs no GPU and no driver (ptxas is inside Triton's wheel).

@@ -45,6 +45,8 @@ from tritorch.kernels.templates.convolution_tables import (
     weight_columns,
 )
 from tritorch.kernels.templates.rows import ceil_divide
+from tritorch.kernels.templates.template import Template
+from tritorch.kernels.tuning import LAUNCH_OPTIONS
 from tritorch.layout import Layout, Shape, contiguous_strides
 
 #: images of fewer positions are worked on together, lest tiles stay half empty; where the input is
@@ -351,7 +353,7 @@ def _correlate(
         if bias.strides[0] != 1 and bias.numel > 1:
             raise DtypeError("convolution: expected a contiguous bias. Call contiguous().")
         arguments.append(3)
-    values = {name: value for name, value in values.items() if name in template.parameters}
+    values = _known(template, values)
     steps.add(template.bind(x.device, (grid,), operands, values), arguments)
 
 
@@ -406,7 +408,7 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
         template = convolution_weight_direct
         values |= template.choose(target, k=k, columns=tables.n_columns, dtype=x.dtype.name)
         operands["out_ptr"] = out
-        values = {name: value for name, value in values.items() if name in template.parameters}
+        values = _known(template, values)
         steps.add(template.bind(x.device, (out.numel,), operands, values), (0, *arguments))
         return steps.plan(2)
     template = convolution_weight_tile
@@ -422,7 +424,7 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     kind = _partial_dtype(out.dtype)
     direct = parts == 1
     operands["partial_ptr"] = out if direct else kind
-    values = {name: value for name, value in values.items() if name in template.parameters}
+    values = _known(template, values)
     grid = parts * groups * values["tiles_r"] * values["tiles_m"]
     bound = template.bind(x.device, (grid,), operands, values)
     if direct:
@@ -455,6 +457,12 @@ def _spread(steps: Steps, axes: Sequence[Axis], g: Layout) -> Operand:
         Axis.strided(a.kept, a.positions, 1, 1, 0, 0, a.output_stride, 0) for a in padded(axes)
     ]
     return copied(steps, shifted, g, 1, counts, [1] * len(counts))
+
+
+def _known(template: Template, values: dict[str, Any]) -> dict[str, Any]:
+    """The values that a kernel has parameters for, and its launch options."""
+    known = (*template.parameters, *LAUNCH_OPTIONS)
+    return {name: value for name, value in values.items() if name in known}
 
 
 def _partial_dtype(dtype: Dtype) -> Dtype:

@@ -12,6 +12,7 @@ from tritorch.kernels.plan import Plan, nothing
 from tritorch.kernels.templates.convolution import Class, Geometry, Steps, classes
 from tritorch.kernels.templates.convolution_kernels import convolution_fold, convolution_unfold
 from tritorch.kernels.templates.convolution_tables import Axis, Tables
+from tritorch.kernels.tuning import LAUNCH_OPTIONS
 from tritorch.layout import Layout, contiguous_strides
 
 
@@ -114,6 +115,7 @@ def _bind(
     tables: Tables,
 ) -> None:
     steps.held.append(tables)
-    values = {name: value for name, value in values.items() if name in template.parameters}
+    known = (*template.parameters, *LAUNCH_OPTIONS)
+    values = {name: value for name, value in values.items() if name in known}
     operands = {name: kind for name, kind in operands.items() if name in template.parameters}
     steps.add(template.bind(steps.outputs[0].device, grid, operands, values), (0, 1))

@@ -27,11 +27,13 @@ from tritorch.kernels.templates.rows import (
     levels,
     next_power_of_2,
     row_offset,
+    row_warps,
     to_compute,
     without,
 )
 from tritorch.kernels.templates.softmax import online_sum
 from tritorch.kernels.templates.template import Template, helper, kernel
+from tritorch.kernels.tuning import LAUNCH_OPTIONS
 from tritorch.layout import Layout
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def _row_block(*, target: str, n_classes: int) -> dict[str, Any]:
     """A row is one block where it fits: 64 Ki in a CPU's strips, 16 Ki on a GPU."""
     limit = 65_536 if target == "cpu" else 16_384
     block = next_power_of_2(n_classes)
-    return {"BLOCK": block if block <= limit else limit // 4}
+    block = block if block <= limit else limit // 4
+    return {"BLOCK": block, **row_warps(target, block)}
 
 
 def _looped(*, BLOCK: int, n_classes: int, **_: Any) -> dict[str, Any]:
@@ -338,7 +341,8 @@ class _Losses:
             values["weight_stride"] = self.weight.strides[0]
         if "cell_ptr" in template.parameters:
             operands["cell_ptr"] = dtypes.int64
-        return operands, {n: v for n, v in values.items() if n in template.parameters}
+        known = (*template.parameters, *LAUNCH_OPTIONS)
+        return operands, {n: v for n, v in values.items() if n in known}
 
     def bind(
         self, template: Template, grid: int, operands: dict[str, Any], values: dict[str, Any]
@@ -459,7 +463,8 @@ def plan_backward(
     values = {
         "ignore_index": ignore_index, "smoothing": float(label_smoothing),
         "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
-        "dx_class_stride": losses.dx.strides[losses.dim], "BLOCK": choice["BLOCK"],
+        "dx_class_stride": losses.dx.strides[losses.dim],
+        **choice,
         **losses.rows(x, losses.dx).values("x", "dx", "target"),
         **_gradient_values(g, losses),
     }  # fmt: skip

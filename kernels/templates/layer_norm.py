@@ -27,6 +27,7 @@ from tritorch.kernels.templates.rows import (
     levels,
     next_power_of_2,
     row_offset,
+    row_warps,
     to_compute,
 )
 from tritorch.kernels.templates.template import kernel
@@ -46,7 +47,8 @@ LONG_ROWS = 8
 def _backward_block(*, target: str, n_cols: int) -> dict[str, Any]:
     """Rows of up to 8 Ki elements are one block, with the partial sums in scratch or registers."""
     block = next_power_of_2(n_cols)
-    return {"BLOCK": min(block, 4096 if block > LONG else LONG), "LOOPED": block > LONG}
+    size = min(block, 4096 if block > LONG else LONG)
+    return {"BLOCK": size, "LOOPED": block > LONG, **row_warps(target, size)}
 
 
 def _row_block(*, target: str, n_cols: int) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def _row_block(*, target: str, n_cols: int) -> dict[str, Any]:
     """
     limit = 65_536 if target == "cpu" else 16_384
     block = next_power_of_2(n_cols)
-    return {"BLOCK": block if block <= limit else limit // 4}
+    block = block if block <= limit else limit // 4
+    return {"BLOCK": block, **row_warps(target, block)}
 
 
 def _looped(*, BLOCK: int, n_cols: int, **_: Any) -> dict[str, Any]:

@@ -89,6 +89,11 @@ def rows_of(name: str, layouts: Sequence[Layout], dim: int) -> Rows:
     return levels(name, without(shape, dim), [without(entry.strides, dim) for entry in layouts])
 
 
+def row_warps(target: str, block: int) -> dict[str, int]:
+    """Warps for a block of a row on a GPU: 16 elements a thread, 32 in the largest blocks."""
+    return {} if target == "cpu" else {"num_warps": max(1, min(16, block // 512))}
+
+
 def next_power_of_2(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 

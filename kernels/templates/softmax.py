@@ -27,6 +27,7 @@ from tritorch.kernels.templates.rows import (
     levels,
     next_power_of_2,
     row_offset,
+    row_warps,
     rows_of,
     to_compute,
     without,
@@ -43,7 +44,8 @@ def _row_block(*, target: str, n_cols: int) -> dict[str, Any]:
     GPU: a row must fit the registers of a program."""
     limit = 65_536 if target == "cpu" else 16_384
     block = next_power_of_2(n_cols)
-    return {"BLOCK": block if block <= limit else limit // 4}
+    block = block if block <= limit else limit // 4
+    return {"BLOCK": block, **row_warps(target, block)}
 
 
 def _looped(*, BLOCK: int, n_cols: int, **_: Any) -> dict[str, Any]:
