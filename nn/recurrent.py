@@ -2,8 +2,8 @@
 
 The projection of all steps' inputs is one product. A step is one product with the state (to which
 the projection is added within the kernel) and one kernel with all gates, see
-`tritorch.ops.recurrent_sequence`; sequences of different lengths and states that are projected go
-an operation after another.
+`tritorch.ops.recurrent_sequence`; in a `PackedSequence` each run of steps with as many rows is such
+a sequence. Where states are projected, a step is three operations: product, gates, projection.
 
 A sequence is its steps' inputs in one tensor, (rows, features), and how many rows each step has:
 always the batch, or ever fewer in a `PackedSequence`.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby
 
 import tritorch
 from tritorch.nn import functional
@@ -72,26 +72,46 @@ def one_direction(
         reverse: from the last step to the first.
     """
     projected = input_projection(mode, input, weights)
-    if sizes[0] == sizes[-1] and _fits(projected, state, weights):
-        bias = weights.hidden_bias if CELLS[mode].apart else None
-        output, *end = sequence(mode, projected, weights.hidden, bias, state, sizes[0], reverse)
-        return output, tuple(end)
-    turned = weights.hidden.t()
-    parts = projected.split(list(sizes))
+    fused = _fits(projected, state, weights)
+    runs = [(size, len(list(equal))) for size, equal in groupby(sizes)]
+    parts = projected.split([size * steps for size, steps in runs])
     if reverse:
-        return _backward_in_time(mode, parts[::-1], list(sizes)[::-1], state, weights, turned)
+        return _backward_in_time(mode, parts, [size for size, _ in runs], state, weights, fused)
     outputs: list[Tensor] = []
     finished: list[State] = []
-    for part, size, more in zip(parts, sizes, (*sizes[1:], None)):
-        state = step(mode, part, state, weights, turned)
-        outputs.append(state[0])
-        if more is None:
+    for part, (size, _), (more, _) in zip(parts, runs, (*runs[1:], (0, 0))):
+        output, state = _equal_steps(mode, part, size, state, weights, fused)
+        outputs.append(output)
+        if not more:
             finished.append(state)
-        elif more < size:
+        else:
             cuts = [s.split([more, size - more]) for s in state]
             finished.append(tuple([cut[1] for cut in cuts]))
             state = tuple([cut[0] for cut in cuts])
-    return tritorch.cat(outputs), _joined(finished[::-1])
+    return _whole(outputs), _joined(finished[::-1])
+
+
+def _equal_steps(
+    mode: str,
+    projected: Tensor,
+    size: int,
+    state: State,
+    weights: Weights,
+    fused: bool,
+    reverse: bool = False,
+) -> tuple[Tensor, State]:
+    """Steps that all have `size` rows: their hidden states in the order of time, the last state."""
+    if fused:
+        bias = weights.hidden_bias if CELLS[mode].apart else None
+        output, *end = sequence(mode, projected, weights.hidden, bias, state, size, reverse)
+        return output, tuple(end)
+    turned = weights.hidden.t()
+    outputs = []
+    parts = projected.split(size)
+    for part in reversed(parts) if reverse else parts:
+        state = step(mode, part, state, weights, turned)
+        outputs.append(state[0])
+    return _whole(outputs[::-1] if reverse else outputs), state
 
 
 def _fits(projected: Tensor, state: State, weights: Weights) -> bool:
@@ -111,24 +131,25 @@ def _backward_in_time(
     sizes: Sequence[int],
     state: State,
     weights: Weights,
-    turned: Tensor,
+    fused: bool,
 ) -> tuple[Tensor, State]:
-    """Shorter sequences join in at their last step."""
-    starts = [0, *sizes]
-    lengths = [b - a for a, b in pairwise(starts)]
-    waiting = (
-        [state]
-        if lengths[0] == sizes[-1]
-        else list(zip(*[s.split(lengths) for s in state], strict=True))
-    )
+    """Runs of equal steps from the last to the first: shorter sequences join in at their last
+    step.
+    """
     outputs: list[Tensor] = []
-    current: State = waiting[0]
-    for place, part in enumerate(parts):
-        if place and lengths[place]:
-            current = _joined([current, waiting[place]])
-        current = step(mode, part, current, weights, turned)
-        outputs.append(current[0])
-    return tritorch.cat(outputs[::-1]), current
+    current: State = ()
+    started = 0
+    for part, size in zip(parts[::-1], sizes[::-1]):
+        joining = tuple([s[started:size] for s in state])
+        current = _joined([current, joining]) if started else joining
+        started = size
+        output, current = _equal_steps(mode, part, size, current, weights, fused, True)
+        outputs.append(output)
+    return _whole(outputs[::-1]), current
+
+
+def _whole(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else tritorch.cat(list(parts))
 
 
 def _joined(states: Sequence[State]) -> State:

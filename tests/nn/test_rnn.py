@@ -274,3 +274,39 @@ def test_errors() -> None:
         nn.LSTM(3, 4, proj_size=4)
     with pytest.warns(UserWarning, match="dropout option adds dropout"):
         nn.RNN(3, 4, dropout=0.5)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_launches_of_a_step_of_packed_sequences(kind: str) -> None:
+    """As of others: runs of steps with as many rows are sequences."""
+    layer = LAYERS[kind](4, 8)
+
+    def launches(more: int, train: bool) -> int:
+        parts = [torch.randn(steps + more, 4) for steps in (6, 6, 3)]
+        packed = torch.nn.utils.rnn.pack_sequence(parts)
+        for _ in range(2):
+            before = snapshot().launches
+            output, _ = layer(packed)
+            if train:
+                output.data.sum().backward()
+        return snapshot().launches - before
+
+    assert launches(5, False) - launches(0, False) == 5 * 2
+    assert launches(5, True) - launches(0, True) == 5 * 4
+
+
+def test_launches_of_a_projected_step() -> None:
+    """Product, gates, projection and its weight's copy; with the way back 17, gates still fused."""
+    layer = torch.nn.LSTM(4, 8, proj_size=3)
+
+    def launches(steps: int, train: bool) -> int:
+        x = torch.randn(steps, 2, 4)
+        for _ in range(2):
+            before = snapshot().launches
+            output, _ = layer(x)
+            if train:
+                output.sum().backward()
+        return snapshot().launches - before
+
+    assert launches(9, False) - launches(4, False) <= 5 * 4
+    assert launches(9, True) - launches(4, True) <= 5 * 17
