@@ -38,6 +38,11 @@ def array_from_data(data: Any, dtype: Dtype | None = None) -> Array:
                 raise ValueError(
                     "tensor: Overflow when unpacking long: an integer exceeds 64 bits."
                 )
+            if any(value is None for value in array.flat):
+                raise RuntimeError(
+                    f"tensor: Could not infer dtype of NoneType; elements must be numbers, got "
+                    f"{data!r:.80}."
+                )
             raise TypeError(f"tensor: elements must be numbers, got {data!r:.80}.")
     if array.dtype.kind in "iuf" and kind.category == 1 and not isinstance(data, np.ndarray):
         _check_fits(array, kind)
@@ -107,8 +112,9 @@ def _check_fits(array: Array, kind: Dtype) -> None:
         return
     limits = np.iinfo(kind.numpy)
     low, high = int(array.min()), int(array.max())
-    if low < limits.min or high > limits.max:
-        value = low if low < limits.min else high
+    least = limits.min or -int(limits.max)  # without sign -1 is the greatest number, as in C
+    if low < least or high > limits.max:
+        value = low if low < least else high
         raise RuntimeError(
             f"tensor: value {value} cannot be converted to type {kind.name} without overflow."
         )

@@ -84,7 +84,7 @@ class Layout:
             if self.numel
             else 0
         )
-        self.is_contiguous = _is_row_major(shape, strides)
+        self.is_contiguous = not self.numel or _is_row_major(shape, strides)
         order = sorted(range(self.ndim), key=lambda d: (-strides[d], -shape[d], d))
         self.is_dense = self.is_contiguous or _is_row_major(
             tuple(shape[d] for d in order), tuple(strides[d] for d in order)

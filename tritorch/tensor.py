@@ -396,12 +396,6 @@ class Tensor:
                 )
         return self._array()
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
     def item(self) -> Any:
         """The only element as a Python number."""
         if self._layout.numel != 1:
@@ -492,6 +486,12 @@ class Tensor:
         made._requires_grad = requires_grad
         return made
 
+    def _storage_copied(self) -> Storage:
+        target = get_target(self._layout.device.type)
+        memory = Storage(self._storage.nbytes, target)
+        target.copy(memory.address, self._storage.address, memory.nbytes)
+        return memory
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._grad_fn is not None:
             raise RuntimeError(
@@ -500,7 +500,12 @@ class Tensor:
             )
         known = memo.get(id(self))
         if known is None:
-            known = self.detach().clone()._as_subclass(type(self), self._requires_grad)
+            memory = memo.get(id(self._storage))
+            if memory is None:  # all of it: tensors that share it share the copy
+                memory = memo[id(self._storage)] = self._storage_copied()
+            address = memory.address + self._address - self._storage.address
+            known = wrap(memory, self._layout, address, type(self))
+            known._requires_grad = self._requires_grad
             memo[id(self)] = known
             if self.grad is not None:
                 known.grad = self.grad.__deepcopy__(memo)
@@ -509,8 +514,6 @@ class Tensor:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         recording.refuse("pickling a tensor", "Do it after the recording, or after a replay.")
-        if self._grad_fn is not None:
-            raise RuntimeError("pickle: only leaf tensors can be pickled. Use detach() first.")
         here = self if self._layout.device.type == "cpu" else _to_host(self)
         kept = here._layout
         memory = (kept.extent,) if kept.numel else (0,)

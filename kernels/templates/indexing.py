@@ -320,6 +320,11 @@ class _Writes(NamedTuple):
         return Plan.of_steps((), get_target(device.type), steps, [self.nbytes], self.kernels)
 
 
+def _row(layout: Layout) -> Layout:
+    """A tensor of no dimensions as one element of one."""
+    return layout if layout.ndim else Layout.contiguous(layout.dtype, (1,), layout.device)
+
+
 def plan_gather(x: Layout, dim: int, index: Layout, *, negative: bool = True) -> Plan:
     """y[i, j, k] = x[index[i, j, k], j, k] (for dim 0); launch(y, x, index).
 
@@ -327,15 +332,16 @@ def plan_gather(x: Layout, dim: int, index: Layout, *, negative: bool = True) ->
         index: of x's rank; sizes apart from `dim` are at most x's. y has its shape, contiguous.
         negative: whether negative indices count from the end or are out of bounds.
     """
+    result = y = Layout.contiguous(x.dtype, index.shape, x.device)
+    x, index, y = _row(x), _row(index), _row(y)
     dim = _check_along("gather", x, dim, index)
-    y = Layout.contiguous(x.dtype, index.shape, x.device)
     if y.numel == 0:
-        return Plan((y,), nothing)
+        return Plan((result,), nothing)
     cell = IndexCell(out_of_bounds("gather", dim, x.shape[dim]), x.device)
     access = _along("gather", x, dim, index, y)
     access.negative = negative
     launch, compiled = access.read(cell)
-    return Plan((y,), cell.checked(launch), [compiled])
+    return Plan((result,), cell.checked(launch), [compiled])
 
 
 def plan_scatter(
@@ -351,6 +357,7 @@ def plan_scatter(
         negative: whether negative indices count from the end or are out of bounds.
     """
     _check_mode("scatter", mode)
+    x, index, source = _row(x), _row(index), _row(source)
     dim = _check_along("scatter", x, dim, index)
     if any(s < i for s, i in zip(source.shape, index.shape)) or source.ndim != index.ndim:
         raise ShapeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,14 @@ class AutocastState(threading.local):
 autocast_state = AutocastState()
 _interception: Interception | None = None
 _making = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _making
+    _making = threading.Lock()  # a thread that is no more may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _installed() -> Interception:

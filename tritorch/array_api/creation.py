@@ -23,7 +23,12 @@ def asarray(
     if copy:
         return creation.tensor(obj, dtype=dtype, device=device)
     if not isinstance(obj, Tensor | np.ndarray) and hasattr(obj, "__dlpack__"):
-        obj = interchange.from_dlpack(obj)
+        try:
+            obj = interchange.from_dlpack(obj, copy=copy)
+        except BufferError as error:
+            if copy is None:
+                raise
+            raise ValueError(f"asarray: {error}") from error
     result = creation.as_tensor(obj, dtype, device)
     if copy is False and _address(obj) != result.data_ptr():
         raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 from tritorch import dtypes
 from tritorch.kernels import scalar as s
 from tritorch.ops.declare import method, pointwise, takes
+from tritorch.ops.promotion import result_type
 from tritorch.tensor import Tensor
 
 Operand = Tensor | bool | int | float
@@ -92,6 +93,17 @@ def fmod(input, other):
     return s.fmod(input, other)
 
 
+def _scales(name: str, alpha: Any, input: Any, other: Any) -> bool:
+    """Check a factor; whether it is one of truth values, which are only taken or left out."""
+    kind = result_type(input, other)
+    if isinstance(alpha, float) and not kind.is_floating_point:
+        raise RuntimeError(
+            f"{name}: for integral input tensors, argument alpha must not be a floating point "
+            f"number, got {alpha}. Convert an operand, or alpha."
+        )
+    return kind is dtypes.bool
+
+
 def _add_alpha(name: str, plain: Any, sign: int) -> tuple[Any, Any]:
     """`name` and its in-place version, with `alpha`."""
     inplace_plain = plain.operation.inplace
@@ -100,11 +112,15 @@ def _add_alpha(name: str, plain: Any, sign: int) -> tuple[Any, Any]:
     def function(input: Tensor, other: Operand, *, alpha: Any = 1, out: Any = None) -> Tensor:
         if alpha == 1:
             return plain(input, other, out=out)
+        if _scales(name, alpha, input, other):
+            return plain(input, other if alpha else mul(other, False), out=out)
         return _add_scaled(input, other, sign * alpha, out=out)
 
     def inplace(input: Tensor, other: Operand, *, alpha: Any = 1) -> Tensor:
         if alpha == 1:
             return inplace_plain(input, other)
+        if _scales(name, alpha, input, other):
+            return inplace_plain(input, other if alpha else mul(other, False))
         return inplace_scaled(input, other, sign * alpha)
 
     operator = "+" if sign > 0 else "-"

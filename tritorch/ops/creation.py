@@ -90,6 +90,11 @@ def from_numpy(ndarray: np.ndarray[Any, Any]) -> Tensor:
     """A tensor on the memory of an array; writing to one changes the other."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    if not ndarray.dtype.isnative:
+        raise ValueError(
+            "from_numpy: given numpy array has byte order different from the native byte order. "
+            "Convert it: array.astype(array.dtype.newbyteorder('='))."
+        )
     if any(step < 0 for step in ndarray.strides):
         raise ValueError(
             "from_numpy: At least one stride in the given numpy array is negative, and tensors "

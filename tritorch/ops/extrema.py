@@ -328,6 +328,11 @@ def vector_norm(
             node.save_outputs(result)
         return result
     chosen = dims or None
+    if ord < 0 and not x._layout.numel:
+        raise RuntimeError(
+            f"linalg.vector_norm: cannot compute the {ord:g} norm on an empty tensor because the "
+            "operation does not have an identity. Ask for numel() first."
+        )
     size = x.abs()
     if ord == math.inf:
         return amax(size, chosen, keepdim)
@@ -346,11 +351,19 @@ def norm(
     input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *,
     dtype: Any = None, out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The vector norm over `dim` (all elements); `p`: a number or "fro" (2)."""
+    """The vector norm over `dim` (all elements); `p`: a number or "fro" (2).
+
+    With p="nuc" the sum of the singular values of the matrices in two dimensions.
+    """
     if p is None or p == "fro":
         p = 2
-    if p == "nuc" or isinstance(p, str):
-        raise RuntimeError(f"norm: p must be a number or 'fro', got {p!r}.")
+    if p == "nuc":
+        from tritorch.ops.matrix import matrix_norm
+
+        plane = (-2, -1) if dim is None else dim
+        return finished(matrix_norm(input, "nuc", plane, keepdim, dtype=dtype), out, "norm")
+    if isinstance(p, str):
+        raise RuntimeError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}.")
     return finished(vector_norm(input, p, dim, keepdim, dtype=dtype), out, "norm")
 
 

@@ -10,11 +10,13 @@ gets a call first, and what it is given to go on with is the next one below.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from types import CodeType, FunctionType
 from typing import Any
+from weakref import WeakSet
 
 from tritorch.ops.dispatch import completed
 
@@ -103,6 +105,7 @@ class _Point:
 
 
 _points: dict[FunctionType, _Point] = {}
+_interceptions: WeakSet[Interception] = WeakSet()
 _lock = Lock()
 #: how many functions were added to any interception so far
 _additions = 0
@@ -132,6 +135,7 @@ class Interception:
         self._alone: list[tuple[FunctionType, CodeType, CodeType]] = []
         self._shared: list[_Point] = []
         self._sorted_at = 0
+        _interceptions.add(self)
 
     def __contains__(self, function: FunctionType) -> bool:
         return function in self._known
@@ -198,3 +202,22 @@ class Interception:
 
     def __exit__(self, *exception: Any) -> None:
         self.stop()
+
+
+def _after_fork_in_child() -> None:
+    """A thread that is no more may have held the lock, and left half a change behind."""
+    global _lock
+    _lock = Lock()
+    for point in _points.values():
+        known = [owner._known.get(point.function) for owner in _interceptions]
+        point.layers = sorted(
+            (found[1] for found in known if found is not None), key=lambda each: each.owner.place
+        )
+    for owner in _interceptions:
+        owner.active = owner._users > 0
+        owner._sorted_at = -1
+    for point in _points.values():
+        point.apply()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tritorch import dtypes
+from tritorch.devices import cpu
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.layout import Layout
@@ -16,7 +19,7 @@ from tritorch.ops.memory import to
 from tritorch.ops.placement import resolve_device
 from tritorch.runtime import get_target
 from tritorch.runtime.storage import Storage
-from tritorch.tensor import Tensor, wrap
+from tritorch.tensor import Tensor, from_array, wrap
 
 if TYPE_CHECKING:
     from tritorch.dlpack import Imported
@@ -253,6 +256,35 @@ def _element_type(code: str) -> Dtype:
 
 
 setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010
+
+
+@method("__array__")
+def to_array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+    """What `numpy.asarray` asks for: the elements where they are, or in another dtype a copy.
+
+    Raises:
+        ValueError: copy=False, and the dtype is another one.
+    """
+    array = self.numpy()
+    if dtype is not None and array.dtype != dtype:
+        if copy is False:
+            raise ValueError(
+                f"__array__: {array.dtype} cannot become {np.dtype(dtype)} without a copy. "
+                "Use copy=None."
+            )
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+@method("__array_wrap__")
+def array_wrap(
+    self: Tensor, array: Any, context: Any = None, return_scalar: bool = False
+) -> Tensor:
+    """What NumPy's functions of tensors give: tensors on the results' memory.
+
+    Truth values stay such; PyTorch makes uint8 of them.
+    """
+    return from_array(np.asarray(array), cpu, share=True)
 
 
 #: versions of the array API standard that programs may ask for; each one extends those before

@@ -25,6 +25,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, duplicate
 from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device, common_dtype
+from tritorch.ops.reduction import normalize_dims
 from tritorch.ops.view_nodes import InverseNode, node_class, place
 from tritorch.ops.views import (
     diagonal as _diagonal,
@@ -92,7 +93,8 @@ class StackBackward0(JoinNode):
 def _join(name: str, tensors: Any, dim: int, node_type: type[JoinNode]) -> Tensor:
     tensors = tuple(tensors)
     if not tensors:
-        raise ValueError(f"{name}(): expected a non-empty list of Tensors. Give it at least one.")
+        kind = RuntimeError if name == "stack" else ValueError  # as PyTorch's
+        raise kind(f"{name}(): expected a non-empty list of Tensors. Give it at least one.")
     for position, x in enumerate(tensors):
         if not isinstance(x, Tensor):
             raise TypeError(
@@ -297,7 +299,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     """A copy with the order of some dimensions reversed."""
     given = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
     layout = input._layout
-    chosen = tuple(normalize_dim("flip", d, layout.ndim) for d in given)
+    chosen = normalize_dims("flip", given, layout.ndim) if given else ()
     strides, offset = list(layout.strides), 0
     for d in chosen if layout.ndim else ():
         offset += (layout.shape[d] - 1) * strides[d]
@@ -346,21 +348,6 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
                 [narrow(input, dim, size - shift, shift), narrow(input, dim, 0, size - shift)], dim
             )
     return input.clone() if input._view is None else contiguous(input)
-
-
-def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
-    """Turned by k quarter turns in the plane of two dimensions."""
-    a, b = dims
-    turned = {
-        0: lambda: input.clone(),
-        1: lambda: transpose(flip(input, b), a, b),
-        2: lambda: flip(input, a, b),
-        3: lambda: flip(transpose(input, a, b), b),
-    }
-    return turned[k % 4]()
-
-
-method("rot90")(rot90)
 
 
 # ---- triangles and diagonals
@@ -478,12 +465,6 @@ def fill_diagonal_(input: Tensor, fill_value: Any, wrap: bool = False) -> Tensor
     for start in range(0, rows if wrap else 1, columns + 1):
         _diagonal(narrow(input, 0, start, rows - start)).fill_(fill_value)
     return input
-
-
-@method("trace")
-def trace(input: Tensor) -> Tensor:
-    """The sum of the diagonal of a matrix."""
-    return _diagonal(input).sum()
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:

@@ -11,10 +11,9 @@ import numpy as np
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
-from tritorch.devices import cpu
+from tritorch.config import watch
 from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
-from tritorch.host import array_from_data
 from tritorch.kernels.templates import matmul as kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops.declare import in_place, method, operation, takes, writes
@@ -24,7 +23,7 @@ from tritorch.ops.promotion import common_device
 from tritorch.ops.reduction import sum
 from tritorch.ops.view_nodes import node_class
 from tritorch.ops.views import expand, permute, reshape, t, transpose, unsqueeze
-from tritorch.tensor import Tensor, empty, from_array
+from tritorch.tensor import Tensor, empty
 
 Shape = tuple[int, ...]
 
@@ -173,15 +172,11 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
 
 @method("__matmul__")
 def _matmul_operator(input: Tensor, other: Any) -> Any:
-    if isinstance(other, np.ndarray):
-        other = from_array(array_from_data(other), cpu)
     return matmul(input, other) if isinstance(other, Tensor) else NotImplemented
 
 
 @method("__rmatmul__")
 def _matmul_reflected(input: Tensor, other: Any) -> Any:
-    if isinstance(other, np.ndarray):
-        other = from_array(array_from_data(other), cpu)
     return matmul(other, input) if isinstance(other, Tensor) else NotImplemented
 
 
@@ -418,6 +413,8 @@ def _linear_plan(key: tuple[Any, ...]) -> tuple[Any, Layout]:
 
 
 _linears = Plans(_linear_plan)
+for _plans in (_products, _sums, _linears):  # what GPUs may round
+    watch("float32_matmul", _plans.clear)
 
 
 class LinearBackward0(Node):

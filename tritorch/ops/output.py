@@ -23,21 +23,26 @@ def finished(result: Any, out: Any, name: str = "") -> Any:
     if out is None:
         return result
     if isinstance(result, Tensor):
-        _check(result, out, name)
+        _check(result, out, name, name in _PLACES)
         return _written(result, out)
     if len(out) != len(result):
         raise RuntimeError(
             f"{name}: expected out to have {len(result)} tensors, got {len(out)}. Give one for "
             "each result."
         )
-    for r, target in zip(result, out):  # all of them before the first is written
-        _check(r, target, name)
+    fields = getattr(result, "_fields", ("",) * len(out))
+    for r, target, field in zip(result, out, fields):  # all of them before the first is written
+        _check(r, target, name, field == "indices")
     targets = [_written(r, target) for r, target in zip(result, out)]
     kind = type(result)
     return kind(*targets) if hasattr(kind, "_fields") else tuple(targets)
 
 
-def _check(result: Tensor, out: Any, name: str) -> None:
+#: operations whose results say where something is
+_PLACES = ("argmax", "argmin", "argsort")
+
+
+def _check(result: Tensor, out: Any, name: str, exactly: bool) -> None:
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}.")
     if result._requires_grad or out._requires_grad:
@@ -46,6 +51,11 @@ def _check(result: Tensor, out: Any, name: str) -> None:
             "differentiation, but one of the arguments requires grad."
         )
     kind, target = result._layout, out._layout
+    if exactly and kind.dtype is not target.dtype:
+        raise DtypeError(
+            f"{name}: Expected out tensor to have dtype {kind.dtype}, but got {target.dtype} "
+            "instead. Make one of that dtype."
+        )
     if not can_cast(kind.dtype, target.dtype):
         raise DtypeError(
             f"{name}: result type {kind.dtype} can't be cast to the desired output type "

@@ -36,6 +36,7 @@ from tritorch.ops.dispatch import (
     inplace_text,
 )
 from tritorch.ops.dtype_rules import RULES
+from tritorch.ops.output import finished
 from tritorch.ops.overlap import meets
 from tritorch.ops.promotion import (
     NUMBERS,
@@ -452,9 +453,11 @@ class Pointwise:
         kinds = [o.__class__ if o.__class__ in NUMBERS else o._layout for o in operands]
         kinds = kinds[: len(self.operands)]
         if not out._layout.numel:
-            made = self.function(*operands)
-            return out.resize_(made.shape).copy_(made)
-        launch = self.out_plans[out._layout, *kinds]
+            return finished(self.function(*operands), out, self.name)
+        try:
+            launch = self.out_plans[out._layout, *kinds]
+        except ShapeError:  # the target takes another shape, with a warning
+            return finished(self.function(*operands), out, self.name)
         self._refuse_overlap(self.name, out, operands)
         launch(out._address, *[o if o.__class__ in NUMBERS else o._address for o in operands])
         out._storage.version += 1

@@ -83,7 +83,16 @@ class Generator:
             self._offset += count
         if recording.current is not None and (found := recording.here()) is not None:
             found.drawn(self, self._seed, offset, count)
+        elif recording.device_graphs:
+            graph = recording.device_graphs.get(threading.get_ident())
+            if graph is not None:
+                graph.drawn(self, self._seed, offset, count)
         return self._seed, offset
+
+    def take_back(self, count: int) -> None:
+        """The last numbers that were reserved are not used after all."""
+        with self._lock:
+            self._offset -= count
 
 
 default_generator = Generator()
@@ -274,6 +283,8 @@ def normal(
     dtype: Any = None, device: Any = None,
 ) -> Tensor:  # fmt: skip
     """Normal numbers; mean and std are numbers (then `size` is needed) or tensors."""
+    if not isinstance(std, Tensor) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         shaped = mean + std * 0 if isinstance(std, Tensor) else mean
         noise = randn_like(shaped.detach(), generator=generator)
@@ -374,11 +385,22 @@ def _bernoulli_plan(key: tuple[Layout, Layout]) -> Any:
 _bernoullis = Plans(_bernoulli_plan)
 
 
+def _check_probabilities(p: Tensor) -> None:
+    """On the CPU: it would be a wait for a GPU."""
+    if p._layout.device.type == "cpu" and p._layout.numel:
+        low, high = p.detach().aminmax()
+        if not (low.item() >= 0 and high.item() <= 1):
+            raise RuntimeError(
+                f"bernoulli: expected 0 <= p <= 1, but found p from {low.item()} to {high.item()}."
+            )
+
+
 @method("bernoulli_")
 @without_gradient
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Write 1 with probability p (a number or a tensor), else 0."""
     if isinstance(p, Tensor):
+        _check_probabilities(p)
         where = (generator or default_generator).reserve(self._layout.numel)
         _bernoullis[self._layout, p._layout](self._address, p._address, *where)
         self._storage.version += 1

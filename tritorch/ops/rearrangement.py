@@ -301,3 +301,67 @@ def adjoint(input: Tensor) -> Tensor:
             "tensor.adjoint() is only supported on matrices or batches of matrices. Got 1-D tensor."
         )
     return transpose(input, -2, -1) if input._layout.ndim else input
+
+
+@method("rot90")
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by k quarter turns in the plane of two dimensions."""
+    a, b = dims
+    if a == b:
+        raise RuntimeError(f"rot90: expected rotation dims to be different, got {a} and {b}.")
+    turned = {
+        0: lambda: input.clone(),
+        1: lambda: transpose(flip(input, b), a, b),
+        2: lambda: flip(input, a, b),
+        3: lambda: flip(transpose(input, a, b), b),
+    }
+    return turned[k % 4]()
+
+
+@method("trace")
+def trace(input: Tensor) -> Tensor:
+    """The sum of the diagonal of a matrix."""
+    if input._layout.ndim != 2:
+        raise RuntimeError(
+            f"trace: expected a matrix, but got tensor with dim {input._layout.ndim}. Use "
+            "diagonal(...).sum(-1)."
+        )
+    return diagonal(input).sum()
+
+
+def _matrix_transposed(input: Tensor) -> Tensor:
+    """The last two dimensions exchanged."""
+    if not input._layout.ndim:
+        return alias(input)
+    if input._layout.ndim < 2:
+        raise RuntimeError(
+            "tensor.mT is only supported on matrices or batches of matrices, got a tensor of "
+            f"{input._layout.ndim} dimensions."
+        )
+    return transpose(input, -2, -1)
+
+
+def _reversed(input: Tensor) -> Tensor:
+    """All dimensions in reverse order."""
+    if input._layout.ndim == 2:
+        return t(input)
+    return permute(input, *reversed(range(input._layout.ndim)))
+
+
+def _transposed(input: Tensor) -> Tensor:
+    """A matrix turned over (and conjugated, were it complex)."""
+    if input._layout.ndim not in (0, 2):
+        raise RuntimeError(
+            "tensor.H is only supported on matrices (2-D tensors). Got "
+            f"{input._layout.ndim}-D tensor. Use mH for batches."
+        )
+    return _reversed(input)
+
+
+for _names, _view in (
+    (("T",), _reversed),
+    (("H",), _transposed),
+    (("mT", "mH"), _matrix_transposed),
+):
+    for _name in _names:
+        setattr(Tensor, _name, property(_view))

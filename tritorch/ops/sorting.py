@@ -108,6 +108,8 @@ def topk(
     """The k greatest (or smallest) elements along `dim`, in order, and where they are."""
     layout = input._layout
     if not layout.ndim:
+        if not 0 <= k <= 1:
+            raise RuntimeError(f"topk: selected index k out of range: k is {k}, of one element.")
         return return_types.topk(*sort(input))
     dim = normalize_dim("topk", dim, layout.ndim)
     if not 0 <= k <= layout.shape[dim]:
@@ -133,6 +135,11 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     """The k-th smallest element along `dim` (counted from 1), and where it is."""
     dim = normalize_dim("kthvalue", dim, input._layout.ndim)
     size = input._layout.shape[dim] if input._layout.ndim else 1
+    if not size:
+        raise IndexError(
+            f"kthvalue(): Expected reduction dim {dim} to have non-zero size, got the shape "
+            f"{list(input._layout.shape)}."
+        )
     if not 1 <= k <= size:
         raise RuntimeError(
             f"kthvalue(): selected number k out of range for dimension {dim}: k is {k}."
@@ -151,6 +158,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element (the lower of two); with `dim`, where it is too. nan wins."""
     if dim is None:
         flat = reshape(input, -1)
+        if not flat._layout.numel:
+            return flat.sum() * float("nan")
         if bool(isnan(flat.detach()).any()):
             return flat.max()
         return kthvalue(flat, (flat._layout.numel + 1) // 2, 0).values
@@ -175,6 +184,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle of the elements that are numbers; nan where there are none."""
     if dim is None:
+        if not input._layout.numel:
+            return median(input)
         return nanmedian(reshape(input, -1), 0).values
     dim = normalize_dim("nanmedian", dim, input._layout.ndim)
     if not input._layout.ndim:

@@ -117,6 +117,8 @@ def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
 ) -> Tensor:
     """Differences of neighbours along `dim`, n times."""
+    if not input._layout.ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional. Use reshape(1).")
     dim = normalize_dim("diff", dim, input._layout.ndim)
     parts = [part for part in (prepend, input, append) if part is not None]
     if len(parts) > 1:
@@ -146,7 +148,9 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = 
     """The integral along `dim` by the trapezoidal rule, at points x or at distance dx."""
     dim = normalize_dim("trapezoid", dim, y._layout.ndim)
     size = y._layout.shape[dim]
-    if x is None and size:
+    if not size:
+        return sum(y, dim) * 1.0
+    if x is None:
         total: Tensor = sum(y, dim) - (select(y, dim, 0) + select(y, dim, size - 1)) * 0.5
         return total if dx is None else total * dx
     result: Tensor = sum(_areas(y, x, dx, dim), dim)

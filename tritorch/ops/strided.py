@@ -42,6 +42,10 @@ def as_strided(
     item = layout.dtype.itemsize
     own = input.storage_offset()
     offset = own if storage_offset is None else storage_offset
+    if len(size) != len(stride):
+        raise RuntimeError(
+            f"as_strided: mismatch in length of strides and shape: {list(stride)}, {list(size)}."
+        )
     new = Layout.of(layout.dtype, tuple(size), tuple(stride), layout.device)
     storage = input._storage
     if min(new.strides, default=0) < 0 or offset < 0:

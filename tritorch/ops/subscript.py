@@ -199,6 +199,12 @@ def iterate(input: Tensor) -> Any:
     return iter(input.unbind(0))
 
 
+@method("__reversed__")
+def reversed_(input: Tensor) -> Tensor:
+    """A copy with the order of the first dimension reversed."""
+    return input.flip(0) if input._layout.ndim else input
+
+
 @method("__contains__")
 def contains(input: Tensor, element: Any) -> bool:
     """Whether an element equals this number or tensor."""

@@ -264,23 +264,6 @@ def t(input: Tensor) -> Tensor:
     return inverse_view(input, layout, _T, t)
 
 
-def _matrix_transposed(input: Tensor) -> Tensor:
-    """The last two dimensions exchanged."""
-    if input._layout.ndim < 2:
-        raise RuntimeError(
-            "tensor.mT is only supported on matrices or batches of matrices, got a tensor of "
-            f"{input._layout.ndim} dimensions."
-        )
-    return transpose(input, -2, -1)
-
-
-def _reversed(input: Tensor) -> Tensor:
-    """All dimensions in reverse order."""
-    if input._layout.ndim == 2:
-        return t(input)
-    return permute(input, *reversed(range(input._layout.ndim)))
-
-
 @operation("view")
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """The dimensions in another order."""
@@ -456,10 +439,16 @@ def slice_dim(
     )
 
 
+def _no_dimensions(name: str) -> RuntimeError:
+    return RuntimeError(f"{name} expects at least a 1-dimensional tensor. Use reshape(1).")
+
+
 @operation("view")
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` slices of a dimension from `start`."""
     layout = input._layout
+    if not layout.shape:
+        raise _no_dimensions("narrow")
     dim, start = normalize_dim("narrow", dim, layout.ndim), operator.index(start)
     size = layout.shape[dim]
     if not -size <= start <= size:
@@ -479,6 +468,8 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of a dimension: of one size (the last may be smaller), or of the sizes given."""
     shape = tensor._layout.shape
+    if not shape:
+        raise _no_dimensions("split")
     dim = normalize_dim("split", dim, len(shape))
     size = shape[dim]
     if isinstance(split_size_or_sections, int):
@@ -508,6 +499,8 @@ method("split_with_sizes")(split)
 @operation("view")
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most so many parts of equal size; the last may be smaller."""
+    if not input._layout.shape:
+        raise _no_dimensions("chunk")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     size = input._layout.shape[normalize_dim("chunk", dim, input._layout.ndim)]
@@ -537,7 +530,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All slices of a dimension."""
     layout = input._layout
     if not layout.ndim:
-        raise RuntimeError("unbind: Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("unbind: Dimension specified as 0 but tensor has no dimensions")
     dim = normalize_dim("unbind", dim, layout.ndim)
     new = _permuted(layout, [d for d in range(layout.ndim) if d != dim])
     step = layout.strides[dim] * layout.dtype.itemsize
@@ -574,8 +567,3 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 def alias(input: Tensor) -> Tensor:
     """A view of the whole."""
     return inverse_view(input, input._layout, _Alias, lambda g: g)
-
-
-for _names, _view in ((("T", "H"), _reversed), (("mT", "mH"), _matrix_transposed)):
-    for _name in _names:
-        setattr(Tensor, _name, property(_view))
