@@ -1,8 +1,9 @@
 """CUDA graphs: work recorded once and replayed with one call of the driver.
 
 What is replayed reads and writes the addresses of the recording, so new inputs are copied into the
-tensors that were used then. Whatever the host computes meanwhile (seeds, Python numbers) is part of
-the recording; so are checks of indices, which are raised at the next wait.
+tensors that were used then. Whatever the host computes meanwhile (Python numbers) is part of the
+recording; so are checks of indices, which are raised at the next wait. Random numbers are new in
+each replay: those that one more eager step would draw.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ class Recording(Protocol):
 current: Recording | None = None
 #: threads whose GPU stream captures
 device_captures: set[int] = set()
+#: thread -> what it records on a GPU (see `runtime.cuda.graphs`)
+device_graphs: dict[int, Any] = {}
 #: whatever keeps launches for later: what they read must stay (see `keep`)
 holders: WeakSet[Any] = WeakSet()
 

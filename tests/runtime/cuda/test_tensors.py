@@ -338,6 +338,31 @@ def test_graphs(gpu: Gpu) -> None:
     assert not torch.cuda.is_current_stream_capturing()
 
 
+def test_replays_draw_new_random_numbers(gpu: Gpu) -> None:
+    """Those that one more eager step would draw; the masks of a backward pass are its own."""
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.functional.dropout(x * 2, 0.5)
+        (grad,) = torch.autograd.grad(y.sum(), x)
+        return torch.stack([y.detach(), grad, torch.rand(64, device="cuda")])
+
+    x = torch.ones(64, device="cuda", requires_grad=True)
+    torch.manual_seed(5)
+    expected = [step(x).tolist() for _ in range(4)]
+    assert expected[0] != expected[1]
+    torch.manual_seed(5)
+    assert step(x).tolist() == expected[0]
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        result = step(x)
+    for turn in (1, 2, 3):
+        recorded.replay()
+        assert result.tolist() == expected[turn]
+        assert ((result[0] > 0) == (result[1] > 0)).all().item()
+    recorded.reset()
+    assert step(x).tolist() != expected[3]
+
+
 def test_graphed_callables(gpu: Gpu) -> None:
     layer = torch.nn.Linear(4, 2).cuda()
     with torch.no_grad():

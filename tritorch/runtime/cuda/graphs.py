@@ -3,13 +3,18 @@
 While a stream captures, nothing runs: launches and copies become nodes of a graph. Memory that is
 asked for meanwhile comes from the graph's own pool and is never given to anybody else, since a
 replay writes to it again.
+
+A kernel that draws random numbers has parameters named `seed` and `offset`. The graph ends before
+it and another one begins behind it; a replay launches it in between with the numbers that one more
+eager step would draw (the cost is one more launch of a graph).
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tritorch.errors import AcceleratorError
 from tritorch.runtime import recording
@@ -23,6 +28,7 @@ from tritorch.runtime.cuda.driver import (
 
 if TYPE_CHECKING:
     from tritorch.runtime.cuda.target import CUDATarget
+    from tritorch.runtime.target import Launch
 
 MODES = {
     "global": CAPTURE_GLOBAL,
@@ -39,7 +45,8 @@ class Capture:
         self._pair: PoolPair | None = None
         self._allocator: CachingAllocator | None = None
         self._stream = 0
-        self._executable = 0
+        self._mode = CAPTURE_GLOBAL
+        self._parts: list[int | Callable[[], None]] = []
         self.nodes = 0
 
     @property
@@ -60,7 +67,7 @@ class Capture:
             raise ValueError(
                 f"CUDAGraph: capture_error_mode must be one of {', '.join(MODES)}, got {mode!r}."
             )
-        if self._executable or self._allocator is not None:
+        if self._parts or self._allocator is not None:
             raise AcceleratorError("CUDAGraph: it captured already. Call reset() first.")
         if not stream:
             raise AcceleratorError(
@@ -79,6 +86,26 @@ class Capture:
             pool.users -= 1
             raise
         self._pair, self._allocator, self._stream = pool, allocator, stream
+        self._mode = MODES[mode]
+
+    def between(self, work: Callable[[], None]) -> None:
+        """The driver's graph ends here; a replay calls `work`, then goes on with another graph.
+
+        Whatever waits for the capturing stream on others must have been waited for.
+        """
+        self._close()
+        self._parts.append(work)
+        self._driver.begin_capture(self._stream, self._mode)
+
+    def _close(self) -> None:
+        graph = self._driver.end_capture(self._stream)
+        try:
+            nodes = self._driver.graph_nodes(graph)
+            if nodes or not self._parts:
+                self._parts.append(self._driver.instantiate_graph(graph))
+            self.nodes += nodes
+        finally:
+            self._driver.destroy_graph(graph)
 
     def end(self) -> None:
         """The recording is complete."""
@@ -86,26 +113,26 @@ class Capture:
             raise AcceleratorError("CUDAGraph: no capture is under way. Call capture_begin().")
         allocator, self._allocator = self._allocator, None
         try:
-            graph = self._driver.end_capture(self._stream)
+            self._close()
         finally:
             allocator.end_capture(self._stream)
-        try:
-            self.nodes = self._driver.graph_nodes(graph)
-            self._executable = self._driver.instantiate_graph(graph)
-        finally:
-            self._driver.destroy_graph(graph)
 
     def replay(self, stream: int) -> None:
         """Do it all again, in the order of `stream`."""
-        if not self._executable:
+        if not self._parts:
             raise AcceleratorError("CUDAGraph: nothing was captured. Capture before replay().")
-        self._driver.launch_graph(self._executable, stream)
+        for part in self._parts:
+            if callable(part):
+                part()
+            else:
+                self._driver.launch_graph(part, stream)
 
     def reset(self) -> None:
         """Forget the graph; its memory may go back to the driver."""
-        if self._executable:
-            self._driver.destroy_executable(self._executable)
-            self._executable = 0
+        parts, self._parts = self._parts, []
+        for part in parts:
+            if not callable(part):
+                self._driver.destroy_executable(part)
         if self._pair is not None:
             self._pair.users -= 1
             self._pair = None
@@ -119,6 +146,9 @@ class StreamGraph:
         self._target = target
         self._capture = Capture(target.driver)
         self._thread = 0
+        self._draws: dict[tuple[int, int], tuple[Any, int]] = {}  # -> generator, place
+        self._drawn: dict[Any, int] = {}  # generator -> how many numbers
+        self._starts: dict[Any, tuple[int, int]] = {}  # of the replay under way
 
     @property
     def pool(self) -> PoolPair | None:
@@ -132,10 +162,39 @@ class StreamGraph:
             self._capture.begin(target.allocator(), target.current.thread.stream, pool, mode)
         self._thread = threading.get_ident()
         recording.device_captures.add(self._thread)
+        recording.device_graphs[self._thread] = self
+
+    def drawn(self, generator: Any, seed: int, offset: int, count: int) -> None:
+        """A generator gave (seed, offset) for so many numbers to what is recorded now."""
+        if count:
+            place = self._drawn.get(generator, 0)
+            self._draws[seed, offset] = generator, place
+            self._drawn[generator] = place + count
+
+    def launched(self, launch: Launch, values: tuple[Any, ...], places: tuple[int, int]) -> bool:
+        """Take over a launch whose values at these places are a seed and an offset that were drawn
+        in this recording: each replay makes it with numbers of its own, between two graphs.
+        """
+        found = self._draws.get((values[places[0]], values[places[1]]))
+        if found is None:
+            return False
+        generator, place = found
+
+        def again() -> None:
+            seed, start = self._starts[generator]
+            arguments = list(values)
+            arguments[places[0]], arguments[places[1]] = seed, start + place
+            launch(*arguments)
+
+        self._capture.between(again)
+        return True
 
     def end(self) -> None:
         """The recording is complete."""
         recording.device_captures.discard(self._thread)
+        recording.device_graphs.pop(self._thread, None)
+        for generator, count in self._drawn.items():  # nothing ran: replays draw
+            generator.take_back(count)
         with self._target.calling():
             self._capture.end()
 
@@ -147,11 +206,13 @@ class StreamGraph:
 
     def replay(self) -> None:
         """Do it all again on the current stream."""
+        self._starts = {generator: generator.reserve(n) for generator, n in self._drawn.items()}
         with self._target.calling():
             self._capture.replay(self._target.current.thread.stream)
 
     def reset(self) -> None:
         """Forget the recording."""
+        self._draws, self._drawn = {}, {}
         with self._target.calling():
             self._capture.reset()
 

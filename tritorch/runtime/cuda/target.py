@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from tritorch.config import config
 from tritorch.errors import DeviceError
 from tritorch.kernel_source import KernelSource
+from tritorch.runtime import recording
 from tritorch.runtime.cuda import driver as cu
 from tritorch.runtime.cuda.allocator import Block, CachingAllocator
 from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, compile_cubin
@@ -442,6 +444,8 @@ class CUDATarget:
                 promise.
         """
         launch = self._bound(kernel, grid, values, otherwise)
+        if "seed" in kernel.signature and "offset" in kernel.signature:
+            launch = _drawing(kernel, values, launch)
         if config.launch_blocking:
             launch = self._waited_for(launch)
         return launch if self.on_bind is None else self.on_bind(kernel, launch)
@@ -495,6 +499,22 @@ class CUDATarget:
 def _without_last(launch: Launch) -> Launch:
     """For values that end with the address of scratch memory."""
     return lambda *values: launch(*values[:-1])
+
+
+def _drawing(kernel: Kernel, values: Sequence[Any], launch: Launch) -> Launch:
+    """A launch that graphs take over, where its seed and offset are dynamic."""
+    dynamic = [name for name, value in zip(kernel.signature, values) if value is None]
+    if "seed" not in dynamic or "offset" not in dynamic:
+        return launch
+    places = dynamic.index("seed"), dynamic.index("offset")
+    graphs = recording.device_graphs
+
+    def drawing(*given: Any) -> None:
+        graph = graphs.get(threading.get_ident()) if graphs else None
+        if graph is None or not graph.launched(launch, given, places):
+            launch(*given)
+
+    return drawing
 
 
 def _properties(driver: Driver, device: int) -> DeviceProperties:
