@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from tritorch.config import config
+
 #: `import tritorch.backends.cudnn` finds it among the loaded modules
 __path__: list[str] = []
 
@@ -59,7 +61,23 @@ cudnn = _Backend(
     benchmark_limit=10,
     allow_tf32=False,
 )
-cuda = _Backend("cuda", matmul=_Backend("cuda.matmul", allow_tf32=False))
+
+
+class _Products(_Backend):
+    """Products on GPUs."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether float32 may be multiplied with the ten bits of tf32; see
+        `set_float32_matmul_precision`."""
+        return config.float32_matmul != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        config.float32_matmul = "high" if allowed else "highest"
+
+
+cuda = _Backend("cuda", matmul=_Products("cuda.matmul"))
 mps = _Backend("mps")
 mkldnn = _Backend("mkldnn", enabled=False)
 mkl = _Backend("mkl")
@@ -83,23 +101,23 @@ opt_einsum = _OptEinsum("opt_einsum", enabled=True, strategy="auto")
 
 
 _PRECISIONS = ("highest", "high", "medium")
-_precision = _PRECISIONS[0]
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Take note of a permission to round in products of float32; products here never use it.
+    """Permit GPUs to round the operands of float32 products to tf32, unless it is `highest`.
+
+    Those made on CPUs are exact whatever is permitted.
 
     Raises:
         RuntimeError: none of `highest`, `high`, `medium`.
     """
-    global _precision
     if precision not in _PRECISIONS:
         raise RuntimeError(
             f"set_float32_matmul_precision: one of {', '.join(_PRECISIONS)}, got {precision!r}."
         )
-    _precision = precision
+    config.float32_matmul = precision
 
 
 def get_float32_matmul_precision() -> str:
     """What `set_float32_matmul_precision` was told last; `highest` at first."""
-    return _precision
+    return config.float32_matmul

@@ -2,15 +2,18 @@
 
 Expressions of the oracle run on the simulated GPU; the kernels that are planned for it are compiled
 for real architectures. The table has registers of a thread, bytes of its stack (spilled registers),
-shared memory of a block and machine code, as the cubins say.
+shared memory of a block and machine code, as the cubins say. `--json FILE` writes one row for each
+kernel; `--part k/n` takes every n-th name.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import tritorch as torch
@@ -121,8 +124,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="of operations, as in tests/oracle; default: all")
     parser.add_argument("--seconds", type=float, default=280, help="stop compiling after that")
+    parser.add_argument("--part", default="1/1", help="k/n: every n-th name, from the k-th on")
+    parser.add_argument("--json", type=Path, help="where the rows are written")
     arguments = parser.parse_args()
-    names = arguments.names or sorted(table())
+    first, step = map(int, arguments.part.split("/"))
+    names = (arguments.names or sorted(table()))[first - 1 :: step]
+    rows: list[dict[str, Any]] = []
     kernels = planned(names)
     start = time.monotonic()
     print(f"{len(kernels)} kernels of {len(names)} names")
@@ -133,6 +140,7 @@ def main() -> None:
         if isinstance(found, str):
             wrong.append(found)
         else:
+            rows.append({"kernel": kernel.name, "options": dict(kernel.options), **asdict(found)})
             print(
                 f"{kernel.name:50.50} {found.architecture:>4} {found.warps:>5} "
                 f"{found.registers:>9} {found.stack_bytes:>5} {found.shared_bytes:>6} "
@@ -140,6 +148,11 @@ def main() -> None:
             )
         if time.monotonic() - start > arguments.seconds:
             break
+    spilled = [row for row in rows if row["stack_bytes"]]
+    print(f"{len(spilled)} spill registers: {', '.join(sorted({r['kernel'] for r in spilled}))}")
+    if arguments.json is not None:
+        report = {"kernels": len(kernels), "compiled": done, "failed": wrong, "rows": rows}
+        arguments.json.write_text(json.dumps(report) + "\n")
     print(f"{done} of {len(kernels)} compiled in {time.monotonic() - start:.0f} s")
     print("\n".join(["", f"{len(wrong)} do not compile", *wrong]))
 

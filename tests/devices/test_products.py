@@ -164,3 +164,29 @@ def test_a_cpu_has_one_way() -> None:
     assert not chosen["COPIED"] and chosen["SPLIT_K"] == 1
     assert not any(c["COPIED"] for c in matmul_tile.tunable.candidates("cpu", facts))
     assert tuning.TUNABLES["matmul_tile"] is matmul_tile.tunable
+
+
+def test_a_permission_to_round() -> None:
+    """It reaches products that were planned before, on GPUs only."""
+    a = torch.ones(128, 128)
+    with simulated_gpu() as (target, _):
+        x = a.cuda()
+
+        def precisions() -> list[str]:
+            before = {k: k.launches for k in target.kernels() if k.name == "matmul_tile"}
+            x @ x
+            a @ a
+            return [
+                k.constants["PRECISION"]
+                for k in target.kernels()
+                if k.name == "matmul_tile" and k.launches > before.get(k, 0)
+            ]
+
+        assert precisions() == ["ieee"] and not torch.backends.cuda.matmul.allow_tf32
+        torch.set_float32_matmul_precision("high")
+        try:
+            assert precisions() == ["tf32"] and torch.backends.cuda.matmul.allow_tf32
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+        assert precisions() == ["ieee"]
+        assert torch.get_float32_matmul_precision() == "highest"
