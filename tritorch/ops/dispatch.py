@@ -52,7 +52,8 @@ class Plans(dict[Any, Any]):
         if any(layout.device is not layouts[0].device for layout in layouts):
             common_device(_operation(sys._getframe(1)), layouts, mixes=False)
         try:
-            found = self._build(key)
+            with recording.paused():  # a plan and its tables are made once, for all calls
+                found = self._build(key)
         except CompileError as error:
             refused = _rare_dtypes(key)
             if not refused:

@@ -101,7 +101,7 @@ class _Recording:
         self.generators: dict[Any, int] = {}  # generator -> how many numbers it gave
         self.drawn_at: dict[tuple[int, int], _Drawn] = {}
         self._target = target
-        self._tell = self._told  # the machine code has its address
+        self._tell: Callable[..., None] | None = None
         # Nothing that a launch uses goes before the end.
         self.storages = _storages()
 
@@ -114,11 +114,12 @@ class _Recording:
         target = self._target
         target.begin_recording(self.pool, self._copied)
         recording.current = self
+        self._tell = self._told  # kept: the machine code has its address
         _recorder().value = id(self._tell)
 
     def remove(self) -> None:
         """Everything is as it was before."""
-        _recorder().value = None
+        _recorder().value = self._tell = None
         recording.current = None
         self._target.end_recording()
 
