@@ -313,6 +313,52 @@ x.to('nonsense')
 hash(x) == hash(x), x == None
 """
 
+NOTHING = """
+torch.tensor(3.).gather(0, torch.tensor(0)), torch.tensor(3.).gather(0, torch.tensor([0, 0]))
+torch.tensor(3.).scatter(0, torch.tensor(0), 5.)
+torch.tensor(3.).scatter_add(0, torch.tensor(0), torch.tensor(2.))
+torch.tensor(3.).diff()
+torch.tensor(3.).narrow(0, 0, 1)
+torch.tensor(3.).split(1)
+torch.tensor(3.).chunk(1)
+torch.tensor(3.).unbind(0)
+torch.tensor(3.).topk(1), torch.tensor(3.).mT, torch.tensor(3.).H
+torch.tensor(3.).topk(2)
+torch.ones(3).H
+torch.trace(torch.ones(2, 2, 2))
+torch.zeros(0).median(), torch.zeros(0).nanmedian(), torch.trapezoid(torch.zeros(0))
+torch.zeros(0).kthvalue(1)
+torch.linalg.vector_norm(torch.zeros(0), -1)
+torch.stack([])
+torch.zeros(0, 2).t().is_contiguous()
+torch.ones(2, 3).as_strided((2, 2), (1,))
+torch.ones(2, 3).flip(0, 0)
+torch.ones(2, 3).rot90(1, (0, 0))
+"""
+
+BOUNDARY = """
+np.sin(x), np.add(x, x), np.frexp(v), np.cumsum(v), np.sqrt(torch.tensor(4.0))
+v + np.ones(4), v * np.float64(2), v @ np.ones(4)
+torch.add(v, np.ones(4))
+torch.sin(np.ones(4))
+reversed(x)
+torch.from_numpy(np.zeros(2, dtype='>f4'))
+torch.tensor([1, None])
+torch.tensor([-1, -255], dtype=torch.uint8)
+torch.tensor([-256], dtype=torch.uint8)
+copy.deepcopy([v, v[1:]])[1].storage_offset(), copy.deepcopy(w).requires_grad
+pickle.loads(pickle.dumps(w * 2)).requires_grad
+torch.finfo(torch.float16), torch.finfo(torch.bfloat16), torch.finfo(torch.float32).resolution
+torch.add(i, i, alpha=1.5)
+torch.add(m, m, alpha=2), torch.sub(x, v, alpha=2)
+torch.norm(x, 'nuc'), torch.norm(x, 'nuc', dim=(0, 1), keepdim=True)
+torch.argmax(v, out=torch.empty(0, dtype=torch.int32))
+torch.max(x, 1, out=(torch.empty(0), torch.empty(0)))
+torch.normal(0.0, -1.0, (2,))
+torch.bernoulli(torch.tensor([1.5]))
+torch.bernoulli(torch.tensor([float('nan')]))
+"""
+
 GROUPS = {
     "printing": PRINTING,
     "arithmetic": ARITHMETIC,
@@ -324,6 +370,8 @@ GROUPS = {
     "autograd": AUTOGRAD,
     "linear_algebra": LINEAR_ALGEBRA,
     "errors": ERRORS,
+    "no dimensions, no elements": NOTHING,
+    "boundary": BOUNDARY,
 }
 
 

@@ -116,6 +116,29 @@ class TestImport:
         with pytest.raises(BufferError, match=r"must not be written to.*copy=None"):
             torch.from_dlpack(array, copy=False)
 
+    def test_read_only_source_of_the_standards_namespace(self) -> None:
+        """`asarray(copy=False)` of it is the standard's ValueError; else it is copied."""
+
+        class Foreign:
+            def __init__(self) -> None:
+                self.array = np.ones(3)
+                self.array.flags.writeable = False
+
+            def __dlpack__(self, **options: Any) -> Any:
+                return self.array.__dlpack__(**options)
+
+            def __dlpack_device__(self) -> tuple[int, int]:
+                return (1, 0)
+
+        namespace = torch.ones(1).__array_namespace__()
+        source = Foreign()
+        assert namespace.asarray(source).tolist() == [1.0, 1.0, 1.0]
+        with pytest.raises(ValueError, match=r"asarray.*copy=None"):
+            namespace.asarray(source, copy=False)
+        source.array = np.ones(3)
+        namespace.asarray(source, copy=False)[0] = 5.0
+        assert source.array[0] == 5.0
+
     def test_copy(self) -> None:
         array = np.ones(3)
         torch.from_dlpack(array, copy=True)[0] = 5
