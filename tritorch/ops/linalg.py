@@ -12,7 +12,6 @@ from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.config import watch
-from tritorch.config import watch
 from tritorch.dtypes import int8, int32
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.templates import matmul as kernels
@@ -414,8 +413,6 @@ def _linear_plan(key: tuple[Any, ...]) -> tuple[Any, Layout]:
 
 
 _linears = Plans(_linear_plan)
-for _plans in (_products, _sums, _linears):  # what GPUs may round
-    watch("float32_matmul", _plans.clear)
 for _plans in (_products, _sums, _linears):  # what GPUs may round
     watch("float32_matmul", _plans.clear)
 
