@@ -15,7 +15,6 @@ from tritorch.amp import state
 from tritorch.ops import interception
 from tritorch.ops.interception import Interception
 
-
 #: Python 3.12 warns of forks beside threads, which are what this is about
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
