@@ -4,7 +4,7 @@ The graph itself knows tensors by protocol only (`tritorch.autograd.protocol`); 
 `functional` use what tensors offer in public.
 """
 
-from tritorch.autograd import function, functional, graph
+from tritorch.autograd import forward_ad, function, functional, graph
 from tritorch.autograd.anomaly import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
@@ -38,6 +38,7 @@ __all__ = [
     "detect_anomaly",
     "edge",
     "enable_grad",
+    "forward_ad",
     "function",
     "functional",
     "grad",

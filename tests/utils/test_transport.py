@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,3 +129,24 @@ def test_no_memory_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OutOfMemoryError, match=r"no shared memory for \d+ bytes"):
             both.pass_on(np.zeros(2 * SMALL, np.uint8))
         assert len(os.listdir("/proc/self/fd")) == handles
+
+
+def test_a_descriptor_that_cannot_be_opened_is_an_error() -> None:
+    """The kernel leaves it out of the message where the limit of open files is reached."""
+    ends = Ends()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ends.worker.send(BATCH, content=b"x" * (1 << 20))
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+        with pytest.raises(RuntimeError, match=f"as many files open as it may .{highest + 1}."):
+            ends.parent.receive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for handle in opened:
+            os.close(handle)
+    ends.worker.send(BATCH, content=b"y" * (1 << 20))
+    assert ends.parent.receive() == (BATCH, 0, 0, b"y" * (1 << 20), None)
+    ends.worker.close()
+    ends.parent.close()

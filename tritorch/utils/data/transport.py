@@ -9,6 +9,7 @@ when a tensor is collected its block is used again: in the long run no page is t
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import struct
 from array import array
@@ -108,9 +109,13 @@ class Channel:
         return True
 
     def receive(self) -> tuple[int, int, int, bytes, int | None] | None:
-        """Kind, two numbers, content and a descriptor; None where the other side is gone."""
+        """Kind, two numbers, content and a descriptor; None where the other side is gone.
+
+        Raises:
+            RuntimeError: a descriptor came that this process may not open: it has too many.
+        """
         try:
-            message, handles, _, _ = socket.recv_fds(
+            message, handles, flags, _ = socket.recv_fds(
                 self.socket, _LONGEST_MESSAGE + _KIND.size, 1, socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
@@ -119,6 +124,14 @@ class Channel:
             return None
         kind, first, second = _KIND.unpack_from(message)
         content = message[_KIND.size :]
+        if flags & socket.MSG_CTRUNC:
+            for handle in handles:
+                os.close(handle)
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            raise RuntimeError(
+                f"DataLoader: a batch did not arrive, since this process has as many files open as "
+                f"it may ({limit}). Close some, or raise the limit (ulimit -n)."
+            )
         if kind == BLOCK or not handles:
             return kind, first, second, content, handles[0] if handles else None
         with open(handles[0], "rb") as file:
