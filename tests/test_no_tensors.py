@@ -193,3 +193,14 @@ def test_the_code_does_what_it_did(function: Any) -> None:
     if function is not _catching:
         with pytest.raises(TypeError, match=r"^named\(\): argument 'x' \(position 1\) must be "):
             function([])
+
+
+def test_tracebacks_name_the_line_of_the_operation():
+    with pytest.raises(OperandError) as caught:
+        torch.reshape([1, 2], (2,))
+    lines = [entry.lineno for entry in traceback.extract_tb(caught.tb) if entry.name == "reshape"]
+    assert lines == [torch.reshape.__code__.co_firstlineno]
+    with pytest.raises(RuntimeError) as caught:
+        torch.reshape(torch.ones(3), (2,))
+    (entry,) = (e for e in traceback.extract_tb(caught.tb) if e.name == "reshape")
+    assert entry.lineno > torch.reshape.__code__.co_firstlineno

@@ -84,14 +84,12 @@ class _Handler(NamedTuple):
     Attributes:
         before, after: around the number of the constant.
         entries: the table's rows, with places counted from the first instruction.
-        lines: rows of the table of lines: none, for up to eight units each.
         stack: how many places of the stack it takes.
     """
 
     before: bytes
     after: bytes
     entries: list[_Entry]
-    lines: bytes
     stack: int
 
 
@@ -116,9 +114,34 @@ def _handler() -> _Handler:
         for e in own
         if e.start >= start
     ]
-    units = len(body) // 2
-    lines = bytes(0xF8 | min(8, units - done) - 1 for done in range(0, units, 8))
-    return _Handler(body[: at + 1], body[at + 2 :], entries, lines, code.co_stacksize)
+    return _Handler(body[: at + 1], body[at + 2 :], entries, code.co_stacksize)
+
+
+#: the kind of a row of the table of lines that says a line and no columns
+_LINE_ONLY = 13
+
+
+@cache
+def _lines(change: int, units: int) -> bytes:
+    """Rows of the table of lines, of up to eight units each, from the line that so many are added
+    to: a byte of mark, kind and length, then the change (its sign in the lowest bit), six bits a
+    byte, the lowest first."""
+    number = -change << 1 | 1 if change < 0 else change << 1
+    digits = [number & 63]
+    while number := number >> 6:
+        digits[-1] |= 64
+        digits.append(number & 63)
+    lengths = [min(8, units - done) - 1 for done in range(0, units, 8)]
+    heads = [0x80 | _LINE_ONLY << 3 | length for length in lengths]
+    return bytes((heads[0], *digits)) + b"".join(bytes((head, 0)) for head in heads[1:])
+
+
+def _last_line(code: CodeType) -> int:
+    """The line that the last row of its table of lines is about."""
+    found = code.co_firstlineno
+    for _, _, line in code.co_lines():
+        found = found if line is None else line
+    return found
 
 
 def refusing(code: CodeType, name: str = "") -> CodeType:
@@ -133,11 +156,12 @@ def refusing(code: CodeType, name: str = "") -> CodeType:
         return code
     handler = _handler()
     instructions = code.co_code
+    units = (len(handler.before) + 1 + len(handler.after)) // 2
     return code.replace(
         co_code=b"".join((instructions, handler.before, bytes((number,)), handler.after)),
         co_consts=(*code.co_consts, translate),
         co_exceptiontable=_extended(code.co_exceptiontable, len(instructions) // 2),
-        co_linetable=code.co_linetable + handler.lines,
+        co_linetable=code.co_linetable + _lines(code.co_firstlineno - _last_line(code), units),
         co_stacksize=max(code.co_stacksize, handler.stack),
         co_name=name or code.co_name,
     )
