@@ -103,6 +103,21 @@ def test_gates_have_gradients_of_second_order() -> None:
         assert gradgradcheck(function, operands)
 
 
+@pytest.mark.parametrize("kind", CELLS)
+def test_long_sequences(kind: str) -> None:
+    """So many steps that the weight is copied: the values of an operation after another."""
+    cell, steps = CELLS[kind], recurrent_sequence.COPIED_FROM
+    projected = torch.randn(2 * steps, 3 * cell.count, dtype=torch.float64)
+    weight = torch.randn(3 * cell.count, 3, dtype=torch.float64)
+    bias = torch.randn(3 * cell.count, dtype=torch.float64) if cell.apart else None
+    states = tuple(torch.randn(2, 3, dtype=torch.float64) for _ in range(cell.states))
+    for reverse in (False, True):
+        given = (kind, projected, weight, bias, states, 2, reverse)
+        expected = recurrent_sequence.in_operations(*given)
+        for a, b in zip(recurrent_sequence.sequence(*given), expected, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_launches_of_a_step(kind: str) -> None:
     """One product and one kernel of gates forward; as many backward."""

@@ -32,6 +32,9 @@ from tritorch.ops.reduction import sum
 from tritorch.ops.views import t
 from tritorch.tensor import Tensor, empty, wrap
 
+#: From so many steps on, a copy of the transposed weight pays: a product reads it along its rows.
+COPIED_FROM = 16
+
 
 class _Sizes:
     """The layouts of one step of a cell, and how many bytes they take.
@@ -76,7 +79,9 @@ class _Forward(_Sizes):
     def __init__(self, key: tuple[Any, ...]) -> None:
         name, projected, batch, weight, bias = key
         super().__init__(CELLS[name], projected, batch, weight)
-        turned = Layout.of(self.dtype, weight.shape[::-1], weight.strides[::-1], self.device)
+        self.copied = self.steps >= COPIED_FROM
+        strides = (weight.shape[0], 1) if self.copied else weight.strides[::-1]
+        turned = Layout.of(self.dtype, weight.shape[::-1], strides, self.device)
         added = bias if self.cell.apart else self.gates
         self.multiply = products.plan(self.state, turned, added).launch
         gates = self.cell.gates
@@ -271,6 +276,7 @@ def sequence(
     # Without gradients a step's gates are written over those of the step before.
     product = empty(run.every_gate if recording else run.gates)
     stride = wide if recording else 0
+    factor = contiguous(t(weight.detach())) if run.copied else weight
 
     before = small - after
     outs = [run.walk(s._address + after, small, reverse) for s in slots]
@@ -285,15 +291,15 @@ def sequence(
     factors = [
         run.walk(product._address, stride, reverse),
         run.walk(slots[0]._address + before, small, reverse),
-        repeat(weight._address),
+        repeat(factor._address),
     ]
     if not cell.apart:
         factors.append(run.walk(projected._address, wide, reverse))
     elif bias is not None:
         factors.append(repeat(bias._address))
     step, multiply = run.step, run.multiply
-    for factor, places in zip(zip(*factors), zip(*outs, *ins)):
-        multiply(*factor)
+    for taken, places in zip(zip(*factors), zip(*outs, *ins)):
+        multiply(*taken)
         step(*places)
 
     hidden = slots[0]
