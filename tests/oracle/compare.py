@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tests.oracle.derived import derived
-from tests.oracle.exceptions import imprecision, reason
+from tests.oracle.exact import exact_names, exactly
+from tests.oracle.exceptions import reason
 from tests.oracle.inputs import FLOATS, FORMS, VARIANTS, Variant, namespace
 
 #: (relative, absolute) by the dtype that was computed in; gradients sum, so they get ten times that
@@ -39,7 +40,7 @@ class Verdict:
     failures: list[str] = field(default_factory=list)
     #: differs where PyTorch is wrong, see `tests.oracle.exceptions`
     excused: list[str] = field(default_factory=list)
-    #: half precision that is nearer to the result in float64 than PyTorch's
+    #: half precision that is nearer to the result in float64 than PyTorch's, or to mpmath's
     nearer: list[str] = field(default_factory=list)
     #: PyTorch refuses, we do not
     lenient: list[str] = field(default_factory=list)
@@ -161,7 +162,14 @@ def outcome(torch: Any, expression: str, variant: Variant) -> dict[str, Any]:
 
 
 def _is_right(torch: Any, expression: str, variant: Variant, value: Any) -> bool:
-    """Whether a result in half precision is, within its rounding, what float64 gives."""
+    """Whether a result is what mpmath gives, or one in half precision, within its rounding, what
+    float64 gives."""
+    if names := exact_names(expression):
+        with exactly(torch, names):
+            truth = outcome(torch, expression, variant).get("value")
+        return truth is not None and difference(value, truth, variant.dtype) is None
+    if "16" not in variant.dtype:
+        return False
     exact = Variant("exact", "float64", rounded=variant.dtype)
     truth = outcome(torch, expression, exact).get("value")
     return truth is not None and difference(_doubled(value), truth, variant.dtype) is None
@@ -191,7 +199,7 @@ def sample(ours: Any, torch: Any, expression: str, variant: Variant) -> tuple[st
     if "error" in found:
         return "failed", f"{type(found['error']).__name__}: {found['error']!s:.200}"
     if wrong := difference(found["value"], theirs["value"], variant.dtype):
-        if "16" in variant.dtype and _is_right(torch, expression, variant, found["value"]):
+        if _is_right(torch, expression, variant, found["value"]):
             return "nearer", wrong
         return "failed", wrong
     for order in ("first", "second"):
@@ -254,7 +262,7 @@ def _try(ours: Any, torch: Any, verdict: Verdict, expression: str, variant: Vari
             verdict.failures.append(f"{line} agrees, but is listed as an exception: {why}")
     elif result in ("lenient", "nearer"):
         getattr(verdict, result).append(line)
-    elif why or (why := imprecision(expression, variant)):
+    elif why:
         verdict.excused.append(f"{line} ({why})")
     else:
         verdict.failures.append(line)

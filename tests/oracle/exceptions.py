@@ -23,7 +23,6 @@ _TIES = "which of equal elements is named is not defined"
 _UNDER_SOURCE = (
     "the gradient is kept where the source went, and zero elsewhere; torch.autograd.gradcheck fails"
 )
-_AIRY = "wrong beyond the sixth digit between -2.09 and 2.1; scipy.special.airy agrees with us"
 
 #: (expression, variants) -> why; variants are names of those of `tests.oracle.inputs`
 EXCEPTIONS: dict[tuple[str, tuple[str, ...]], str] = {
@@ -59,26 +58,9 @@ EXCEPTIONS: dict[tuple[str, tuple[str, ...]], str] = {
 }
 
 
-#: (part of an expression, variants) -> why PyTorch is less exact than the tolerance
-IMPRECISE: dict[tuple[str, tuple[str, ...]], str] = {
-    ("special.airy_ai", ("float64", "float64 turned", "edges", "form", "out")): _AIRY,
-    ("F.grid_sample", ("float16", "bfloat16")): (
-        "coordinates and weights in half precision; ours are in float32"
-    ),
-}
-
-
 def reason(expression: str, variant: Variant) -> str:
     """Why a sample is allowed to differ; empty if it is not."""
     for (text, variants), why in EXCEPTIONS.items():
         if text == expression and variant.name in variants:
-            return why
-    return ""
-
-
-def imprecision(expression: str, variant: Variant) -> str:
-    """Why PyTorch's result is so inexact that a difference says nothing; empty if it is not."""
-    for (part, variants), why in IMPRECISE.items():
-        if part in expression and variant.name in variants:
             return why
     return ""

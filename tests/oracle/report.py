@@ -48,7 +48,7 @@ def main() -> None:
         f"names: {len(good)} of {len(verdicts)} agree on every sample; samples:"
         f" {sum(v.passed for v in verdicts)} of {sum(v.tried for v in verdicts)} agree,"
         f" {sum(v.forms for v in verdicts)} of them other forms (method, in place, out=),"
-        f" {sum(len(v.nearer) for v in verdicts)} nearer to float64 than PyTorch,"
+        f" {sum(len(v.nearer) for v in verdicts)} nearer to the exact result than PyTorch,"
         f" {sum(len(v.excused) for v in verdicts)} differ where PyTorch is wrong,"
         f" {sum(len(v.lenient) for v in verdicts)} are refused by PyTorch and not by us"
     )
