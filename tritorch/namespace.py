@@ -321,6 +321,7 @@ from tritorch.ops.linalg import (
     vdot,
 )
 from tritorch.ops.loss import cosine_similarity
+from tritorch.ops import sharing as _sharing
 from tritorch.ops import transfer as _transfer
 from tritorch.ops.interchange import from_dlpack
 from tritorch.ops.memory import clone

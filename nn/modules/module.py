@@ -476,8 +476,16 @@ class Module(Stateful):
         return self._apply(lambda value: tritorch.empty_like(value, device=device), recurse)
 
     def share_memory(self) -> Self:
-        """Put all state into memory that other processes can see (`Tensor.share_memory_`)."""
-        return self._apply(lambda value: value.share_memory_())
+        """Put all state, gradients too, where forked processes see each other's writes to it.
+
+        See `Tensor.share_memory_`; an optimizer's state of tensors is shared one by one.
+        """
+        from tritorch.ops.sharing import share
+
+        parameters = list(self.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        share([*parameters, *gradients, *self.buffers()])
+        return self
 
     def type(self, dst_type: Any) -> Self:
         """Cast all state to a dtype."""

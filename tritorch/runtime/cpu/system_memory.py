@@ -10,6 +10,8 @@ PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20
 
 _MADV_HUGEPAGE = 14
+_MAP_FIXED = 0x10
+_MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,6 +25,14 @@ _libc.mmap.argtypes = (
     ctypes.c_long,
 )
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.mremap.restype = ctypes.c_void_p
+_libc.mremap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_void_p,
+)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
@@ -66,19 +76,35 @@ def map_shared(handle: int, nbytes: int) -> int | None:
     return None if address == _MAP_FAILED else address
 
 
+def map_shared_pages(nbytes: int) -> int | None:
+    """The address of `nbytes` (a multiple of PAGE) of zeroed memory that forks share, or None."""
+    return _map(nbytes, mmap.MAP_SHARED)
+
+
+def replace_pages(address: int, pages: int, nbytes: int) -> bool:
+    """Move the mapping at `pages` to `address`, in place of what is mapped there, in one step."""
+    flags = _MREMAP_MAYMOVE | _MREMAP_FIXED
+    return bool(_libc.mremap(pages, nbytes, nbytes, flags, address) == address)
+
+
+def make_private(address: int, nbytes: int) -> bool:
+    """Zeroed memory of this process alone in place of what is mapped at `address`."""
+    return _map(nbytes, mmap.MAP_PRIVATE | _MAP_FIXED, address) == address
+
+
 def unmap_pages(address: int, nbytes: int) -> None:
     """Give pages back."""
     _libc.munmap(address, nbytes)
 
 
-def _map(nbytes: int) -> int | None:
+def _map(nbytes: int, kind: int = mmap.MAP_PRIVATE, where: int | None = None) -> int | None:
     if nbytes >= 1 << 62:
         return None
     address = _libc.mmap(
-        None,
+        where,
         nbytes,
         mmap.PROT_READ | mmap.PROT_WRITE,
-        mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS,
+        kind | mmap.MAP_ANONYMOUS,
         -1,
         0,
     )
