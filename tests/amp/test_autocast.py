@@ -45,6 +45,18 @@ def test_losses_run_in_float32_and_joining_in_the_widest() -> None:
         assert torch.softmax(low, 1).dtype == BF16  # not minded on the CPU
 
 
+def test_products_that_sum_nothing_or_everything_are_no_products_of_matrices() -> None:
+    v, m, one = torch.ones(3), torch.ones(3, 3), torch.ones(3, 1)
+    with torch.autocast("cpu"):
+        wide = [torch.einsum(e, v, v) for e in ("i,j->ij", "i,i->i")]
+        wide += [torch.einsum("ij,j->ij", m, v), torch.einsum("ij,kj->ik", one, one)]
+        wide += [torch.tensordot(v, v, 1), torch.tensordot(m, m, 2)]
+        narrow = [torch.einsum("i,i->", v, v), torch.einsum("ij,j->i", m, v)]
+        narrow += [torch.tensordot(m, v, 1), torch.tensordot(v, v, 0)]
+    assert [x.dtype for x in wide] == [SINGLE] * 6
+    assert [x.dtype for x in narrow] == [BF16] * 4
+
+
 def test_float64_integers_and_out_are_left_alone() -> None:
     x = torch.randn(2, 2, dtype=DOUBLE)
     counts = torch.ones(2, 2, dtype=torch.int64)

@@ -1,4 +1,5 @@
-"""Einstein summation: operands are joined pair by pair, each by one batched product.
+"""Einstein summation: operands are joined pair by pair, each by one batched product, or by `mul`
+where nothing is summed.
 
 The order of the pairs, where there are three operands or more, is opt_einsum's.
 """
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tritorch.ops.arithmetic import mul
 from tritorch.ops.declare import operation, takes
 from tritorch.ops.linalg import matmul
 from tritorch.ops.reduction import sum
@@ -49,10 +51,15 @@ class _Labelled:
 
     def summed(self, keep: set[str]) -> _Labelled:
         """Summed over labels that nobody needs."""
-        dims = tuple(d for d, label in enumerate(self.labels) if label not in keep)
-        if not dims:
+        left = "".join(label for label in self.labels if label in keep)
+        if left == self.labels:
             return self
-        return _Labelled(sum(self.tensor, dims), "".join(k for k in self.labels if k in keep))
+        shape = self.tensor._layout.shape
+        dims = tuple(
+            d for d, label in enumerate(self.labels) if label not in keep and shape[d] != 1
+        )
+        tensor = sum(self.tensor, dims, True) if dims else self.tensor
+        return _Labelled(reshape(tensor, *[self.sizes[label] for label in left]), left)
 
     def ordered(self, labels: str) -> Tensor:
         """Dimensions in this order; labels that are missing get size 1."""
@@ -65,13 +72,18 @@ class _Labelled:
 
 
 def _pair(a: _Labelled, b: _Labelled, keep: set[str]) -> _Labelled:
-    a = a.summed(keep | set(b.labels))
-    b = b.summed(keep | set(a.labels))
+    a_sizes, b_sizes = a.sizes, b.sizes
+    # A label of size 1 in one operand is summed in the other alone.
+    both = {k for k in a_sizes if k in b_sizes and a_sizes[k] != 1 and b_sizes[k] != 1}
+    a, b = a.summed(keep | both), b.summed(keep | both)
     shared = [label for label in a.labels if label in b.labels]
     batch = [label for label in shared if label in keep]
     inner = [label for label in shared if label not in keep]
     left = [label for label in a.labels if label not in shared]
     right = [label for label in b.labels if label not in shared]
+    if not inner:  # nothing is summed: no product of matrices, which autocast would make narrow
+        labels = "".join(batch + left + right)
+        return _Labelled(mul(a.ordered(labels), b.ordered(labels)), labels)
     sizes = a.sizes
     # A size of 1 (from an ellipsis) broadcasts against the other operand's.
     for label, size in b.sizes.items():

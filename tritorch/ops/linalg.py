@@ -491,8 +491,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     shape_a, shape_b = a._layout.shape, b._layout.shape
     free_a = [d for d in range(len(shape_a)) if d not in left]
     free_b = [d for d in range(len(shape_b)) if d not in right]
-    kept_a, kept_b = [shape_a[d] for d in free_a], [shape_b[d] for d in free_b]
     size = prod([shape_a[d] for d in left])
+    if not free_a and not free_b:
+        return dot(reshape(permute(a, *left), size), reshape(permute(b, *right), size))
+    kept_a, kept_b = [shape_a[d] for d in free_a], [shape_b[d] for d in free_b]
     rows = reshape(permute(a, *free_a, *left), prod(kept_a), size)
     columns = reshape(permute(b, *right, *free_b), size, prod(kept_b))
     return reshape(matmul(rows, columns), *kept_a, *kept_b)
