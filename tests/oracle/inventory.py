@@ -25,7 +25,7 @@ NAMESPACES = {
     "nn.utils.prune": 0,
     "nn.utils.stateless": 0,
     "nn.utils.fusion": 0,
-    "optim": 1,
+    "optim": 0,
     "optim.lr_scheduler": 0,
     "optim.swa_utils": 0,
 }

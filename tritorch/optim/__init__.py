@@ -13,6 +13,7 @@ from tritorch.optim.muon import Muon
 from tritorch.optim.optimizer import Optimizer
 from tritorch.optim.sgd import SGD
 from tritorch.optim.sparse_adam import SparseAdam
+from tritorch.optim.swap_in import swap_in_optimizer_params_and_state
 
 if TYPE_CHECKING:
     from tritorch.optim import swa_utils
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax",
     "Muon", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler",
-    "swa_utils",
+    "swa_utils", "swap_in_optimizer_params_and_state",
 ]  # fmt: skip
 
 
