@@ -167,7 +167,11 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the gradients so that their common norm is at most `max_norm`; gives the norm before.
 
-    Three launches for gradients of one dtype: sums, root, scaling.
+    Three launches for gradients of one dtype and device, however many: partial sums of all
+    tensors, the root and the factor, the scaling of all tensors. The scaling cannot begin before
+    the last sum is known, and programs of one launch cannot wait for each other on every target,
+    so two are the least; the root is one of its own, a single program that adds the partial sums
+    in a fixed order, so that the norm is the same for any number of threads.
 
     Source: Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
     """

@@ -29,6 +29,17 @@ def test_clip_grad_norm() -> None:
     assert nn.utils.clip_grad_norm_(torch.ones(1), 1.0).item() == 0.0
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_clip_grad_norm_is_three_launches(count: int) -> None:
+    tensors = [torch.ones(n + 1) for n in range(count)]
+    for tensor in tensors:
+        tensor.grad = torch.ones_like(tensor)
+    nn.utils.clip_grad_norm_(tensors, 1.0)
+    before = torch.kernels.stats().launches
+    nn.utils.clip_grad_norm_(tensors, 0.5)
+    assert torch.kernels.stats().launches - before == 3
+
+
 def test_clip_grad_norm_of_infinite_gradients() -> None:
     x = torch.ones(1, requires_grad=True)
     (x * float("inf")).sum().backward()

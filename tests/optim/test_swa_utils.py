@@ -9,7 +9,7 @@ import pytest
 
 import tritorch as torch
 from tritorch import nn
-from tritorch.optim import swa_utils
+from tritorch.optim import multi_tensor, swa_utils
 from tritorch.runtime.statistics import snapshot
 
 AVERAGES: list[tuple[dict[str, Any], Any]] = [
@@ -51,15 +51,25 @@ def test_averages(options: dict[str, Any], expected: Any) -> None:
     assert other.n_averaged.item() == 4
 
 
-def test_an_update_is_one_launch_for_all_parameters_of_a_dtype() -> None:
-    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(5)])
-    averaged = swa_utils.AveragedModel(model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn())
+@pytest.mark.parametrize("layers", [1, 6])
+@pytest.mark.parametrize("multi_avg_fn", [None, swa_utils.get_ema_multi_avg_fn()])
+def test_an_update_is_one_launch_whose_table_is_kept(
+    layers: int, multi_avg_fn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(
+        *[nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)) for _ in range(layers)]
+    )
+    averaged = swa_utils.AveragedModel(model, multi_avg_fn=multi_avg_fn)
     for _ in range(2):
         averaged.update_parameters(model)
+    made: list[int] = []
+    monkeypatch.setattr(multi_tensor, "TensorTable", lambda *_: made.append(1))
     before = snapshot()
     averaged.update_parameters(model)
     launched = (snapshot() - before).launches_by_kernel
     assert sum(n for name, n in launched.items() if "average_toward" in name) == 1
+    assert sum(launched.values()) == 2  # and the count
+    assert not made
 
 
 @pytest.mark.parametrize("use_buffers", [False, True])

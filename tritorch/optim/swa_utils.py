@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from itertools import chain
+from threading import get_ident
 from typing import Any
 
 import tritorch
@@ -87,6 +89,18 @@ def get_swa_multi_avg_fn() -> MultiAverageFunction:
     return swa_update
 
 
+@lru_cache(maxsize=64)
+def _equal_weights(thread: int) -> MultiAverageFunction:
+    """What averages by default: each thread has its own, whose tables and plans last."""
+    return get_swa_multi_avg_fn()
+
+
+def _beside(average: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor on the average's device."""
+    device = average._layout.device
+    return tensor if tensor._layout.device is device else tensor.to(device)
+
+
 def get_ema_avg_fn(decay: float = 0.999) -> AverageFunction:
     """A function of average, current tensor and count: decay * average + (1 - decay) * current."""
     _check_decay(decay)
@@ -156,14 +170,18 @@ class AveragedModel(Module):
 
     @tritorch.no_grad()
     def update_parameters(self, model: Module) -> None:
-        """Take the model's parameters into the averages; the first time they are copied."""
+        """Take the model's parameters into the averages; the first time they are copied.
+
+        One launch for all floating-point tensors of a dtype and device, unless `avg_fn` is given,
+        and one for the count. The launch's tables and plan are kept for the next update.
+        """
         own: Iterable[Tensor] = self.module.parameters()
         others: Iterable[Tensor] = model.parameters()
         if self.use_buffers:
             own, others = chain(own, self.module.buffers()), chain(others, model.buffers())
         averages = [tensor.detach() for tensor in own]
         current = [
-            tensor.detach().to(average.device)
+            _beside(average, tensor.detach())
             for tensor, average in zip(others, averages, strict=True)
         ]
         if int(self.n_averaged) == 0:
@@ -173,7 +191,7 @@ class AveragedModel(Module):
             for average, tensor in zip(averages, current, strict=True):
                 average.copy_(self.avg_fn(average, tensor, self.n_averaged.to(average.device)))
         else:
-            function = self.multi_avg_fn or get_swa_multi_avg_fn()
+            function = self.multi_avg_fn or _equal_weights(get_ident())
             groups: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}
             for average, tensor in zip(averages, current, strict=True):
                 lists = groups.setdefault((average.device, average.dtype), ([], []))
@@ -183,7 +201,7 @@ class AveragedModel(Module):
                 function(*lists, self.n_averaged.to(device))
         if not self.use_buffers:
             for mine, other in zip(self.module.buffers(), model.buffers(), strict=True):
-                mine.copy_(other.to(mine.device))
+                mine.copy_(_beside(mine, other))
         self.n_averaged += 1
 
 
