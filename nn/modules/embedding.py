@@ -80,7 +80,7 @@ class Embedding(_Table):
         max_norm: rows that are looked up and longer are shortened first, in place.
         norm_type: the p of that norm.
         scale_grad_by_freq: a row's gradient is divided by how often its index occurs.
-        sparse: gradients as sparse tensors.
+        sparse: accepted; gradients are dense all the same, see `functional.embedding`.
     Shape:
         indices of any shape (*) give (*, embedding_dim).
     """

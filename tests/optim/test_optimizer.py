@@ -281,3 +281,32 @@ def test_sparse_adam_leaves_other_rows_alone() -> None:
     assert state["step"] == 2 and state["exp_avg"][1].tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="Invalid epsilon value: 0"):
         torch.optim.SparseAdam([table], eps=0)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Embedding, torch.nn.EmbeddingBag])
+def test_a_program_with_sparse_gradients_trains_with_dense_ones(kind: Any) -> None:
+    from tritorch.ops.normalization import _warn_of_dense_gradients
+
+    def train(sparse: bool, optimizer: Any) -> list[Any]:
+        table = kind(5, 3, _weight=torch.arange(15.0).view(5, 3), sparse=sparse)
+        steps = optimizer(table.parameters())
+        for rows in ([[0, 2]], [[2, 2]], [[4, 0]]):
+            steps.zero_grad()
+            table(torch.tensor(rows)).square().sum().backward()
+            steps.step()
+        return table.weight.tolist()
+
+    for optimizer in (
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.5),
+        lambda p: torch.optim.SparseAdam(p, lr=0.1),
+        lambda p: torch.optim.Adagrad(p, lr=0.1),
+    ):
+        _warn_of_dense_gradients.cache_clear()
+        with pytest.warns(UserWarning, match="sparse=True gives a dense gradient") as seen:
+            given = train(True, optimizer)
+        assert len(seen) == 1
+        assert given == train(False, optimizer)
+        assert given[1] == [3.0, 4.0, 5.0]
+    _warn_of_dense_gradients.cache_clear()
+    with torch.no_grad():
+        kind(5, 3, sparse=True)(torch.tensor([[1]]))  # no gradient, no warning

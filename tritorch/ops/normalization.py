@@ -6,7 +6,9 @@ gradients.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -340,6 +342,15 @@ def _embedding_cases() -> list[Any]:
     ]
 
 
+@lru_cache(maxsize=1)
+def _warn_of_dense_gradients() -> None:
+    warnings.warn(
+        "embedding: sparse=True gives a dense gradient, as there are no sparse tensors. SGD, "
+        "Adagrad and SparseAdam train the same. Leave out sparse to be rid of this warning.",
+        stacklevel=3,
+    )
+
+
 @operation(
     "lookup",
     method=False,
@@ -355,12 +366,16 @@ def embedding(
     Args:
         max_norm: rows that are looked up and longer are shortened first, in place.
         scale_grad_by_freq: a row's gradient is divided by how often its index occurs.
+        sparse: accepted; the gradient is dense all the same, which the first such call warns of.
+            Those optimizers that take sparse ones in PyTorch (`SGD`, `Adagrad`, `SparseAdam`) train
+            the same: rows that were not looked up have a gradient of zero, which `SparseAdam`
+            leaves alone.
 
     Raises:
         IndexError: an index is no row.
     """
-    if sparse:
-        raise NotImplementedError("embedding: there are no sparse gradients. Leave out sparse.")
+    if sparse and weight._requires_grad and mode.enabled:
+        _warn_of_dense_gradients()
     if max_norm is not None or scale_grad_by_freq:
         from tritorch.ops.embedding_bag import by_frequency, limit_norms
 
