@@ -55,6 +55,7 @@ from tritorch.kernels.pointwise_source import (
     pointwise_source,
 )
 from tritorch.kernels.strides import dense_like, needs_int64, stride_class
+from tritorch.kernels.templates.bounds import ZeroCell
 from tritorch.kernels.triton_printer import scalar_type
 from tritorch.kernels.tuning import Tunable, generator_digest
 from tritorch.layout import (
@@ -77,6 +78,8 @@ POINTWISE = Tunable(
     key=("operation", "form", "numel", "dtypes"),
     digest=lambda: generator_digest("pointwise_source", "triton_printer"),
 )
+#: elements of a block whose divisors are looked at: that takes time for all of them
+_CHECKED = 256
 #: columns of a tile, by the size of the inner dimension
 _COLUMNS = (16, 64, 256, 1024)
 
@@ -88,9 +91,12 @@ class PointwiseKernel:
         name: of the operation; part of the kernels' names.
         inputs: names of the operands, in order.
         outputs: a tree each.
+        divisor: the operand by which integers are divided; 0 raises on CPUs.
     """
 
-    def __init__(self, name: str, inputs: Sequence[str], outputs: Sequence[Expr]) -> None:
+    def __init__(
+        self, name: str, inputs: Sequence[str], outputs: Sequence[Expr], divisor: str = ""
+    ) -> None:
         self.name = name
         unknown = set(input_names(outputs)) - set(inputs)
         if unknown:
@@ -101,6 +107,7 @@ class PointwiseKernel:
         self.outputs = substitute(
             outputs, {old: variable(new) for old, new in zip(inputs, self.inputs) if old != new}
         )
+        self.divisor = inputs.index(divisor) if divisor else -1
         self.reads_index = any(node.op == "index" for node in topological(self.outputs))
         self._sources: dict[SourceKey, KernelSource] = {}
         self._compiled: dict[tuple[Any, ...], Any] = {}
@@ -233,6 +240,12 @@ class PointwiseKernel:
             ),
             position=classes[-1] if self.reads_index else None,
         )
+        cell = None
+        if self.divisor >= 0 and device.type == "cpu" and computes[self.divisor].category == 1:
+            cell = ZeroCell(self.name, device)
+            if isinstance(operands[self.divisor], Layout):
+                key = key._replace(nonzero=self.inputs[self.divisor])
+                blocks = tuple(min(b, _CHECKED) for b in blocks)
         values: list[int | None] = [None] * (len(outputs) + len(operands))
         values += sizes
         if form == "flat":
@@ -248,8 +261,13 @@ class PointwiseKernel:
         for s in walked:
             values += s[:-2]
             values += [step for step in s[-2:] if step > 1 or step < 0]
+        if key.nonzero and cell is not None:
+            values.append(cell.address)
         kernel, target = self._kernel(key, blocks, device, options, values)
         launch = target.bind(kernel, (grid,), values, work=numel * self.element_ns)
+        if cell is not None:
+            numbers = sum(isinstance(o, type) for o in operands[self.divisor :])
+            launch = cell.checked(launch) if key.nonzero else cell.refusing(launch, -numbers)
         return Plan(outputs, launch, (kernel,))
 
     def _kernel(

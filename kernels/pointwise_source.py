@@ -50,6 +50,8 @@ class SourceKey(NamedTuple):
     outputs: tuple[Operand, ...]
     inputs: tuple[Operand, ...]
     position: str | None
+    #: the input whose elements must not be 0: one that is leaves a mark in the cell (`ZeroCell`)
+    nonzero: str = ""
 
     @property
     def walked(self) -> list[tuple[str, str]]:
@@ -68,7 +70,7 @@ class SourceKey(NamedTuple):
         result |= dict.fromkeys(_size_names(self.form, self.rank), number)
         for name, classes in self.walked:
             result |= dict.fromkeys(_stride_names(name, self.rank, classes), number)
-        return result
+        return result | ({"cell_ptr": "*i64"} if self.nonzero else {})
 
 
 _RESERVED = re.compile(
@@ -132,6 +134,13 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
             body.append(f"{name} = {value.text}")
             value = Value(name, value.dtype)
         inputs[operand.name] = value
+        if operand.name == key.nonzero:
+            mask = _mask(operand.strides, key)
+            wrong = f"({value.text} == 0) & {mask}" if mask else f"{value.text} == 0"
+            body += [
+                f"if tl.max(({wrong}).to(tl.int32)) > 0:" if mask else f"if {wrong}:",
+                "    tl.store(cell_ptr, tl.full((), 0, tl.int64))",
+            ]
     index = None
     if key.position is not None:
         text = _offset("index", key.position, key)

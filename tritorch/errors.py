@@ -60,6 +60,10 @@ class BoundsError(TritorchError, IndexError, RuntimeError):
     """
 
 
+class IntegerDivisionError(TritorchError, ZeroDivisionError, RuntimeError):
+    """Integers are divided by 0 (PyTorch raises a RuntimeError, and names ZeroDivisionError)."""
+
+
 class ShapeError(TritorchError, RuntimeError):
     """Shapes that do not fit together."""
 

@@ -1,5 +1,5 @@
 """Bounds of index operands: a kernel that meets a wrong index leaves it in a cell, the host raises
-IndexError.
+IndexError. Divisors of integers that are 0 take the same way.
 
 The cell is one 64-bit integer that every plan owns. On the CPU reading it after a launch costs 50
 ns and the error is raised at once. On a GPU it is in memory that the host sees, and is read
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tritorch.devices import device as Device
-from tritorch.errors import BoundsError
+from tritorch.errors import BoundsError, IntegerDivisionError
 from tritorch.kernels.templates.template import helper
 
 if TYPE_CHECKING:
@@ -68,6 +68,31 @@ class IndexCell:
         index = self.values[0]
         self.values[0] = _NO_ERROR
         raise BoundsError(self.message.format(index=index))
+
+
+class ZeroCell(IndexCell):
+    """Where the kernels that divide integers leave a 0 by which they were to divide."""
+
+    def __init__(self, name: str, device: Device) -> None:
+        super().__init__(
+            f"ZeroDivisionError: {name}: integers are divided by 0. Leave zeros out of the "
+            "divisor, or convert it with .float().",
+            device,
+        )
+
+    def refusing(self, launch: Callable[..., None], place: int) -> Callable[..., None]:
+        """The launch, which raises where the number at this place of its arguments is 0."""
+
+        def refusing(*arguments: Any) -> None:
+            if not arguments[place]:
+                raise IntegerDivisionError(self.message)
+            launch(*arguments)
+
+        return refusing
+
+    def fail(self) -> None:
+        self.values[0] = _NO_ERROR
+        raise IntegerDivisionError(self.message)
 
 
 def out_of_bounds(name: str, dim: int, size: int) -> str:

@@ -63,14 +63,20 @@ def _div(input, other):
 @pointwise(
     numpy=np.floor_divide,
     inplace=True,
+    divisor="other",
     operators=("__floordiv__", "__rfloordiv__", "__ifloordiv__"),
 )
 def floor_divide(input, other):
-    """The largest whole number <= input / other."""
+    """The largest whole number <= input / other.
+
+    Raises:
+        IntegerDivisionError: integers are divided by 0, on the CPU; on GPUs the result is
+            arbitrary, as in PyTorch.
+    """
     return input // other
 
 
-@pointwise(numpy=lambda x, y: np.trunc(x / y), method=False)
+@pointwise(numpy=lambda x, y: np.trunc(x / y), method=False, divisor="other")
 def _trunc_divide(input, other):
     """input / other without its fraction."""
     return s.trunc_div(input, other)
@@ -80,16 +86,23 @@ def _trunc_divide(input, other):
     numpy=np.remainder,
     promote="numeric",
     inplace=True,
+    divisor="other",
     operators=("__mod__", "__rmod__", "__imod__"),
 )
 def remainder(input, other):
-    """The rest of floor division; it has the sign of `other`, as Python's %."""
+    """The rest of floor division; it has the sign of `other`, as Python's %.
+
+    Integers: 0 raises as `floor_divide` does.
+    """
     return input % other
 
 
-@pointwise(numpy=np.fmod, promote="numeric", inplace=True)
+@pointwise(numpy=np.fmod, promote="numeric", inplace=True, divisor="other")
 def fmod(input, other):
-    """The rest of truncated division; it has the sign of `input`, as C's fmod."""
+    """The rest of truncated division; it has the sign of `input`, as C's fmod.
+
+    Integers: 0 raises as `floor_divide` does.
+    """
     return s.fmod(input, other)
 
 

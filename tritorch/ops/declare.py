@@ -100,6 +100,7 @@ def pointwise(
     aliases: Iterable[str] = (),
     node: str = "",
     calls: Sequence[dict[str, Any]] = ({},),
+    divisor: str = "",
 ) -> Callable[[Callable[..., Any]], Function]:
     """Declare an operation whose results depend on one element of each operand.
 
@@ -116,6 +117,7 @@ def pointwise(
         operators: dunder methods; `__r...__` is reflected, `__i...__` in place.
         aliases: further names of function and methods.
         node: name of the node, `NameBackward0` unless given.
+        divisor: the operand by which integers are divided; 0 raises IntegerDivisionError on CPUs.
         numpy, low, high, samples, integers, calls: see `OpInfo`.
     """
 
@@ -138,6 +140,7 @@ def pointwise(
             node_name=node,
             doc=function.__doc__,
             out=out,
+            divisor=divisor,
         )
         attach(operation, method, inplace, operators, aliases)
         OPS.append(

@@ -201,6 +201,7 @@ class Pointwise:
         parameters: name -> (Python type, default as text) of what is always a number.
         promote: a word of `RULES`.
         grad: see `gradient_trees`.
+        divisor: the operand by which integers are divided, where CPUs refuse 0.
     """
 
     def __init__(
@@ -216,6 +217,7 @@ class Pointwise:
         differentiable: bool = True,
         doc: str | None = None,
         out: bool = False,
+        divisor: str = "",
     ) -> None:
         self.name = name
         self.operands = tuple(operands)
@@ -235,6 +237,7 @@ class Pointwise:
         self.recipes = Plans(self._recipe)
         self._recipes_of_views = Plans(lambda parts: Recipe(self, parts, False))
         self._doc = doc
+        self._divisor = divisor
         self._parameters = tuple(Parameter(n, d) for n, (_, d) in self.parameters.items())
         self.function = self._function(name, False, out)
 
@@ -250,7 +253,7 @@ class Pointwise:
     @cached_property
     def kernel(self) -> PointwiseKernel:
         """The kernels that compute the trees."""
-        return PointwiseKernel(self.name, self.names, self.outputs)
+        return PointwiseKernel(self.name, self.names, self.outputs, self._divisor)
 
     @cached_property
     def node(self) -> type[PointwiseNode]:
