@@ -57,7 +57,7 @@ class _ConvNd(Module):
         self.groups = groups
         self.padding_mode = padding_mode
         self._check()
-        self._frame = self._amounts()
+        self._reversed_padding_repeated_twice = self._amounts()  # what PyTorch saves, too
         first, second = in_channels, out_channels
         if not self.transposed:
             first, second = second, first
@@ -164,7 +164,7 @@ class _Direct(_ConvNd):
             return function(
                 input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
             )
-        framed = functional.pad(input, self._frame, self.padding_mode)
+        framed = functional.pad(input, self._reversed_padding_repeated_twice, self.padding_mode)
         return function(framed, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 

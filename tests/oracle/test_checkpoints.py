@@ -66,3 +66,25 @@ def test_training_goes_on_in_the_other_library(direction: str) -> None:
     for (name, a), b in zip(model.state_dict().items(), other.state_dict().values()):
         difference = abs(a.double().numpy() - b.double().numpy()).max()
         assert difference < 1e-5, f"{name}: {difference}"
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_their_whole_module_loads_here(zipped: bool) -> None:
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular"),
+        nn.BatchNorm1d(4),
+        nn.TransformerEncoderLayer(4, 2, 8, batch_first=True),
+        nn.LSTM(4, 3, bidirectional=True),
+    ).eval()
+    buffer = io.BytesIO()
+    torch.save(model, buffer, _use_new_zipfile_serialization=zipped)
+    buffer.seek(0)
+    with pytest.raises(tritorch.serialization.LoadError, match="weights_only=False"):
+        tritorch.load(buffer)
+    buffer.seek(0)
+    loaded = tritorch.load(buffer, weights_only=False)
+    assert type(loaded[3]) is tritorch.nn.LSTM and repr(loaded) == repr(model)
+    expected = model(torch.arange(16.0).view(1, 4, 4) / 16)[0]
+    found = loaded(tritorch.arange(16.0).view(1, 4, 4) / 16)[0]
+    assert abs(found.detach().numpy() - expected.detach().numpy()).max() < 1e-5

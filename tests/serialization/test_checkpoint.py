@@ -206,17 +206,73 @@ def test_models_optimizers_and_generators() -> None:
         assert a.tolist() == b.tolist()
 
 
-def test_whole_module_with_a_permission() -> None:
+class Net(torch.nn.Module):
+    """A module of this program, for which a permission is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
+        self.encoder = torch.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(self.layers(x))
+
+
+def test_whole_module() -> None:
     from tritorch import serialization
 
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    def load(weights_only: bool) -> torch.nn.Module:
+        buffer.seek(0)
+        return torch.load(buffer, weights_only=weights_only)
+
+    model = Net().eval()
+    x = torch.ones(1, 2, 4)
+    for part in (model.layers, model):
+        buffer = io.BytesIO()
+        torch.save(part, buffer)
+        with pytest.raises(LoadError, match=r"GLOBAL .* was not an allowed global"):
+            load(True)
+        if part is model:
+            with pytest.raises(LoadError, match=r"add_safe_globals\(\[Net\]\)"):
+                load(False)
+        with serialization.safe_globals([Net] if part is model else []):
+            loaded = load(False)
+        assert type(loaded) is type(part) and loaded is not part
+        assert loaded(x).tolist() == part(x).tolist()
+        assert loaded.state_dict().keys() == part.state_dict().keys()
     buffer = io.BytesIO()
-    torch.save(model, buffer)
-    buffer.seek(0)
-    with serialization.safe_globals([torch.nn.Sequential, torch.nn.Linear, torch.nn.ReLU]):
-        loaded = torch.load(buffer, weights_only=False)
-    x = torch.ones(1, 2)
-    assert loaded(x).tolist() == model(x).tolist()
+    torch.save(model.layers, buffer)
+    with pytest.raises(LoadError, match="weights_only=False"):
+        load(True)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "message"),
+    [
+        # Linear(10**9, 10**9): a call takes memory
+        (b"ctorch.nn.modules.linear\nLinear\nJ\0\xca\x9a;J\0\xca\x9a;\x86R.", "calls a type"),
+        (b"ctorch.nn.modules.linear\nLinear\nK\1\x85\x81.", "gives arguments to Linear"),
+        (b"ctorch.nn.functional\nrelu\nK\1\x85R.", "calls a "),
+        (b"ctorch.nn.modules.linear\nLinear\n}b.", "gives state to a type"),
+        (b"ctorch.nn.functional\nwarnings\n.", "warnings was not an allowed global"),
+        (b"ctorch.nn.modules.module\nos.system\n.", "system was not an allowed global"),
+        (b"ctorch.nn.utils\nrnn\n.", "rnn was not an allowed global"),
+        (b"ctorch.nn.modules.linear\nLinear\n)\x81}q\0X\1\0\0\0acos\nsystem\nsb.", "blocked"),
+    ],
+)
+def test_parts_of_modules_are_never_called(instructions: bytes, message: str) -> None:
+    import zipfile
+
+    buffer = io.BytesIO()
+    torch.save(1, buffer)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(changed, "w") as new:
+        for entry in old.infolist():
+            whole = entry.filename.endswith("data.pkl")
+            new.writestr(entry, b"\x80\2" + instructions if whole else old.read(entry))
+    changed.seek(0)
+    with pytest.raises(LoadError, match=message):
+        torch.load(changed, weights_only=False)
 
 
 def test_other_byte_order() -> None:

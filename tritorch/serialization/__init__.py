@@ -125,8 +125,10 @@ def load(
         map_location: where tensors go: a device, a dictionary from saved to wanted devices, or a
             function of storage and location; None: to where they were.
         pickle_module: not used; must be None.
-        weights_only: accepted as in PyTorch. True or False, classes that are not tensors,
-            containers or numbers are made only if `add_safe_globals` or `safe_globals` lists them.
+        weights_only: False lets whole modules be made of tritorch.nn's classes, in PyTorch's files
+            as in ours: without a call, their attributes are set. Other classes that are not
+            tensors, containers or numbers, such as a program's own modules, are made only if
+            `add_safe_globals` or `safe_globals` lists them, True or False.
         mmap: map the file into memory: tensors are read when they are used, and changing them does
             not change the file. Needs a path.
         encoding: of text that Python 2 wrote.
@@ -144,11 +146,11 @@ def load(
         source = MappedSource(f)
         if source.read(0, min(4, source.size)) != _ZIP:
             raise LoadError("load: mmap can only be used with zip files, as save writes them.")
-        return _load_zip(source, map_location, encoding)
+        return _load_zip(source, map_location, encoding, not weights_only)
     with opened_for_reading(f) as opened:
         if opened.read(0, min(4, opened.size)) == _ZIP:
-            return _load_zip(opened, map_location, encoding)
-        return _load_legacy(opened, map_location, encoding)
+            return _load_zip(opened, map_location, encoding, not weights_only)
+        return _load_legacy(opened, map_location, encoding, not weights_only)
 
 
 def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
@@ -161,6 +163,7 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
 
     from tritorch.serialization.archive import Archive, Window
     from tritorch.serialization.rebuild import known_globals
+    from tritorch.serialization.unpickler import renamed
 
     found: dict[str, None] = {}
     with opened_for_reading(f) as source:
@@ -171,7 +174,7 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
                 texts: list[str] = []
                 for instruction, argument, _ in pickletools.genops(described):
                     if instruction.name == "GLOBAL":
-                        found[str(argument).replace(" ", ".")] = None
+                        found[renamed(*str(argument).split(" ", 1))] = None
                     elif instruction.name == "STACK_GLOBAL":
                         found[".".join(texts[-2:])] = None
                     elif isinstance(argument, str):
@@ -196,7 +199,7 @@ def _load_safetensors(path: Any, map_location: Any, mapped: bool) -> Any:
     return safetensors.load_file(path)
 
 
-def _load_legacy(source: FileSource, map_location: Any, encoding: str) -> Any:
+def _load_legacy(source: FileSource, map_location: Any, encoding: str, modules: bool) -> Any:
     from tritorch.serialization.legacy import LegacyFile
 
     if not source.size:
@@ -205,13 +208,13 @@ def _load_legacy(source: FileSource, map_location: Any, encoding: str) -> Any:
         raise LoadError(
             "load: this is a tar file of PyTorch before 0.1.10. Save it again with a newer one."
         )
-    file = LegacyFile(source, map_location, encoding)
+    file = LegacyFile(source, map_location, encoding, modules)
     result = file.load()
     source.file.seek(source.start + file.end)  # further objects may follow
     return result
 
 
-def _load_zip(source: Source, map_location: Any, encoding: str) -> Any:
+def _load_zip(source: Source, map_location: Any, encoding: str, modules: bool) -> Any:
     from tritorch.serialization.archive import Archive
     from tritorch.serialization.rebuild import known_globals
     from tritorch.serialization.unpickler import Unpickler
@@ -224,7 +227,7 @@ def _load_zip(source: Source, map_location: Any, encoding: str) -> Any:
     described = archive.read("data.pkl")
     reader = Unpickler(
         io.BytesIO(described), len(described), known_globals(), listed_globals(),
-        _Storages(archive, map_location), encoding,
+        _Storages(archive, map_location), encoding, modules,
     )  # fmt: skip
     return reader.load()
 

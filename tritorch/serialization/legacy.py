@@ -28,7 +28,10 @@ class LegacyFile:
     must fit into the file.
     """
 
-    def __init__(self, source: Source, map_location: Any, encoding: str) -> None:
+    def __init__(
+        self, source: Source, map_location: Any, encoding: str, modules: bool = False
+    ) -> None:
+        self._modules = modules
         self._source = source
         self._file = io.BufferedReader(Window(source))
         self._map_location = map_location
@@ -44,7 +47,7 @@ class LegacyFile:
         reader = Unpickler(
             self._file,
             self._source.size, known_globals(), listed_globals(),
-            self._storage if storages else None, self._encoding,
+            self._storage if storages else None, self._encoding, self._modules,
         )  # fmt: skip
         return reader.load()
 
@@ -87,7 +90,9 @@ class LegacyFile:
         self._source.read_into(begin, memory_view(storage.address, storage.nbytes))
         self.end = begin + storage.nbytes
 
-    def _storage(self, identity: tuple[Any, ...]) -> LoadedStorage:
+    def _storage(self, identity: tuple[Any, ...]) -> Any:
+        if len(identity) == 4 and identity[0] in ("module", b"module"):
+            return identity[1]  # a class, with where its source was and what it was
         label, kind, key, location, numel, view = identity
         if label not in ("storage", b"storage") or not isinstance(kind, StorageType):
             raise LoadError(f"load: the pickle refers to a {str(label)[:40]}, expected a storage.")

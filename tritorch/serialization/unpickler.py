@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from tritorch.errors import LoadError
+from tritorch.serialization.known_modules import is_module_class, known_part
 from tritorch.serialization.safe_globals import BLOCKED_MODULES
 
 #: Hashing a key visits every element, and a small file can name one tuple 2**n times.
@@ -30,6 +31,7 @@ class Unpickler:
         size: how many bytes it has at most; nothing longer is asked for.
         known: "module.name" -> what it stands for.
         listed: the same for what the user allowed; its instances may be given state.
+        modules: whether modules of `known_modules` may be made, too: without a call.
         storage_of: the storage for a persistent id.
         encoding: of byte strings of Python 2; "bytes" leaves them.
     """
@@ -42,7 +44,9 @@ class Unpickler:
         listed: Mapping[str, Any],
         storage_of: Callable[[tuple[Any, ...]], Any] | None = None,
         encoding: str = "utf-8",
+        modules: bool = False,
     ) -> None:
+        self._modules = modules
         self._file = file
         self._size = size
         self._known = known
@@ -163,7 +167,7 @@ class Unpickler:
     # ---- names and calls
 
     def _global(self, module: str, name: str) -> None:
-        whole = ".".join(_RENAMED.get((module, name), (module, name)))
+        whole = renamed(module, name)
         if whole in self._known:
             self._stack.append(self._known[whole])
         elif module.partition(".")[0] in BLOCKED_MODULES:
@@ -174,10 +178,20 @@ class Unpickler:
         elif whole in self._listed:
             self._stack.append(self._listed[whole])
         else:
+            part = known_part(whole)
+            if part is not None and self._modules:
+                self._stack.append(part)
+                return
+            advice = (
+                "It is a part of a whole module; `load(..., weights_only=False)` makes those."
+                if part is not None
+                else "If you trust it, use "
+                f"`tritorch.serialization.add_safe_globals([{name}])` or the "
+                f"`tritorch.serialization.safe_globals([{name}])` context manager."
+            )
             raise LoadError(
                 f"load: Unsupported global: GLOBAL {whole} was not an allowed global by default. "
-                f"If you trust it, use `tritorch.serialization.add_safe_globals([{name}])` or the "
-                f"`tritorch.serialization.safe_globals([{name}])` context manager."
+                f"{advice}"
             )
 
     def _check_callable(self, function: Any) -> None:
@@ -190,6 +204,11 @@ class Unpickler:
         self._stack.append(function(*arguments))
 
     def _new(self, options: Mapping[str, Any], arguments: Any, kind: Any) -> None:
+        if self._modules and id(kind) not in self._listed_ids and is_module_class(kind):
+            if arguments != () or options:
+                raise LoadError(f"load: the pickle gives arguments to {kind.__name__}.")
+            self._stack.append(kind.__new__(kind))
+            return
         self._check_callable(kind)
         if id(kind) in self._listed_ids:
             made = kind.__new__(kind, *arguments, **options)
@@ -203,7 +222,9 @@ class Unpickler:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is OrderedDict:
             target.__dict__.update(state)
-        elif id(type(target)) not in self._listed_ids:
+        elif id(type(target)) not in self._listed_ids and not (
+            self._modules and is_module_class(type(target))
+        ):
             raise LoadError(f"load: the pickle gives state to a {type(target).__name__}.")
         elif hasattr(target, "__setstate__"):
             target.__setstate__(state)
@@ -326,6 +347,11 @@ _RENAMED = {
     ("__builtin__", name): ("builtins", name)
     for name in ("bytearray", "bytes", "complex", "frozenset", "set")
 }
+
+
+def renamed(module: str, name: str) -> str:
+    """What Python 3 calls it: "module.name"."""
+    return ".".join(_RENAMED.get((module, name), (module, name)))
 
 
 def _constant(make: Callable[[], Any]) -> Callable[[Unpickler], None]:
