@@ -68,3 +68,26 @@ def needs_int64(extents: Iterable[int]) -> bool:
     included.
     """
     return any(extent > INT32_MAX - (1 << 16) for extent in extents)
+
+
+def is_channels_last(x: Layout, spatial: int = 0) -> bool:
+    """Whether channels are the fastest dimension of a batch of images or volumes.
+
+    Args:
+        spatial: how many dimensions come after the channels, where there may be no batch.
+    """
+    return (
+        x.ndim in (4, 5)
+        and spatial in (0, x.ndim - 2)
+        and x.shape[1] > 1
+        and x.strides[1] == 1
+        and x.strides[-1] != 1
+    )
+
+
+def dense_in_format(shape: Shape, dtype: Dtype, x: Layout, spatial: int = 0) -> Layout:
+    """Another shape without gaps: channels_last if x is, else contiguous."""
+    if not is_channels_last(x, spatial):
+        return Layout.contiguous(dtype, shape, x.device)
+    moved = Layout.contiguous(dtype, (shape[0], *shape[2:], shape[1]), x.device).strides
+    return Layout.of(dtype, shape, (moved[0], moved[-1], *moved[1:-1]), x.device)

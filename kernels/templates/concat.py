@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import ShapeError
 from tritorch.kernels.plan import Plan
+from tritorch.kernels.strides import dense_in_format, is_channels_last
 from tritorch.kernels.templates.rows import (
     ceil_divide,
     levels,
@@ -66,8 +67,8 @@ def bind_copy(name: str, y: Layout, y_strides: Shape, x: Layout) -> tuple[Callab
 
 
 def plan_cat(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
-    """y = the inputs, one behind the other along `dim`; launch(y, *inputs). y is contiguous, of
-    dtype `out`.
+    """y = the inputs, one behind the other along `dim`; launch(y, *inputs). y is of dtype
+    `out`, and contiguous, or channels_last if all inputs are.
 
     Raises:
         ShapeError: shapes differ in another dimension. (An empty 1-d input is skipped, as in
@@ -84,7 +85,11 @@ def plan_cat(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
                 f"{x.shape}. Reshape or slice one of them."
             )
     size = sum(x.shape[dim] for x in kept)
-    y = Layout.contiguous(out, (*first.shape[:dim], size, *first.shape[dim + 1 :]), first.device)
+    shape = (*first.shape[:dim], size, *first.shape[dim + 1 :])
+    if all(is_channels_last(x) for x in kept):
+        y = dense_in_format(shape, out, first)
+    else:
+        y = Layout.contiguous(out, shape, first.device)
     launches: list[tuple[Callable[..., None], int, int]] = []
     kernels: list[Any] = []
     start = 0

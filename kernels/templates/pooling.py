@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels.plan import Plan, nothing
+from tritorch.kernels.strides import dense_in_format, is_channels_last
 from tritorch.kernels.templates.pooling_kernels import (
     pool_flat,
     pool_flat_backward,
@@ -75,11 +76,11 @@ class Window(NamedTuple):
     def result(self, x: Layout, dtype: Dtype) -> Layout:
         """The layout of the result: channels last if x is, else row-major."""
         shape = (*x.shape[: x.ndim - self.spatial], *self.out[3 - self.spatial :])
-        return dense_pooled(shape, dtype, x, self.spatial)
+        return dense_in_format(shape, dtype, x, self.spatial)
 
     def like(self, x: Layout, dtype: Dtype) -> Layout:
         """A dense layout of x's shape in the same order as `result`."""
-        return dense_pooled(x.shape, dtype, x, self.spatial)
+        return dense_in_format(x.shape, dtype, x, self.spatial)
 
     def constants(self) -> dict[str, Any]:
         found: dict[str, Any] = {"ADAPTIVE": self.adaptive, "MAX": self.maximum}
@@ -115,24 +116,6 @@ class Window(NamedTuple):
             )
             return 0 if beyond else self.taps
         return 0 if any(self.overhangs(sizes)) else self.taps
-
-
-def is_channels_last(x: Layout, spatial: int) -> bool:
-    """Whether channels are the fastest dimension of a batch."""
-    return (
-        spatial > 1
-        and x.ndim == spatial + 2
-        and x.shape[1] > 1
-        and x.strides[1] == 1
-        and x.strides[-1] != 1
-    )
-
-
-def dense_pooled(shape: tuple[int, ...], dtype: Dtype, x: Layout, spatial: int) -> Layout:
-    if not is_channels_last(x, spatial):
-        return Layout.contiguous(dtype, shape, x.device)
-    moved = Layout.contiguous(dtype, (shape[0], *shape[2:], shape[1]), x.device).strides
-    return Layout.of(dtype, shape, (moved[0], moved[-1], *moved[1:-1]), x.device)
 
 
 class Five(NamedTuple):

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from tritorch.dtypes import int32
 from tritorch.kernels.plan import Plan, nothing
+from tritorch.kernels.strides import dense_in_format, is_channels_last
 from tritorch.kernels.templates.pooling import (
     Five,
     Triple,
-    dense_pooled,
     flat_values,
-    is_channels_last,
 )
 from tritorch.kernels.templates.pooling_kernels import pixels, place
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2, to_compute
@@ -137,7 +136,7 @@ def plan(x: Layout, spatial: int, out: Triple, taps: Triple) -> Plan:
     """
     five = Five.of(x, spatial)
     shape = (*x.shape[: x.ndim - spatial], *out[3 - spatial :])
-    y = dense_pooled(shape, x.dtype, x, spatial)
+    y = dense_in_format(shape, x.dtype, x, spatial)
     if not y.numel or not numel(five.sizes):
         return Plan([y], nothing)
     compute = x.dtype.compute

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tritorch as torch
+from tritorch.nn import functional as F
 
 
 def image() -> torch.Tensor:
@@ -35,6 +36,51 @@ def test_operations_stay_in_the_format() -> None:
     assert torch.empty(1, 2, 3, 4, 5, memory_format=torch.channels_last_3d).stride() == (
         120, 1, 40, 10, 2,
     )  # fmt: skip
+
+
+IMAGES = {
+    "conv2d": lambda x: F.conv2d(x, torch.ones(5, 3, 3, 3), torch.ones(5), padding=1),
+    "conv2d in groups": lambda x: F.conv2d(x, torch.ones(3, 1, 2, 2), groups=3, stride=2),
+    "conv_transpose2d": lambda x: F.conv_transpose2d(x, torch.ones(3, 2, 2, 2)),
+    "max_pool2d": lambda x: F.max_pool2d(x, 2),
+    "avg_pool2d": lambda x: F.avg_pool2d(x, 2),
+    "adaptive_avg_pool2d": lambda x: F.adaptive_avg_pool2d(x, 2),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "relu": F.relu,
+    "nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "bilinear": lambda x: F.interpolate(x, size=(3, 7), mode="bilinear"),
+    "pad": lambda x: F.pad(x, (1, 1, 2, 0)),
+    "cat": lambda x: torch.cat([x, x + 1], 1),
+    "flip": lambda x: x.flip(2),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_stay_in_the_format(name: str) -> None:
+    """Results and gradients of networks, which have the same values in both formats."""
+    plain, last = image(), image().contiguous(memory_format=torch.channels_last)
+    expected, result = (IMAGES[name](x.requires_grad_()) for x in (plain, last))
+    assert expected.is_contiguous()
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(result, expected, rtol=1e-5, atol=1e-5)
+    for y in (expected, result):
+        (y * y).sum().backward()
+    assert plain.grad is not None
+    assert last.grad is not None
+    assert last.grad.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(last.grad, plain.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_the_format_of_weights_and_volumes_counts_too() -> None:
+    weight = torch.ones(5, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    x = image().requires_grad_()
+    y = F.conv2d(x, weight)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert grad.is_contiguous(memory_format=torch.channels_last)
+    volume = torch.ones(1, 2, 3, 4, 5).contiguous(memory_format=torch.channels_last_3d)
+    for result in (F.conv3d(volume, torch.ones(2, 2, 2, 2, 2)), F.max_pool3d(volume, 2)):
+        assert result.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_gradients_come_back_in_any_format() -> None:

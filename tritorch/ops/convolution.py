@@ -13,9 +13,10 @@ from typing import Any
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.kernels.strides import is_channels_last
 from tritorch.kernels.templates import convolution as kernels
 from tritorch.kernels.templates.convolution import Geometry
-from tritorch.layout import Layout, contiguous_strides
+from tritorch.layout import Layout, channels_last, channels_last_3d, contiguous_strides
 from tritorch.ops import convolution_integers as integers
 from tritorch.ops.convolution_arguments import (
     Arguments,
@@ -62,7 +63,7 @@ class ConvolutionBackward0(Node):
         x, weight = self.unpack()
         (g,) = grads
         return (
-            _transpose(g, weight, None, self.geometry) if self.needs(0) else None,
+            _transpose(g, weight, None, self.geometry, x) if self.needs(0) else None,
             _weight_gradient(g, x, self.geometry) if self.needs(1) else None,
             _over_channels(g) if self.needs(2) else None,
         )
@@ -79,7 +80,7 @@ class TransposedBackward0(Node):
         x, weight = self.unpack()
         (g,) = grads
         return (
-            _convolve(g, weight, None, self.geometry) if self.needs(0) else None,
+            _convolve(g, weight, None, self.geometry, x) if self.needs(0) else None,
             _weight_gradient(x, g, self.geometry) if self.needs(1) else None,
             _over_channels(g) if self.needs(2) else None,
         )
@@ -109,9 +110,20 @@ def _over_channels(g: Tensor) -> Tensor:
     return sum(g, tuple(d for d in range(g._layout.ndim) if d != 1))
 
 
+def _formatted(result: Tensor, *operands: Tensor | None) -> Tensor:
+    """The result with its channels side by side if an operand's are, as in PyTorch.
+
+    Kernels write planes: copying those takes less time than writing with gaps does.
+    """
+    if any(x is not None and is_channels_last(x._layout) for x in operands):
+        return contiguous(result, channels_last if result._layout.ndim == 4 else channels_last_3d)
+    return result
+
+
 def _linear(
-    plans: Plans, node_type: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
-) -> Tensor:
+    plans: Plans, node_type: Any, x: Tensor, weight: Tensor, bias: Tensor | None,
+    geometry: Geometry, like: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     own = _planes(x)
     if bias is None:
         plan = plans[own._layout, weight._layout, None, geometry]
@@ -126,6 +138,9 @@ def _linear(
         result = empty(layout)
         plan.launch(result._address, own._address, weight._address, added._address)
         wanted = x._requires_grad or weight._requires_grad or bias._requires_grad
+    if own is not x or like is not None or not weight._layout.is_contiguous:
+        result = _formatted(result, x, weight, like)
+        layout = result._layout
     if wanted and mode.enabled:
         edges = (edge(x), edge(weight), NO_EDGE if bias is None else edge(bias))
         node = node_type(edges, (layout,))
@@ -136,12 +151,16 @@ def _linear(
     return result
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    return _linear(_convolutions, ConvolutionBackward0, x, weight, bias, geometry)
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, like: Tensor | None = None
+) -> Tensor:
+    return _linear(_convolutions, ConvolutionBackward0, x, weight, bias, geometry, like)
 
 
-def _transpose(g: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
-    return _linear(_transposes, TransposedBackward0, g, weight, bias, geometry)
+def _transpose(
+    g: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, like: Tensor | None = None
+) -> Tensor:
+    return _linear(_transposes, TransposedBackward0, g, weight, bias, geometry, like)
 
 
 def _weight_gradient(g: Tensor, x: Tensor, geometry: Geometry) -> Tensor:

@@ -22,7 +22,7 @@ from tritorch.ops.declare import (
     writes,
 )
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.memory import contiguous, duplicate
+from tritorch.ops.memory import contiguous, dense, duplicate
 from tritorch.ops.output import finished
 from tritorch.ops.promotion import common_device, common_dtype
 from tritorch.ops.reduction import normalize_dims
@@ -307,7 +307,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     backwards = Layout.of(layout.dtype, layout.shape, tuple(strides), layout.device)
     offset = offset * layout.dtype.itemsize if layout.numel else 0
     source = wrap(input._storage, backwards, input._address + offset)
-    result = duplicate(source, Layout.contiguous(layout.dtype, layout.shape, layout.device))
+    result = duplicate(source, dense(layout))
     if input._requires_grad and mode.enabled:
         node = FlipBackward0((edge(input),), (result._layout,))
         node.dim, node.sizes = 0, chosen

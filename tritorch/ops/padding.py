@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tritorch.devices import device as Device
-from tritorch.layout import Layout
+from tritorch.kernels.strides import dense_in_format
 from tritorch.ops.declare import operation, takes
 from tritorch.ops.selection import index_select
 from tritorch.ops.view_nodes import PlaceBackward0, node_class, place
@@ -55,8 +55,8 @@ def _constant(input: Tensor, pairs: list[Pair], value: float) -> Tensor:
             whole = slice_dim(whole, dim, start, length)
         return whole
 
-    layout = Layout.contiguous(input._layout.dtype, tuple(shape), input._layout.device)
-    padded = place(part, layout, view, value)
+    layout = dense_in_format(tuple(shape), input._layout.dtype, input._layout)
+    padded = place(part, layout, view, value, exactly=True)
     if padded._grad_fn is not None:
         padded._grad_fn.__class__ = node_class(PlaceBackward0, "ConstantPadNdBackward0")
     return padded

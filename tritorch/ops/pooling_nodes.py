@@ -17,6 +17,7 @@ from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
+from tritorch.kernels.strides import is_channels_last
 from tritorch.kernels.templates import pooling as kernels
 from tritorch.kernels.templates.pooling import Window
 from tritorch.layout import Layout
@@ -241,7 +242,7 @@ def _by_tables(layout: Layout, window: Window) -> bool:
         layout.device.type == "cpu"
         and layout.dtype.is_floating_point
         and not window.is_short
-        and not kernels.is_channels_last(layout, window.spatial)
+        and not is_channels_last(layout, window.spatial)
         and layout.numel
     )
 

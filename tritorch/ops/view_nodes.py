@@ -78,15 +78,18 @@ def zeros(layout: Layout) -> Tensor:
     return made
 
 
-def place(part: Tensor, layout: Layout, view: View, around: float = 0) -> Tensor:
+def place(
+    part: Tensor, layout: Layout, view: View, around: float = 0, exactly: bool = False
+) -> Tensor:
     """Zeros of a layout's shape, with `part` where `view` shows; differentiable in `part`.
 
     Args:
         view: shows each element at most once.
         around: stands elsewhere instead of zero.
+        exactly: the result has this layout, which is dense, instead of a contiguous one.
     """
     kind = part._layout.dtype
-    whole = empty(Layout.contiguous(kind, layout.shape, layout.device))
+    whole = empty(layout if exactly else Layout.contiguous(kind, layout.shape, layout.device))
     fill(whole, around)
     enabled, mode.enabled = mode.enabled, False
     try:
