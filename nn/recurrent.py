@@ -3,7 +3,7 @@
 The projection of all steps' inputs is one product. A step is one product with the state (to which
 the projection is added within the kernel) and one kernel with all gates, see
 `tritorch.ops.recurrent_sequence`; in a `PackedSequence` each run of steps with as many rows is such
-a sequence. Where states are projected, a step is three operations: product, gates, projection.
+a sequence. Where states are projected, a step is three, see `tritorch.ops.recurrent_projected`.
 
 A sequence is its steps' inputs in one tensor, (rows, features), and how many rows each step has:
 always the batch, or ever fewer in a `PackedSequence`.
@@ -19,6 +19,7 @@ import tritorch
 from tritorch.nn import functional
 from tritorch.ops.pointwise import batched_operand
 from tritorch.ops.recurrent import CELLS
+from tritorch.ops.recurrent_projected import projected_sequence
 from tritorch.ops.recurrent_sequence import sequence
 from tritorch.tensor import Tensor
 
@@ -101,6 +102,11 @@ def _equal_steps(
     reverse: bool = False,
 ) -> tuple[Tensor, State]:
     """Steps that all have `size` rows: their hidden states in the order of time, the last state."""
+    if fused and weights.projection is not None:
+        output, *end = projected_sequence(
+            projected, weights.hidden, weights.projection, (state[0], state[1]), size, reverse
+        )
+        return output, tuple(end)
     if fused:
         bias = weights.hidden_bias if CELLS[mode].apart else None
         output, *end = sequence(mode, projected, weights.hidden, bias, state, size, reverse)
@@ -117,9 +123,10 @@ def _equal_steps(
 def _fits(projected: Tensor, state: State, weights: Weights) -> bool:
     """Whether `sequence` can do it: plain tensors of one type, and something in them."""
     used = [projected, *state, weights.hidden]
+    if weights.projection is not None:
+        used.append(weights.projection)
     return (
-        weights.projection is None
-        and projected.numel() > 0
+        projected.numel() > 0
         and batched_operand(used) is None
         and all(x.dtype is projected.dtype for x in used)
     )

@@ -12,7 +12,7 @@ import tritorch as torch
 from tritorch import nn
 from tritorch.autograd.gradcheck import gradcheck, gradgradcheck
 from tritorch.nn.utils import rnn
-from tritorch.ops import recurrent_sequence
+from tritorch.ops import recurrent_projected, recurrent_sequence
 from tritorch.ops.recurrent import CELLS, gru_gates, lstm_gates
 from tritorch.runtime.statistics import snapshot
 
@@ -118,10 +118,10 @@ def test_long_sequences(kind: str) -> None:
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-def test_launches_of_a_step(kind: str) -> None:
-    """One product and one kernel of gates forward; as many backward."""
-    layer = LAYERS[kind](4, 8)
+@pytest.mark.parametrize(("kind", "size"), [*[(kind, 0) for kind in LAYERS], ("LSTM", 3)])
+def test_launches_of_a_step(kind: str, size: int) -> None:
+    """One product, one kernel of gates, and a product that projects; as many backward."""
+    layer = LAYERS[kind](4, 8, **({"proj_size": size} if size else {}))
 
     def launches(steps: int, train: bool) -> int:
         x = torch.randn(steps, 2, 4)
@@ -132,8 +132,9 @@ def test_launches_of_a_step(kind: str) -> None:
                 output.sum().backward()
         return snapshot().launches - before
 
-    assert launches(9, False) - launches(4, False) == 5 * 2
-    assert launches(9, True) - launches(4, True) == 5 * 4
+    each = 3 if size else 2
+    assert launches(9, False) - launches(4, False) == 5 * each
+    assert launches(9, True) - launches(4, True) == 5 * 2 * each
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -164,6 +165,38 @@ def test_sequences(kind: str, reverse: bool) -> None:
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-12)
     assert gradgradcheck(lambda *given: run(whole, *given), values, fast_mode=True)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [3, recurrent_projected.COPIED_FROM])
+def test_projected_sequences(steps: int, reverse: bool) -> None:
+    """In one go and an operation after another: values, gradients, gradients of gradients."""
+    whole = recurrent_projected.projected_sequence
+    shapes = [(2 * steps, 12), (12, 2), (2, 3), (2, 2), (2, 3)]
+    values = [torch.randn(*n, dtype=torch.float64, requires_grad=True) for n in shapes]
+
+    def run(function: Any, *given: Any) -> Any:
+        return function(*given[:3], given[3:], 2, reverse)
+
+    results = [run(function, *values) for function in (whole, recurrent_projected.in_operations)]
+    with torch.no_grad():
+        results.append(run(whole, *values))
+    for one in results[1:]:
+        for a, b in zip(results[0], one, strict=True):
+            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-9)
+    factors = [torch.randn(*r.shape, dtype=torch.float64) for r in results[0]]
+    for chosen in ([0], [1], [2], range(3)):  # which results are used
+        found = [
+            torch.autograd.grad(
+                sum((r[i] * factors[i]).sum() for i in chosen), values, retain_graph=True,
+                allow_unused=True, materialize_grads=True,
+            )
+            for r in results[:2]
+        ]  # fmt: skip
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
+    if steps == 3:
+        assert gradgradcheck(lambda *given: run(whole, *given), values, fast_mode=True)
 
 
 def test_a_later_piece_knows_the_weight_too() -> None:

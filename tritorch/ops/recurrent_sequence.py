@@ -11,7 +11,7 @@ Under `create_graph=True` the backward is written in operations, which have grad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -36,16 +36,16 @@ from tritorch.tensor import Tensor, empty, wrap
 COPIED_FROM = 16
 
 
-class _Sizes:
+class Sizes:
     """The layouts of one step of a cell, and how many bytes they take.
 
     Args:
         projected: (steps x batch, gates x hidden), dense.
-        weight: (gates x hidden, hidden).
+        weight: (gates x hidden, size of the hidden state).
     """
 
     def __init__(self, cell: Cell, projected: Layout, batch: int, weight: Layout) -> None:
-        self.cell, self.batch, self.hidden = cell, batch, weight.shape[1]
+        self.cell, self.batch, self.hidden = cell, batch, projected.shape[1] // cell.count
         self.dtype, self.device, self.weight = projected.dtype, projected.device, weight
         self.rows = projected.shape[0]
         self.steps = self.rows // batch
@@ -73,7 +73,7 @@ class _Sizes:
         return [self.walk(address + i * each, step, reverse) for i in range(self.cell.count)]
 
 
-class _Forward(_Sizes):
+class _Forward(Sizes):
     """The two launches of a step."""
 
     def __init__(self, key: tuple[Any, ...]) -> None:
@@ -90,7 +90,7 @@ class _Forward(_Sizes):
         self.step = gates.kernel.plan(self.operands, computes, results, states).launch
 
 
-class _Backward(_Sizes):
+class _Backward(Sizes):
     """The two launches of a step's gradient.
 
     The gradient of the hidden state is a sum: what comes from outside, of any strides, and what
@@ -136,10 +136,11 @@ class RecurrentBackward0(Node):
         bias = rest.pop(0) if self.has_bias else None
         first, (slots, product, *cells) = rest[: cell.states], rest[cell.states :]
         if mode.enabled:
-            return self._written_out(grads, projected, weight, bias, first)
+            given = [projected, weight, *([] if bias is None else [bias]), *first]
+            return gradients_written_out(self, grads, given, self._in_operations)
         outer = grads[0]
         if outer is None:
-            outer = _zeros(Layout.contiguous(projected.dtype, (1, 1), weight.device))
+            outer = zeros_of(Layout.contiguous(projected.dtype, (1, 1), weight.device))
             outer = outer.expand(projected.shape[0], weight.shape[1])
         kind = outer._layout
         item, batch, reverse = kind.dtype.itemsize, self.batch, self.reverse
@@ -148,7 +149,7 @@ class RecurrentBackward0(Node):
         small, wide = run.state.nbytes, run.gates.nbytes
 
         # the gradients of the states: of those before a step, written over those after it
-        later = [_zeros(run.state) if g is None else g.clone() for g in grads[1:]]
+        later = [zeros_of(run.state) if g is None else g.clone() for g in grads[1:]]
         later = [contiguous(g) for g in later]
         beside = empty(run.state) if cell.apart else None
         of_projected, of_product = empty(run.every_gate), empty(run.every_gate)
@@ -186,35 +187,35 @@ class RecurrentBackward0(Node):
             found.append(sum(of_product, 0))
         return *found, *later
 
-    def _written_out(
-        self,
-        grads: Sequence[Any],
-        projected: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        first: Sequence[Tensor],
-    ) -> tuple[Any, ...]:
-        """The gradients of the same steps written in operations."""
-        from tritorch.autograd import grad
-
-        given = [projected, weight, *([] if bias is None else [bias]), *first]
-        # Views, so that what the inputs themselves depend on is not counted.
-        cut = [x.view_as(x) if x._requires_grad else x for x in given]
-        own_bias = cut[2] if bias is not None else None
-        results = in_operations(
-            self.kind, cut[0], cut[1], own_bias, tuple(cut[-len(first) :]), self.batch, self.reverse
-        )
-        pairs = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None]
-        wanted = [i for i in range(len(given)) if self.needs(i)]
-        made = grad(
-            [r for r, _ in pairs], [cut[i] for i in wanted], [g for _, g in pairs],
-            create_graph=True, allow_unused=True,
-        )  # fmt: skip
-        found = dict(zip(wanted, made, strict=True))
-        return tuple([found.get(i) for i in range(len(given))])
+    def _in_operations(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        bias = given[2] if self.has_bias else None
+        first = tuple(given[-CELLS[self.kind].states :])
+        return in_operations(self.kind, given[0], given[1], bias, first, self.batch, self.reverse)
 
 
-def _zeros(layout: Layout) -> Tensor:
+def gradients_written_out(
+    node: Node,
+    grads: Sequence[Any],
+    given: Sequence[Tensor],
+    run: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+) -> tuple[Any, ...]:
+    """The gradients of a node whose steps `run` does in operations, from the same inputs."""
+    from tritorch.autograd import grad
+
+    # Views, so that what the inputs themselves depend on is not counted.
+    cut = [x.view_as(x) if x._requires_grad else x for x in given]
+    pairs = [(r, g) for r, g in zip(run(cut), grads, strict=True) if g is not None]
+    wanted = [i for i in range(len(given)) if node.needs(i)]
+    made = grad(
+        [r for r, _ in pairs], [cut[i] for i in wanted], [g for _, g in pairs],
+        create_graph=True, allow_unused=True,
+    )  # fmt: skip
+    found = dict(zip(wanted, made, strict=True))
+    return tuple([found.get(i) for i in range(len(given))])
+
+
+def zeros_of(layout: Layout) -> Tensor:
+    """A tensor of zeros."""
     made = empty(layout)
     fill(made, 0)
     return made
