@@ -3,14 +3,14 @@
 A dual tensor is a place in the graph that knows its tangent. What is computed from it is recorded
 as usual, and `unpack_dual` asks for J v, the transpose of the map u ↦ Jᵀ u: reverse mode
 twice. So a tangent costs about two backward passes, not one forward pass; everything that is
-differentiable twice has one. Stands above Tensor: uses its public interface.
+differentiable twice has one, and it can be differentiated further. Stands above Tensor: uses its public interface.
 
 Example:
     >>> import tritorch as torch
     >>> import tritorch.autograd.forward_ad as fwAD
     >>> with fwAD.dual_level():
     ...     x = fwAD.make_dual(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.0]))
-    ...     print(fwAD.unpack_dual(x * x).tangent)
+    ...     print(fwAD.unpack_dual(x * x).tangent.detach())
     tensor([2., 0.])
 """
 

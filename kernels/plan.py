@@ -7,6 +7,7 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from tritorch.config import config
 from tritorch.layout import Layout
 
 Launch = Callable[..., None]
@@ -62,7 +63,9 @@ class Plan:
 
         text = _text(tuple(step.arguments for step in steps), tuple(workspaces))
         names: dict[str, Any] = {f"run{i}": step.launch for i, step in enumerate(steps)}
-        names |= {"free_lists": target.free_lists, "allocate": target.allocate, "free": target.free}
+        # Where accesses are checked, all memory is taken from `allocate`, which knows it.
+        lists = {} if config.debug == "bounds" else target.free_lists
+        names |= {"free_lists": lists, "allocate": target.allocate, "free": target.free}
         return cls(outputs, FunctionType(text, names), kernels, steps, workspaces)
 
     def __repr__(self) -> str:
@@ -77,29 +80,26 @@ def _text(calls: tuple[tuple[int, ...], ...], workspaces: tuple[int, ...]) -> Co
     """
     used = max((place for call in calls for place in call), default=-1) + 1
     lines = [f"def launch({''.join(f'v{i}, ' for i in range(used))}*rest):"]
-    indent = "    "
+    lines += [f"    w{i} = 0" for i in range(len(workspaces))]
+    lines.append("    try:")
     for i, nbytes in enumerate(workspaces):
         lines += [
-            f"{indent}try:",
-            f"{indent}    w{i} = free_lists[{nbytes}].pop()",
-            f"{indent}except (KeyError, IndexError):",
-            f"{indent}    w{i} = allocate({nbytes})",
-            f"{indent}try:",
+            "        try:",
+            f"            w{i} = free_lists[{nbytes}].pop()",
+            "        except (KeyError, IndexError):",
+            f"            w{i} = allocate({nbytes})",
         ]
-        indent += "    "
     for i, call in enumerate(calls):
         listed = ", ".join(f"v{place}" if place >= 0 else f"w{-1 - place}" for place in call)
-        lines.append(f"{indent}run{i}({listed})")
-    if not calls:
-        lines.append(f"{indent}pass")
-    for i, nbytes in reversed(tuple(enumerate(workspaces))):
-        indent = indent[4:]
+        lines.append(f"        run{i}({listed})")
+    lines += ["        pass", "    finally:", "        pass"]
+    for i, nbytes in enumerate(workspaces):
         lines += [
-            f"{indent}finally:",
-            f"{indent}    try:",
-            f"{indent}        free_lists[{nbytes}].append(w{i})",
-            f"{indent}    except KeyError:",
-            f"{indent}        free(w{i}, {nbytes})",
+            f"        if w{i}:",
+            "            try:",
+            f"                free_lists[{nbytes}].append(w{i})",
+            "            except KeyError:",
+            f"                free(w{i}, {nbytes})",
         ]
     module = compile("\n".join(lines), "<launch of several steps>", "exec")
     return next(part for part in module.co_consts if isinstance(part, CodeType))

@@ -386,8 +386,8 @@ _bernoullis = Plans(_bernoulli_plan)
 
 
 def _check_probabilities(p: Tensor) -> None:
-    """On the CPU: it would be a wait for a GPU."""
-    if p._layout.device.type == "cpu" and p._layout.numel:
+    """On the CPU, while nothing is recorded: it would be a wait for a GPU, and replays do not."""
+    if p._layout.device.type == "cpu" and p._layout.numel and not recording.under_way():
         low, high = p.detach().aminmax()
         if not (low.item() >= 0 and high.item() <= 1):
             raise RuntimeError(
@@ -400,8 +400,8 @@ def _check_probabilities(p: Tensor) -> None:
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Write 1 with probability p (a number or a tensor), else 0."""
     if isinstance(p, Tensor):
+        where = (generator or default_generator).reserve(self._layout.numel)  # tells vmap: a draw
         _check_probabilities(p)
-        where = (generator or default_generator).reserve(self._layout.numel)
         _bernoullis[self._layout, p._layout](self._address, p._address, *where)
         self._storage.version += 1
         return self
