@@ -1,5 +1,6 @@
 """The walk of a product with few inner elements: a panel of B's columns at a time, past all of A.
 
+The first tile packs the panel on its way, where B lies in rows.
 See `Product.has_short_columns`. While the panel is in use, the next one's elements are asked for,
 be it of this product or of the one after it.
 """
@@ -40,17 +41,22 @@ def multiply(
 
     def columns(block: Position, width: int) -> None:
         column = integer("mul", block, product.lanes)
-        pack_columns(product, builder, b, panel, column, width * product.lanes)
+        raw = b.memory if _lies_in_rows(product, b) else None
+        if raw is None:
+            pack_columns(product, builder, b, panel, column, width * product.lanes)
         requests = _Requests(product, builder, a_memory, b.memory, column, width)
 
-        def tile(row: Position) -> None:
+        def tile(row: Position, packed: bool = True) -> None:
             a_at = integer("mul", row, product.row_elements)
             c_at = integer("add", integer("mul", row, stride), column)
             of_a, of_c = (
                 builder.define(f"getelementptr {kind}, ptr {pointer}, i64 {at}")
                 for kind, pointer, at in ((element, rows, a_at), (accumulator, c, c_at))
             )
-            arguments = f"ptr {of_a}, ptr {panel}, ptr {of_c}, i64 {stride}, i64 {steps}"
+            of_b, packing = panel, ""
+            if raw is not None and not packed:
+                of_b, packing = raw.address(0, column), f", i64 {raw.strides[0]}, ptr {panel}"
+            arguments = f"ptr {of_a}, ptr {of_b}, ptr {of_c}, i64 {stride}, i64 {steps}"
             if is_first is not None:
                 arguments += f", i1 {is_first}"
             arguments += requests.of_a(row) + requests.of_b(row)
@@ -64,10 +70,20 @@ def multiply(
                 is_first is not None,
                 following=requests.lines_of_b,
                 asks_c=asks_c,
+                packs=bool(packing),
             )
-            builder.emit(f"call void @{kernel}({arguments})")
+            builder.emit(f"call void @{kernel}({arguments}{packing})")
 
-        product.loop(builder, product.limits[0], product.rows, tile)
+        if raw is None:
+            product.loop(builder, product.limits[0], product.rows, tile)
+            return
+        limit, height = product.limits[0], product.rows
+        first: Position = height
+        if not isinstance(limit, int):
+            first = builder.intrinsic("smin", "i64", 1, limit, str(height))
+        product.loop(builder, first, height, lambda row: tile(row, packed=False))
+        rest = integer("sub", limit, height)
+        product.loop(builder, rest, height, lambda row: tile(integer("add", row, height)))
 
     for first, width, count in product.chunks():
         end = filled(product, builder, product.limits[1], first, width * count)
@@ -76,6 +92,17 @@ def multiply(
             columns(integer("add", j, first), width)
 
         product.loop(builder, end, width, chunk)
+
+
+def _lies_in_rows(product: Product, b: Operand) -> bool:
+    """Whether the register kernel can read B in its place."""
+    return (
+        b.memory is not None
+        and b.memory.whole
+        and b.memory.strides[1] == product.bytes
+        and b.element == product.compute
+        and product.b_dimension == 1
+    )
 
 
 class _Requests:
@@ -112,6 +139,14 @@ class _Requests:
         self.slots = 1 << (self.slots - 1).bit_length()
         self.tiles = product.m // product.rows
         self.lines_of_b = max(self.slots // self.tiles, 1)
+        #: or whole rows of the next product's B, which the CPU soon fetches by itself: so many
+        #: lines at a step, so many rows in a tile
+        self.width = width * product.lanes
+        self.in_row = product.n // product.lanes // (product.k // product.unroll)
+        rows = -(-product.k * self.width // (product.n * self.tiles))
+        self.in_rows = product.b_dimension == 1 and min(self.in_row, rows) == 1
+        if self.in_rows:
+            self.lines_of_b = max(self.in_row, rows)
         self.beyond = builder.define(f"select i1 {inside}, i64 0, i64 {b.next or 0}")
 
     def of_a(self, row: Position) -> str:
@@ -141,6 +176,14 @@ class _Requests:
             return ""
         product, builder, tiles = self.product, self.builder, self.tiles
         integer, (along, across) = builder.integer, self.b.strides
+        if self.in_rows:
+            share = integer("mul", self.column, product.m)
+            share = integer("add", share, integer("mul", row, self.width))
+            share = scaled(builder, share, product.k, product.n * product.m)
+            place = self.b.address(share, 0)
+            place = builder.define(f"getelementptr i8, ptr {place}, i64 {self.b.next or 0}")
+            apart = along if self.in_row == 1 else integer("mul", across, product.n // self.in_row)
+            return f", ptr {place}, i64 {integer('mul', across, product.lanes)}, i64 {apart}"
         slot = scaled(builder, row, min(self.slots, tiles), product.m)
         k: Position = 0
         column, apart = slot, integer("mul", across, tiles)

@@ -24,6 +24,7 @@ KERNEL_PARAMETERS = [
     ("i64", "%stride"),
     ("i64", "%steps"),
 ]
+PACK_PARAMETERS = [("i64", "%b_step"), ("ptr noalias", "%packed")]
 COPY_PARAMETERS = [("ptr noalias readonly", "%from"), ("i64", "%from_step"), ("ptr noalias", "%to")]
 AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_row")]
 NEXT_PARAMETERS = [("ptr", "%next"), ("i64", "%next_step"), ("i64", "%next_row")]
@@ -46,6 +47,7 @@ def register_kernel(
     copies: bool = False,
     following: int = 0,
     asks_c: bool = False,
+    packs: bool = False,
 ) -> str:
     """The register kernel: `rows` x `vectors` accumulators over the whole of K.
 
@@ -53,8 +55,9 @@ def register_kernel(
     `following` product's B. If it `may_replace`, an argument says whether C is to be replaced. If
     it `copies`, a vector is copied now and then. If it `asks_c`, an argument is a tile of C, this
     one or the next, whose rows are asked for one after another; without, this one's are at once.
+    If it `packs`, B is read where it lies, and packed for the tiles below.
     """
-    flags = "r" * may_replace + f"m{product.steps_for_copy}" * copies + "n" * asks_c
+    flags = "r" * may_replace + f"m{product.steps_for_copy}" * copies + "n" * asks_c + "w" * packs
     name = f"dot_kernel_{_suffix(product)}_{product.rows}x{vectors}_{fetched}_{following}{flags}"
     if name in builder.helpers:
         return name
@@ -78,11 +81,13 @@ def register_kernel(
             found = inner.define(f"load {kind}, ptr {place}, align {align}")
             begin[v] = inner.define(f"sub {kind} zeroinitializer, {found}")
     start, done = inner.label("loop"), inner.label("done")
+    rows_ahead = inner.define(f"mul i64 %b_step, {AHEAD}") if packs else ""
     inner.emit(f"br label %{start}")
     inner.start(start)
-    counter, a, b, ahead, beyond = (inner.register() for _ in range(5))
+    counter, a, b, ahead, beyond, packed = (inner.register() for _ in range(6))
     sums = {place: inner.register() for place in tile}
-    phis = {name: inner.reserve() for name in (counter, a, b, ahead, beyond, *sums.values())}
+    names = (counter, a, b, ahead, beyond, packed, *sums.values())
+    phis = {name: inner.reserve() for name in names}
 
     def at(pointer: str, offset: int, scalar: str = element) -> str:
         if offset == 0:
@@ -104,12 +109,18 @@ def register_kernel(
         if line:
             place = inner.define(f"getelementptr i8, ptr {place}, i64 %next_row")
         prefetch(inner, place, write=False, near=2)
+    row_of_b = b
     for u in range(product.unroll):
         right = []
         for v in range(vectors):
-            place = at(b, v * product.b_stride + u * product.lanes)
+            in_panel = v * product.b_stride + u * product.lanes
+            place = at(row_of_b, v * product.lanes) if packs else at(b, in_panel)
             right.append(inner.define(f"load {kind}, ptr {place}, align {align}"))
-            if not product.columns_first and product.is_far(product.k * product.n):
+            if packs:
+                inner.emit(f"store {kind} {right[v]}, ptr {at(packed, in_panel)}, align {align}")
+                place = inner.define(f"getelementptr i8, ptr {place}, i64 {rows_ahead}")
+                prefetch(inner, place, write=False)
+            elif not product.columns_first and product.is_far(product.k * product.n):
                 later = at(b, v * product.b_stride + (u + AHEAD) * product.lanes)
                 prefetch(inner, later, write=False)
         for i in range(product.rows):
@@ -118,8 +129,11 @@ def register_kernel(
             left = inner.splat(scalar, product.compute, product.lanes)
             for v in range(vectors):
                 partial[i, v] = _multiply_add(product, inner, left, right[v], partial[i, v])
+        if packs:
+            row_of_b = inner.define(f"getelementptr i8, ptr {row_of_b}, i64 %b_step")
     next_a = at(a, product.unroll * column_stride)
-    next_b = at(b, product.unroll * product.lanes)
+    next_b = row_of_b if packs else at(b, product.unroll * product.lanes)
+    next_packed = at(packed, product.unroll * product.lanes) if packs else "null"
     next_ahead = "null"
     if fetched:
         next_ahead = inner.define(f"getelementptr i8, ptr {ahead}, i64 %ahead_step")
@@ -136,6 +150,7 @@ def register_kernel(
         (b, "ptr", "%b", next_b),
         (ahead, "ptr", "%ahead" if fetched else "null", next_ahead),
         (beyond, "ptr", "%next" if following else "null", next_beyond),
+        (packed, "ptr", "%packed" if packs else "null", next_packed),
         *((sums[place], sum_kind, begin[place[1]], partial[place]) for place in tile),
     ]
     for register, what, initial, updated in loop:
@@ -156,6 +171,7 @@ def register_kernel(
     parameters = [*parameters, *(AHEAD_PARAMETERS if fetched else [])]
     parameters = [*parameters, *(NEXT_PARAMETERS if following else [])]
     parameters = [*parameters, *([("ptr", "%asked_c")] if asks_c else [])]
+    parameters = [*parameters, *(PACK_PARAMETERS if packs else [])]
     parameters = [*parameters, *(COPY_PARAMETERS if copies else [])]
     builder.helpers[name] = inner.function(name, "void", parameters)
     return name
