@@ -120,8 +120,9 @@ def _grouped(geometry: Any, times: int) -> Any:
 @family(convolution._convolve, convolution._transpose)
 def _convolution(
     level: Level, function: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None,
-    geometry: Any,
+    geometry: Any, like: Tensor | None = None,
 ) -> Any:  # fmt: skip
+    # `like` says in which order the result's elements lie; here that follows from the samples'
     if not at(weight, level) and (bias is None or not at(bias, level)):
         rows = _merged(front(x, level), 0)
         return batched(_cut(function(rows, weight, bias, geometry), 0, level.size), 0, level)
