@@ -3,7 +3,8 @@
 A dual tensor is a place in the graph that knows its tangent. What is computed from it is recorded
 as usual, and `unpack_dual` asks for J v, the transpose of the map u ↦ Jᵀ u: reverse mode
 twice. So a tangent costs about two backward passes, not one forward pass; everything that is
-differentiable twice has one, and it can be differentiated further. Stands above Tensor: uses its public interface.
+differentiable twice has one, and it can be differentiated further. Stands above Tensor: uses its
+public interface.
 
 Example:
     >>> import tritorch as torch
