@@ -201,7 +201,10 @@ def _pad(level: Level, input: Tensor, pad: Sequence[int], value: Any = 0) -> Ten
 
 
 @rule(view_nodes.place)
-def _place(level: Level, part: Tensor, layout: Layout, view: Any, around: float = 0) -> Tensor:
+def _place(
+    level: Level, part: Tensor, layout: Layout, view: Any, around: float = 0, exactly: bool = False
+) -> Tensor:
+    # All samples together have rows after rows, whatever order one alone was to have.
     from tritorch.func.interception import interception
 
     def of_all(whole: Tensor) -> Tensor:
