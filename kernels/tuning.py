@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -124,15 +125,33 @@ class Tunable:
             return forced
         if config.tune == "off":
             return None
-        from tritorch.kernels import choices
+        found = None
+        if _CHOICES in sys.modules or _may_be_known(self.name):
+            from tritorch.kernels import choices
 
-        found = choices.find(self, target, facts)
+            found = choices.find(self, target, facts)
         if found is None and config.tune == "on-first-call":
             for ask in on_missing:
                 found = found or ask(self, target, facts)
         if found is not None and not self.keep(**{**facts, **found}):
             return None  # it was found for other sizes
         return found
+
+
+#: what finds configurations; the first operation of a process would wait milliseconds for it
+_CHOICES = "tritorch.kernels.choices"
+
+
+def _may_be_known(name: str) -> bool:
+    """Whether to load what finds configurations: there is a file that may have one of a kernel."""
+    return config.tune_lock is not None or config.tune_db.exists() or f'"{name}"' in _shipped()
+
+
+@cache
+def _shipped() -> str:
+    """The text of all choices that came with the package."""
+    folder = Path(__file__).parent / "defaults"
+    return "".join([path.read_text() for path in sorted(folder.glob("*.json"))])
 
 
 @cache
