@@ -63,20 +63,26 @@ class Distribution:
         """The shape of one outcome."""
         return self._event_shape
 
+    def _absent(self, name: str) -> NotImplementedError:
+        return NotImplementedError(
+            f"{type(self).__name__} has no {name}: it is not defined, or has no closed form. "
+            "Work with what sample() gives."
+        )
+
     @property
     def mean(self) -> Tensor:
         """The mean of each distribution."""
-        raise NotImplementedError
+        raise self._absent("mean")
 
     @property
     def mode(self) -> Tensor:
         """Where each density is largest."""
-        raise NotImplementedError(f"{type(self)} does not implement mode")
+        raise self._absent("mode")
 
     @property
     def variance(self) -> Tensor:
         """The variance of each distribution."""
-        raise NotImplementedError
+        raise self._absent("variance")
 
     @property
     def stddev(self) -> Tensor:
@@ -90,27 +96,27 @@ class Distribution:
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Outcomes as functions of the parameters, through which gradients pass."""
-        raise NotImplementedError
+        raise self._absent("rsample")
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The logarithm of the density (or mass) at a value."""
-        raise NotImplementedError
+        raise self._absent("log_prob")
 
     def cdf(self, value: Tensor) -> Tensor:
         """The mass below a value."""
-        raise NotImplementedError
+        raise self._absent("cdf")
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which a mass lies."""
-        raise NotImplementedError
+        raise self._absent("icdf")
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values a discrete distribution can have, in the first dimension."""
-        raise NotImplementedError
+        raise self._absent("enumerate_support")
 
     def entropy(self) -> Tensor:
         """The entropy in nats."""
-        raise NotImplementedError
+        raise self._absent("entropy")
 
     def perplexity(self) -> Tensor:
         """exp(entropy)."""
