@@ -76,13 +76,12 @@ define internal i64 @nanoseconds() {
   ret i64 %sum
 }
 
-; Offer the programs from %from on to the pool, without the GIL; false with an exception.
-define internal i1 @run_released(ptr %function, ptr %frame, i64 %from, i64 %end,
-                                 i64 %grain, i64 %work) noinline {
+; Start the pool unless it is started; false with an exception.
+define internal i1 @pool_ready() {
 entry:
   %started = load atomic i32, ptr @started acquire, align 4
   %ready = icmp ne i32 %started, 0
-  br i1 %ready, label %run, label %start
+  br i1 %ready, label %good, label %start
 start:
   %callable = load ptr, ptr @tritorch_start_pool, align 8
   %result = call ptr @PyObject_CallNoArgs(ptr %callable)
@@ -90,7 +89,19 @@ start:
   br i1 %none, label %failed, label %started_now
 started_now:
   call void @Py_DecRef(ptr %result)
-  br label %run
+  br label %good
+good:
+  ret i1 true
+failed:
+  ret i1 false
+}
+
+; Offer the programs from %from on to the pool, without the GIL; false with an exception.
+define internal i1 @run_released(ptr %function, ptr %frame, i64 %from, i64 %end,
+                                 i64 %grain, i64 %work) noinline {
+entry:
+  %ready = call i1 @pool_ready()
+  br i1 %ready, label %run, label %failed
 run:
   %state = call ptr @PyEval_SaveThread()
   call void @tritorch_pool_run(ptr %function, ptr %frame, i64 %from, i64 %end, i64 %grain,

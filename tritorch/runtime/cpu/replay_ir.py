@@ -230,17 +230,8 @@ numbered:
   %wants_pool = icmp ne i64 %pool, 0
   br i1 %wants_pool, label %started, label %run
 started:
-  %is_started = load atomic i32, ptr @started acquire, align 4
-  %ready = icmp ne i32 %is_started, 0
-  br i1 %ready, label %run, label %start
-start:
-  %callable = load ptr, ptr @tritorch_start_pool, align 8
-  %result = call ptr @PyObject_CallNoArgs(ptr %callable)
-  %unstarted = icmp eq ptr %result, null
-  br i1 %unstarted, label %failed, label %started_now
-started_now:
-  call void @Py_DecRef(ptr %result)
-  br label %run
+  %ready = call i1 @pool_ready()
+  br i1 %ready, label %run, label %failed
 run:
   %state = call ptr @PyEval_SaveThread()
   %stopped = call ptr @run_nodes(ptr %first, ptr %end)
