@@ -387,7 +387,9 @@ def _quick_installation_key() -> str:
     root = Path(triton.__file__).parent
     digest = hashlib.sha256(triton_version().encode())
     for folder in ("", "compiler", "language", "runtime", "_C"):
-        for entry in sorted(os.scandir(root / folder), key=lambda item: item.name):
+        with os.scandir(root / folder) as found:
+            entries = sorted(found, key=lambda item: item.name)
+        for entry in entries:
             if entry.is_file():
                 status = entry.stat()
                 digest.update(f"{entry.name} {status.st_size} {status.st_mtime_ns}".encode())

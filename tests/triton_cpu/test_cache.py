@@ -209,6 +209,19 @@ def test_what_dead_writers_left_is_removed_when_it_is_old(store: ObjectCache) ->
     assert not old.exists() and young.exists()
 
 
+def test_what_vanishes_during_the_sweep_does_not_end_it(store: ObjectCache) -> None:
+    folder = store.path(KEY).parent
+    folder.mkdir(parents=True)
+    old = [folder / f".x{i}.1.aa.tmp" for i in range(8)]
+    for i, path in enumerate(old):
+        # As another writer's file after its renaming: listed, and not to be found.
+        (folder / f".y{i}.2.bb.tmp").symlink_to(folder / "absent")
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    store.store(KEY, METADATA, CODE)
+    assert not any(path.exists() for path in old)
+
+
 def test_writers_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
     processes = [start_writer(tmp_path) for _ in range(2)]
     store = ObjectCache(tmp_path)

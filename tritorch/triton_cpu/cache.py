@@ -116,10 +116,12 @@ class ObjectCache:
     def _remove_stale(self, directory: Path) -> None:
         """Delete what writers that died an hour ago or more left behind."""
         oldest = time.time() - _STALE_SECONDS
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(directory):
-                if entry.name.endswith(".tmp") and entry.stat().st_mtime < oldest:
-                    os.unlink(entry.path)
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(".tmp"):
+                    with contextlib.suppress(OSError):  # its writer may finish at this moment
+                        if entry.stat().st_mtime < oldest:
+                            os.unlink(entry.path)
 
 
 _CACHES: dict[Path, ObjectCache] = {}
@@ -160,11 +162,12 @@ def code_digest() -> str:
 
 
 def _python_files(folder: str) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if entry.name.endswith(".py"):
-            yield _described(entry.path)
-        elif entry.name != "__pycache__" and entry.is_dir():
-            yield from _python_files(entry.path)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield _described(entry.path)
+            elif entry.name != "__pycache__" and entry.is_dir():
+                yield from _python_files(entry.path)
 
 
 def _described(path: str) -> str:
