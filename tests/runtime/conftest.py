@@ -23,6 +23,7 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare ptr @tritorch_scratch_acquire(i64)
 declare void @tritorch_scratch_release(ptr)
 declare void @tritorch_assert_failed(ptr)
+declare i32 @sched_yield()
 @message = internal constant [12 x i8] c"x is not 12\00"
 
 define void @empty(ptr %args, i64 %begin, i64 %end) {
@@ -76,6 +77,44 @@ loop:
   %i_next = add i64 %i, 1
   %again = icmp slt i64 %i_next, %steps
   br i1 %again, label %loop, label %done
+done:
+  %next = add i64 %p, 1
+  %more = icmp slt i64 %next, %end
+  br i1 %more, label %program, label %out
+out:
+  ret void
+}
+
+; meet(i32* arrived, i32* met, i64 rounds): each program waits until there are two; met[p] tells
+define void @meet(ptr %args, i64 %begin, i64 %end) {
+entry:
+  %slot = getelementptr i8, ptr %args, i64 16
+  %arrived = load ptr, ptr %slot
+  %met_slot = getelementptr i8, ptr %args, i64 24
+  %met = load ptr, ptr %met_slot
+  %rounds_slot = getelementptr i8, ptr %args, i64 32
+  %rounds = load i64, ptr %rounds_slot
+  br label %program
+program:
+  %p = phi i64 [ %begin, %entry ], [ %next, %done ]
+  %place = getelementptr i32, ptr %met, i64 %p
+  %before = atomicrmw add ptr %arrived, i32 1 seq_cst
+  br label %look
+look:
+  %i = phi i64 [ 0, %program ], [ %i_next, %wait ]
+  %here = load atomic i32, ptr %arrived seq_cst, align 4
+  %two = icmp sge i32 %here, 2
+  br i1 %two, label %together, label %again
+again:
+  %i_next = add i64 %i, 1
+  %more_rounds = icmp slt i64 %i_next, %rounds
+  br i1 %more_rounds, label %wait, label %done
+wait:
+  %yielded = call i32 @sched_yield()
+  br label %look
+together:
+  store i32 1, ptr %place
+  br label %done
 done:
   %next = add i64 %p, 1
   %more = icmp slt i64 %next, %end
@@ -152,7 +191,9 @@ out:
   ret void
 }
 """
-NAMES = ("empty", "count", "dump", "spin", "scratch", "check")
+NAMES = ("empty", "count", "dump", "spin", "meet", "scratch", "check")
+#: of "meet": a minute and more, where nobody comes
+ROUNDS = 200_000_000
 
 MakeKernel = Callable[..., Kernel]
 RunScript = Callable[[str], "subprocess.CompletedProcess[str]"]
@@ -223,7 +264,7 @@ def run_script() -> RunScript:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
 
     return run

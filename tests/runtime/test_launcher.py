@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.runtime.conftest import ROUNDS
 from tritorch.errors import DeviceAssertError
 from tritorch.runtime.cpu import launcher_ir
 from tritorch.runtime.cpu import pool as pool_module
@@ -274,23 +275,21 @@ def spinning(make_kernel, programs: int, steps: int, work: float | None):
 
 
 def test_long_launches_release_the_interpreter(make_kernel, threads):
+    """A program that waits for a Python thread, and meets it."""
     threads(1)
-    launch, sums = spinning(make_kernel, 1, 100_000_000, LONG)
-    during: list[bool] = []
-    running = threading.Event()
+    arrived, met = ctypes.c_int32(), ctypes.c_int32()
+    launch = bind(make_kernel("meet", "*i32", "*i32", "i64"), (1,), (None, None, ROUNDS), work=LONG)
 
-    def watch() -> None:
-        running.wait()
-        time.sleep(0.002)
-        during.append(0 < sums[0] < 100_000_000)
+    def come() -> None:
+        while not arrived.value:
+            time.sleep(0.001)
+        arrived.value = 2
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    running.set()
-    launch(ctypes.addressof(sums))
-    watcher.join()
-    assert during == [True]
-    assert sums[0] == 100_000_000
+    comer = threading.Thread(target=come)
+    comer.start()
+    launch(ctypes.addressof(arrived), ctypes.addressof(met))
+    comer.join()
+    assert met.value == 1
 
 
 @pytest.mark.parametrize(
@@ -306,7 +305,7 @@ def test_the_estimate_of_work_decides(make_kernel, threads, monkeypatch, work, a
     pool().start()
     pool().state.alone_ns = PATIENCE_NS - 1  # short jobs gone by, which a new pool does not count
     pool().stop()
-    monkeypatch.setattr(pool_module, "WORKER_SPIN_US", 1e7 if awake else 0)
+    monkeypatch.setattr(pool_module, "WORKER_SPIN_US", 1e8 if awake else 0)
     threads(2)
     try:
         pool().start()
