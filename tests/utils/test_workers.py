@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tritorch as torch
-from tests.utils.conftest import children, shared_maps
+from tests.utils.conftest import children, named_memory, shared_maps
 from tritorch.utils.data import (
     DataLoader,
     Dataset,
@@ -225,12 +225,21 @@ def test_workers_persist() -> None:
 
 
 def test_leaving_early_ends_the_workers() -> None:
-    start = time.monotonic()
     for _batch in DataLoader(Items(1000, row), 4, num_workers=2):
         break
     del _batch
     gc.collect()
-    assert not children() and time.monotonic() - start < 5
+    assert not children()
+
+
+def test_nothing_has_a_name() -> None:
+    """Neither here nor in the workers, large batches under way included."""
+    mine = named_memory()
+    iterator = iter(DataLoader(Items(40, row), 4, num_workers=2))
+    kept = [next(iterator) for _ in range(3)]
+    assert shared_maps() and len(workers := children()) == 2
+    assert all(named_memory(pid) == mine for pid in workers) and named_memory() == mine
+    del iterator, kept
 
 
 # ---- failures
@@ -313,10 +322,9 @@ def test_a_worker_is_killed_while_others_wait_for_the_parent() -> None:
 
 
 def test_timeout() -> None:
-    start = time.monotonic()
     with pytest.raises(RuntimeError, match=r"DataLoader timed out after 0\.3 seconds"):
-        list(DataLoader(Items(2, lambda _: time.sleep(60)), num_workers=1, timeout=0.3))
-    assert not children() and time.monotonic() - start < 3
+        list(DataLoader(Items(2, lambda _: time.sleep(1000)), num_workers=1, timeout=0.3))
+    assert not children()
 
 
 PROGRAM = """
@@ -366,14 +374,13 @@ def test_the_end_of_the_parent_is_the_end_of_all(how: str, end: str) -> None:
     assert program.stdout is not None
     workers = [int(pid) for pid in program.stdout.readline().split()]
     assert len(workers) == 2 and all(map(running, workers))
-    start = time.monotonic()
     if end == "SIGINT":
         os.killpg(program.pid, signal.SIGINT)
     else:
         program.kill()
     try:
-        _, errors = program.communicate(timeout=5)
-        assert gone_within(workers, 5) and time.monotonic() - start < 5
+        _, errors = program.communicate(timeout=120)  # what it waits for takes 1000 s
+        assert gone_within(workers, 120)
     finally:
         for pid in filter(running, workers):
             os.kill(pid, signal.SIGKILL)
