@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from tritorch import dtypes
@@ -265,9 +265,14 @@ def _has_operator(spelling: str) -> bool:
 @cache
 def _alone(spelling: str) -> frozenset[int]:
     """The operands that are whole arguments of a call wherever they stand: no operator is by."""
-    whole = re.findall(r"(?<=[(,])( ?)\{(\d)\}(?=[,)])", spelling)
-    counts = Counter(int(number) for _, number in whole)
-    return frozenset(n for n, count in counts.items() if spelling.count(f"{{{n}}}") == count)
+    alone, among = set(), set()
+    pieces = spelling.split("{")
+    for before, piece in pairwise(pieces):
+        name, _, after = piece.partition("}")
+        if name.isdigit():
+            whole = before.removesuffix(" ").endswith(("(", ",")) and after.startswith((",", ")"))
+            (alone if whole else among).add(int(name))
+    return frozenset(alone - among)
 
 
 def _promote(a: Dtype, b: Dtype) -> Dtype:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -150,8 +151,13 @@ def _may_be_known(name: str) -> bool:
 @cache
 def _shipped() -> str:
     """The text of all choices that came with the package."""
-    folder = Path(__file__).parent / "defaults"
-    return "".join([path.read_text() for path in sorted(folder.glob("*.json"))])
+    folder = os.path.join(os.path.dirname(__file__), "defaults")
+    texts = []
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".json"):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                texts.append(file.read())
+    return "".join(texts)
 
 
 @cache

@@ -16,6 +16,7 @@ FLOORS = {
     "tritorch.devices": 0,
     "tritorch.dtypes": 0,
     "tritorch.errors": 0,
+    "tritorch.installed": 0,
     "tritorch.kernel_source": 0,
     "tritorch.once": 0,
     "tritorch.layout": 0,

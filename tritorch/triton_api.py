@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tritorch.errors import CompileError
+from tritorch.installed import assigned
 from tritorch.kernel_source import KernelSource
 
 #: Triton's frontend is entered by one thread at a time. A fork waits for it (`while_quiet`).
@@ -49,13 +50,12 @@ while_quiet()
 
 @cache
 def triton_version() -> str:
-    """The version, read from Triton's source; importing it or importlib.metadata takes longer."""
-    found = find_spec("triton")
-    if found is None or found.origin is None:
+    """The version, from Triton's source."""
+    version = assigned("triton", "__init__.py", "__version__")
+    if version:
+        return version
+    if find_spec("triton") is None:
         raise CompileError("compile: Triton is not installed. Run pip install triton.")
-    for line in Path(found.origin).read_text().splitlines():
-        if line.startswith("__version__ = "):
-            return line.split("=")[1].strip().strip("'\"")
     import triton
 
     return str(triton.__version__)

@@ -16,11 +16,10 @@ Conventions for the parameters of a kernel:
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
+import linecache
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -123,7 +122,8 @@ class Template(Helper):
                     f"{self.name}: calls no helpers named {', '.join(sorted(unknown))}."
                 )
             parts = [
-                _decorated(pasted[h.name]) if h.name in pasted else h.text for h in self.helpers
+                _decorated(pasted[h.name].splitlines(True), h.name) if h.name in pasted else h.text
+                for h in self.helpers
             ]
             source = KernelSource(self.name, "\n\n".join([*parts, self.text]))
             self._sources[key] = source
@@ -242,19 +242,43 @@ def _number_type(value: Any, wide: bool) -> str:
 
 
 def _jit_text(function: Callable[..., Any]) -> str:
-    return _decorated(textwrap.dedent(inspect.getsource(function)))
+    """The function's text from its file: parsing it would take longer than all else of a start."""
+    code = function.__code__
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    return _decorated(islice(lines, code.co_firstlineno - 1, None), function.__name__)
 
 
-def _decorated(text: str) -> str:
-    """The function's text from its `def` on, under `@triton.jit`; the docstring is not part of the
-    code.
+def _decorated(text: Iterable[str], name: str) -> str:
+    """The text of the function `name` from its `def` on, under `@triton.jit`; the docstring is not
+    part of the code.
+
+    Args:
+        text: lines, of which the first that are indented less than its body, or as its `def`, end
+            the function.
     """
-    tree = ast.parse(text).body[0]
-    assert isinstance(tree, ast.FunctionDef)
-    lines = text.splitlines()
-    head = lines[tree.lineno - 1 : tree.body[0].lineno - 1]
-    first = tree.body[0]
-    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    start = first.end_lineno if documented and first.end_lineno else first.lineno - 1
-    body = lines[start : tree.end_lineno]
-    return "\n".join(["@triton.jit", *head, *body]) + "\n"
+    lines = iter(text)
+    head = [next((line for line in lines if line.lstrip().startswith(f"def {name}(")), "")]
+    if not head[0]:
+        raise TypeError(f"{name}: its text cannot be found. Write kernels in files.")
+    outer = len(head[0]) - len(head[0].lstrip())
+    depth = _opened(head[0])
+    while depth:
+        head.append(next(lines))
+        depth += _opened(head[-1])
+    body: list[str] = []
+    quoted = False
+    for line in lines:
+        if not body and (quoted or line.lstrip().startswith('"""')):
+            quoted = (line.count('"""') % 2 == 1) is not quoted
+            continue
+        if line.strip() and len(line) - len(line.lstrip()) <= outer:
+            break
+        body.append(line)
+    whole = "".join([line[outer:] or line for line in (*head, *body)])
+    return f"@triton.jit\n{whole.rstrip()}\n"
+
+
+def _opened(line: str) -> int:
+    """How many more brackets a line opens than it closes."""
+    code = line.partition("#")[0]
+    return sum(map(code.count, "([{")) - sum(map(code.count, ")]}"))

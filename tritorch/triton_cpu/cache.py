@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,24 @@ class ObjectCache:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._root = os.path.join(directory, "")
         self._memory: dict[str, bytes] = {}
         self._writable = True
         self._lock = threading.Lock()
 
     def path(self, key: str) -> Path:
-        return self.directory / key[:2] / key[2:]
+        return Path(self._path(key))
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}{key[:2]}{os.sep}{key[2:]}"
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """Metadata and code, or None."""
         data = self._memory.get(key)
         if data is None:
             try:
-                data = self.path(key).read_bytes()
+                with open(self._path(key), "rb", 0) as file:
+                    data = file.read()
             except OSError:
                 return None
         return decode(data)
@@ -156,22 +161,26 @@ def remembered(name: str, circumstances: str, find_out: Callable[[], Any]) -> An
 def code_digest() -> str:
     """A digest of this package's own files, so that a developer never runs stale machine code."""
     root = Path(__file__).parent
-    files = sorted(_python_files(str(root)))
-    files.append(_described(str(root.with_name("triton_api.py"))))
+    api = str(root.with_name("triton_api.py"))
+    files = sorted([*_python_files(str(root)), _described(api, os.stat(api))])
     return str(remembered("code_digest", "\n".join(files), lambda: _digest_of(root)))
 
 
-def _python_files(folder: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(".py"):
-                yield _described(entry.path)
-            elif entry.name != "__pycache__" and entry.is_dir():
-                yield from _python_files(entry.path)
+def _python_files(folder: str) -> list[str]:
+    """Of all Python files below a folder: path, size and time of the last change."""
+    found, folders = [], [folder]
+    for each in folders:
+        with os.scandir(each) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[-3:] == ".py":
+                    found.append(_described(entry.path, entry.stat()))
+                elif name != "__pycache__" and entry.is_dir():
+                    folders.append(entry.path)
+    return found
 
 
-def _described(path: str) -> str:
-    status = os.stat(path)
+def _described(path: str, status: os.stat_result) -> str:
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 

@@ -23,6 +23,7 @@ _HEADER = struct.Struct("<4sBB10xHH20xQ12xH")
 _SECTION = struct.Struct("<4xIQ8xQQIIQ8x")
 _SYMBOL = struct.Struct("<IBxHQ8x")
 _RELOCATION = struct.Struct("<QIIq")
+_INT32, _INT64, _UINT64 = struct.Struct("<i"), struct.Struct("<q"), struct.Struct("<Q")
 
 _RELOCATABLE, _X86_64 = 1, 62
 _SYMBOL_TABLE, _RELOCATIONS, _NO_BITS, _RELOCATIONS_WITHOUT_ADDENDS = 2, 4, 8, 9
@@ -36,7 +37,9 @@ _RELATIVE_32 = 2  # S + A - P
 _CALL_32 = 4  # the same; S may be a jump to the symbol
 _RELATIVE_64 = 24  # S + A - P
 _ENTRY_32 = (9, 41, 42)  # G + A - P
+_KNOWN = frozenset((_ABSOLUTE_64, _RELATIVE_32, _CALL_32, _RELATIVE_64, *_ENTRY_32))
 
+_ENTRY = struct.Struct("<Q8s")
 _ENTRY_BYTES = 16
 #: Behind the address: jmp *-14(%rip), two bytes of padding.
 _JUMP = b"\xff\x25\xf2\xff\xff\xff\x66\x90"
@@ -150,60 +153,65 @@ class _Object:
                 image[section.place : section.place + section.size] = content
         pages = mmap.mmap(-1, self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         base = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-        for number, offset in self.entries.items():
-            struct.pack_into("<Q8s", image, offset, self._address(number, base, find), _JUMP)
-        for section, rows in self.relocations:
-            for offset, kind, number, addend in rows:
-                self._patch(image, section.place + offset, kind, number, addend, base, find)
+        self._patch(image, base, find)
         pages[:] = bytes(image)
         _make_executable(base, self.protected)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(pages))  # for good
         return {
-            self._name(name): base + self.sections[section].place + value
-            for name, info, section, value in self.symbols
-            if info >> 4 != _LOCAL_BINDING
-            and 0 < section < len(self.sections)
-            and self.sections[section].place >= 0
+            self._name(symbol[0]): base + offset
+            for symbol, offset in zip(self.symbols, self._offsets())
+            if offset is not None and symbol[1] >> 4 != _LOCAL_BINDING
         }
 
     def _name(self, offset: int) -> str:
         start = self._names + offset
         return self.code[start : self.code.find(b"\0", start)].decode()
 
-    def _address(self, number: int, base: int, find: Callable[[str], int]) -> int:
-        name, _, index, value = self.symbols[number]
-        if index == _UNDEFINED:
-            return find(self._name(name))
-        place = self.sections[index].place
-        if place < 0:
-            raise UnknownFormat(f"symbol {self._name(name)!r} has no place")
-        return base + place + value
+    def _offsets(self) -> list[int | None]:
+        """Where each symbol stands in the mapping; None outside of it."""
+        places = [section.place for section in self.sections]
+        count = len(places)
+        return [
+            places[section] + value if 0 < section < count and places[section] >= 0 else None
+            for _, _, section, value in self.symbols
+        ]
 
-    def _patch(
-        self,
-        image: bytearray,
-        place: int,
-        kind: int,
-        number: int,
-        addend: int,
-        base: int,
-        find: Callable[[str], int],
-    ) -> None:
-        if kind == _CALL_32 and number in self.entries:
-            distance = self.entries[number] + _JUMP_OFFSET + addend - place
-            struct.pack_into("<i", image, place, distance)
-        elif kind in (_RELATIVE_32, _CALL_32):
-            distance = self._address(number, base, find) + addend - (base + place)
-            struct.pack_into("<i", image, place, distance)
-        elif kind in _ENTRY_32:
-            struct.pack_into("<i", image, place, self.entries[number] + addend - place)
-        elif kind == _ABSOLUTE_64:
-            struct.pack_into("<Q", image, place, self._address(number, base, find) + addend)
-        elif kind == _RELATIVE_64:
-            distance = self._address(number, base, find) + addend - (base + place)
-            struct.pack_into("<q", image, place, distance)
-        else:
-            raise UnknownFormat(f"a relocation of type {kind}")
+    def _outside(self, number: int, find: Callable[[str], int]) -> int:
+        """The address of a symbol that the mapping does not hold."""
+        name, _, section, _ = self.symbols[number]
+        if section != _UNDEFINED:
+            raise UnknownFormat(f"symbol {self._name(name)!r} has no place")
+        return find(self._name(name))
+
+    def _patch(self, image: bytearray, base: int, find: Callable[[str], int]) -> None:
+        """Write what depends on where things stand."""
+        offsets, entries = self._offsets(), self.entries
+        for number, place in entries.items():
+            inside = offsets[number]
+            address = self._outside(number, find) if inside is None else base + inside
+            _ENTRY.pack_into(image, place, address, _JUMP)
+        relative = _INT32.pack_into
+        for section, rows in self.relocations:
+            start = section.place
+            for offset, kind, number, addend in rows:
+                place = start + offset
+                if kind not in _KNOWN:
+                    raise UnknownFormat(f"a relocation of type {kind}")
+                if kind in _ENTRY_32:
+                    relative(image, place, entries[number] + addend - place)
+                    continue
+                target = offsets[number]
+                if target is None:
+                    if kind == _CALL_32:
+                        target = entries[number] + _JUMP_OFFSET
+                    else:
+                        target = self._outside(number, find) - base
+                if kind in (_RELATIVE_32, _CALL_32):
+                    relative(image, place, target + addend - place)
+                elif kind == _ABSOLUTE_64:
+                    _UINT64.pack_into(image, place, base + target + addend)
+                else:
+                    _INT64.pack_into(image, place, target + addend - place)
 
 
 def _whole_pages(nbytes: int) -> int:

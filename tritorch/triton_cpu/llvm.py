@@ -7,10 +7,12 @@ import itertools
 import re
 import threading
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from tritorch import triton_api
 from tritorch.errors import CompileError
+from tritorch.installed import assigned
 from tritorch.once import once
 from tritorch.triton_cpu import elf, support
 from tritorch.triton_cpu.target import CPUTarget
@@ -37,7 +39,12 @@ def binding() -> Any:
     return llvm
 
 
+@cache
 def binding_version() -> str:
+    """llvmlite's version, from its source."""
+    version = assigned("llvmlite", "_version.py", "version_version")
+    if version:
+        return version
     import llvmlite
 
     return str(llvmlite.__version__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from tritorch.config import config
@@ -148,7 +147,8 @@ def _detected() -> tuple[str, dict[str, bool]]:
     from tritorch.triton_cpu.llvm import binding_version
 
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        with open("/proc/sys/kernel/random/boot_id", "rb", 0) as file:
+            boot = file.read().decode()
     except OSError:
         return _ask_llvm()
     triple, features = remembered("host", f"{boot} {binding_version()}", _ask_llvm)

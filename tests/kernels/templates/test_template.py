@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
+import textwrap
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
 from tritorch import dtypes
+from tritorch.kernels import templates
 from tritorch.kernels.templates import matmul, rows, softmax
+from tritorch.kernels.templates.template import Helper, Template
 from tritorch.layout import Layout
+
+PATH = templates.__path__
 
 
 def test_the_source_has_helpers_before_the_kernel_and_no_docstrings() -> None:
@@ -18,6 +27,22 @@ def test_the_source_has_helpers_before_the_kernel_and_no_docstrings() -> None:
     assert text.count("@triton.jit") == 1 + len(softmax.softmax_rows.helpers)
     assert '"""' not in text
     assert "@kernel" not in text and "@helper" not in text
+
+
+def test_texts_are_the_functions_as_parsed() -> None:
+    """Cut out of their files by indentation and brackets, nothing is lost."""
+    modules = [import_module(f"{templates.__name__}.{m.name}") for m in iter_modules(PATH)]
+    helpers = {v for m in modules for v in vars(m).values() if type(v) in (Helper, Template)}
+    assert len(helpers) > 100
+    for helper in helpers:
+        parsed = ast.parse(textwrap.dedent(inspect.getsource(helper.function))).body[0]
+        assert isinstance(parsed, ast.FunctionDef)
+        if ast.get_docstring(parsed) is not None:
+            del parsed.body[0]
+        cut = ast.parse(helper.text).body[0]
+        assert isinstance(cut, ast.FunctionDef)
+        parsed.decorator_list = cut.decorator_list
+        assert ast.dump(cut) == ast.dump(parsed), helper.name
 
 
 def test_importing_templates_imports_no_compiler() -> None:
