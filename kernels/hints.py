@@ -17,7 +17,7 @@ ALIGNMENT = 16
 _DIVISORS = (16, 8, 4)
 #: no address depends on them but through a division: a hint would only make more kernels
 _COUNTS = ("size", "n_tiles", "n_blocks", "n_turns", "n_heads", "n_steps", "n_parts", "n_chunks",
-           "steps_per_part", "rows_per_", "all_rows", "kept_", "reduced_")  # fmt: skip
+           "steps_per_part", "rows_per_", "all_rows", "kept_", "reduced_", "shift")  # fmt: skip
 
 
 def hinted(device_type: str, signature: Mapping[str, str], values: Sequence[Any]) -> dict[str, str]:

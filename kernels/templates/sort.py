@@ -1,8 +1,6 @@
 """Stable sorting of rows along any dimension, with indices; and binary search in sorted rows.
 
-A value becomes an unsigned integer of the same order: the sign bit of a signed integer is flipped,
-a negative float has all its bits flipped, -0 counts as 0 and nan as the largest. Descending order
-takes the complement, so equal values keep their order, as in PyTorch.
+A value becomes an unsigned integer of the same order (`sort_keys`).
 
 Rows of up to 64 elements: every element counts those before it, n comparisons in vectors.
 CPU: least-significant-digit radix sort. A program takes rows one after another; it counts the
@@ -10,8 +8,8 @@ digits of all passes while it makes the keys, then moves (key, index) pairs once
 skipping digits that all keys share. 15 to 30 ns per 32-bit element in rows that stay in the cache
 (torch.sort: 45 to 85 in the same runs), 70 ns in one row of a million (240). GPU: a row per
 program is sorted in registers by Triton's bitonic network, key and index packed in 64 bits, 64-bit
-values in two rounds of 32 bits; a row has at most 4096 elements there (the network is unrolled:
-beyond, compiling takes minutes).
+values in two rounds of 32 bits; rows of more than 4096 elements take passes of many programs
+(`sort_gpu`).
 
 Source: Knuth, The Art of Computer Programming, volume 3, section 5.2.5.
 """
@@ -21,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
-from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.rows import (
@@ -32,6 +29,8 @@ from tritorch.kernels.templates.rows import (
     rows_of,
     to_compute,
 )
+from tritorch.kernels.templates.sort_gpu import plan_radix
+from tritorch.kernels.templates.sort_keys import key_dtype, sort_key
 from tritorch.kernels.templates.template import helper, kernel
 from tritorch.layout import Layout, normalize_dim
 
@@ -42,34 +41,9 @@ if TYPE_CHECKING:
 PROGRAMS = 64
 #: rows of up to so many elements are sorted by comparing all pairs: no passes, no counters
 RANKED = 64
-#: elements of a row that a GPU program holds
+#: elements of a row that a GPU program holds; the network is unrolled, longer ones take minutes to
+#: compile
 GPU_ROW = 4096
-
-
-@helper
-def sort_key(x, DESCENDING: tl.constexpr):
-    """An unsigned integer of x's width with x's order."""
-    WIDTH: tl.constexpr = x.dtype.primitive_bitwidth
-    NARROW: tl.constexpr = tl.uint16 if WIDTH == 16 else tl.uint8
-    NARROW_BITS: tl.constexpr = tl.int16 if WIDTH == 16 else tl.int8
-    WORD: tl.constexpr = tl.uint64 if WIDTH == 64 else tl.uint32
-    WORD_BITS: tl.constexpr = tl.int64 if WIDTH == 64 else tl.int32
-    KEY: tl.constexpr = WORD if WIDTH >= 32 else NARROW
-    BITS: tl.constexpr = WORD_BITS if WIDTH >= 32 else NARROW_BITS
-    if x.dtype.is_floating():
-        wide = to_compute(x)
-        bits = tl.where(wide == 0, tl.full((), 0, BITS), x.to(BITS, bitcast=True))
-        # The sign bit for positive numbers, all bits for negative ones.
-        flip = (bits >> (WIDTH - 1)) | tl.full((), -(1 << (WIDTH - 1)), BITS)
-        key = (bits ^ flip).to(KEY, bitcast=True)
-        key = tl.where(wide == wide, key, tl.full((), (1 << WIDTH) - 1, KEY))
-    elif x.dtype.is_int_signed() and WIDTH >= 8:
-        key = (x ^ tl.full((), -(1 << (WIDTH - 1)), BITS)).to(KEY, bitcast=True)
-    else:
-        key = x.to(KEY)
-    if DESCENDING:
-        key = key ^ tl.full((), (1 << WIDTH) - 1 if WIDTH >= 8 else 255, KEY)
-    return key
 
 
 def _radix(*, target: str, n_cols: int) -> dict[str, Any]:
@@ -248,10 +222,7 @@ def plan_sort(x: Layout, dim: int, *, descending: bool = False, name: str = "sor
         return Plan((values, indices), launch, [compiled])
     if x.device.type != "cpu":
         if n_cols > GPU_ROW:
-            raise ShapeError(
-                f"{name}: a row of {n_cols} elements is too long; on {x.device} at most {GPU_ROW} "
-                "are supported. Sort on the CPU."
-            )
+            return plan_radix((values, indices), x, rows.count, operands, numbers)
         numbers["BLOCK"] = next_power_of_2(n_cols)
         numbers |= sort_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
         launch, compiled = sort_rows.bind(x.device, (rows.count,), operands, numbers)
@@ -279,13 +250,8 @@ def _radix_plan(
         n_programs * passes * (1 << choice["DIGIT"]) * 4,
     ]
     steps = [Step(launch, (0, 1, 2, -1, -2, -3))]
-    target = get_target(x.device.type)
+    target = get_target(x.device)
     return Plan.of_steps(outputs, target, steps, workspaces, [compiled])
-
-
-def key_dtype(kind: Dtype) -> Dtype:
-    """The dtype of sort keys: 32 bits at least, for the shifts."""
-    return dtypes.uint64 if kind.itemsize == 8 else dtypes.uint32
 
 
 @kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("n_sorted",))

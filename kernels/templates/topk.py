@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tritorch import dtypes
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset, rows_of
-from tritorch.kernels.templates.sort import key_dtype, sort_key
+from tritorch.kernels.templates.sort_keys import key_dtype, sort_key
 from tritorch.kernels.templates.template import helper, kernel
 from tritorch.layout import Layout, normalize_dim
 
@@ -159,5 +159,5 @@ def plan_topk(x: Layout, dim: int, k: int, *, largest: bool = True) -> Plan:
     }  # fmt: skip
     launch, compiled = topk_rows.bind(x.device, (rows.count,), operands, numbers)
     steps = [Step(launch, (0, 1, 2, -1))]
-    target = get_target(x.device.type)
+    target = get_target(x.device)
     return Plan.of_steps((values, indices), target, steps, [rows.count * room * 4], [compiled])

@@ -300,6 +300,7 @@ def _reduce_losses(n_rows: int, dtype: Any) -> Workload:
     "radix_sort_rows", device="cpu", kinds=("float32", "int32", "int64", "float64"), n_cols=65_536
 )
 @_problem("sort_rows", device="cuda", kinds=("float32", "int32", "int64", "float64"), n_cols=4096)
+@_problem("radix_scatter", device="cuda", kinds=("float32", "int64", "bfloat16"), n_cols=1 << 20)
 def _sort(n_cols: int, dtype: Any) -> Workload:
     x = _random(max(_ELEMENTS // 4 // n_cols, 1), n_cols, dtype=dtype)
     # Positions of equal elements are part of the result: the sort is stable.

@@ -1,0 +1,86 @@
+"""Rows that one program of a GPU would not get through: sorted, searched and added up by many.
+
+They run on the simulated GPU; that they compile for real ones is `tests/kernels/templates`' part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tritorch as torch
+from tests.runtime.cuda.simulated import simulated_gpu
+from tritorch.runtime.cuda.target import CUDATarget
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[CUDATarget]:
+    with simulated_gpu() as (target, _):
+        yield target
+
+
+def few_values(shape: tuple[int, ...], kind: str) -> torch.Tensor:
+    """So few distinct ones that stability shows; both zeros, infinities and nan among floats."""
+    rng = np.random.default_rng(sum(shape))
+    dtype = getattr(torch, kind)
+    if not dtype.is_floating_point:
+        few = [-(1 << 40), -3, 0, 2, 3, (1 << 40) + 1] if kind == "int64" else [0, 1]
+    else:
+        few = [0.0, -0.0, np.inf, -np.inf, np.nan, *np.round(rng.standard_normal(40) * 100)]
+    return torch.tensor(np.array(few)[rng.integers(0, len(few), shape)], dtype=dtype)
+
+
+def launched(target: CUDATarget, name: str) -> int:
+    return sum(kernel.launches for kernel in target.kernels() if kernel.name == name)
+
+
+def signs(x: torch.Tensor) -> np.ndarray:
+    numbers = x.double().numpy() if x.is_floating_point() else x.numpy()
+    return np.copysign(1, numbers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "dim", "descending"),
+    [
+        ("float32", (2, 5000), 1, False),
+        ("float32", (70_000,), 0, True),
+        ("bfloat16", (4500, 2), 0, True),
+        ("int64", (2, 4500), 1, True),
+        ("int64", (70_000,), 0, False),
+        ("bool", (4500,), 0, False),
+        ("uint8", (4500,), 0, True),
+    ],
+)
+def test_sort(
+    gpu: CUDATarget, kind: str, shape: tuple[int, ...], dim: int, descending: bool
+) -> None:
+    x = few_values(shape, kind)
+    expected = torch.sort(x, dim, descending=descending)
+    before = launched(gpu, "radix_scatter"), launched(gpu, "radix_offsets")
+    found = torch.sort(x.cuda(), dim, descending=descending)
+    bits = {"bool": 4, "uint8": 8, "bfloat16": 16, "int64": 64}.get(kind, 32)
+    passes = launched(gpu, "radix_scatter") - before[0]
+    assert passes == bits // 4
+    assert launched(gpu, "radix_offsets") - before[1] == (passes if shape[0] == 70_000 else 0)
+    np.testing.assert_array_equal(found.indices.cpu().numpy(), expected.indices.numpy())
+    values = found.values.cpu()
+    np.testing.assert_array_equal(signs(values), signs(expected.values))
+    values, wanted = (v.float() if v.is_floating_point() else v for v in (values, expected.values))
+    np.testing.assert_array_equal(values.numpy(), wanted.numpy())
+
+
+def test_what_rests_on_sorting_takes_long_rows(gpu: CUDATarget) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 300, 6001).astype(np.float32))
+    programs: dict[str, Any] = {
+        "topk": lambda t: t.topk(2000, largest=False),
+        "median": lambda t: t.median(0),
+        "mode": lambda t: t.mode(),
+        "unique": lambda t: t.unique(return_inverse=True, return_counts=True),
+    }
+    for name, program in programs.items():
+        expected, found = program(x), program(x.cuda())
+        for a, b in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(b.cpu().numpy(), a.numpy(), err_msg=name)
