@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import marshal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -25,6 +26,7 @@ from tritorch.ops.promotion import NUMBERS, common_device
 from tritorch.runtime import recording
 from tritorch.runtime.storage import Storage
 from tritorch.tensor import Tensor
+from tritorch.triton_cpu.cache import remembered_bytes
 
 #: an operand's part in the graph: no gradient wanted, wanted, or a Python number
 UNWANTED, WANTED, NUMBER = 0, 1, 2
@@ -280,11 +282,24 @@ def inplace_text(signature: Signature) -> str:
     return "\n".join([*_head(signature), *(f"    {line}" for line in lines)]) + "\n"
 
 
-@cache
-def _code(text: str) -> CodeType:
-    """Most operations of one arity share their text, and compiling it is what takes time."""
+def _compiled(text: str) -> CodeType:
     module = compile(text, "<tritorch operation>", "exec")
     return next(value for value in module.co_consts if isinstance(value, CodeType))
+
+
+#: Most operations of one arity share their text, and compiling it is what takes time.
+_code = cache(_compiled)
+
+
+@cache
+def _whole_code(text: str) -> CodeType:
+    """The same of a long text, which a process before this one may have compiled."""
+    made = remembered_bytes(
+        "byte code", f"{sys.version}\n{text}", lambda: marshal.dumps(_compiled(text))
+    )
+    code = marshal.loads(made)
+    assert isinstance(code, CodeType)
+    return code
 
 
 def deferred(
@@ -304,7 +319,7 @@ def deferred(
     def complete() -> Callable[..., Any]:
         text, names = build()
         scope.update(_COMMON_NAMES, **names)
-        function.__code__ = _renamed(_code(text), signature, name)
+        function.__code__ = _renamed(_whole_code(text), signature, name)
         return function
 
     scope: dict[str, Any] = {"__builtins__": builtins, "complete": complete}

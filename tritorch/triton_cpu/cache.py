@@ -148,13 +148,31 @@ def remembered(name: str, circumstances: str, find_out: Callable[[], Any]) -> An
     store = object_cache("facts")
     if store is None:
         return find_out()
-    key = hashlib.sha256(f"{name}\n{circumstances}".encode()).hexdigest()
+    key = _fact_key(name, circumstances)
     found = store.load(key)
     if found is not None:
         return found[0]["fact"]
     fact = find_out()
     store.store(key, {"fact": fact}, b"")
     return fact
+
+
+def remembered_bytes(name: str, circumstances: str, make: Callable[[], bytes]) -> bytes:
+    """Bytes that are the same under these circumstances: made once, then read."""
+    store = object_cache("facts")
+    if store is None:
+        return make()
+    key = _fact_key(name, circumstances)
+    found = store.load(key)
+    if found is not None:
+        return found[1]
+    made = make()
+    store.store(key, {}, made)
+    return made
+
+
+def _fact_key(name: str, circumstances: str) -> str:
+    return hashlib.sha256(f"{name}\n{circumstances}".encode()).hexdigest()
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,12 +35,13 @@ class ThreadPool:
     def __init__(self) -> None:
         names = symbols()
         self.state = PoolState.from_address(names["tritorch_pool"])
+        procedure = ctypes.PYFUNCTYPE(None)  # making a type takes longer than all the rest
         self._try_lock = ctypes.PYFUNCTYPE(ctypes.c_int)(names["tritorch_pool_try_lock"])
-        self._unlock = ctypes.PYFUNCTYPE(None)(names["tritorch_pool_unlock"])
-        self._halt = ctypes.PYFUNCTYPE(None)(names["tritorch_pool_halt"])
+        self._unlock = procedure(names["tritorch_pool_unlock"])
+        self._halt = procedure(names["tritorch_pool_halt"])
         self._pause = ctypes.CFUNCTYPE(None, ctypes.c_uint64)(names["tritorch_pool_pause"])
         self._worker = ctypes.CFUNCTYPE(None, ctypes.c_uint32)(names["tritorch_pool_worker"])
-        self._forget_scratch = ctypes.PYFUNCTYPE(None)(names["tritorch_scratch_after_fork"])
+        self._forget_scratch = procedure(names["tritorch_scratch_after_fork"])
         self._assertion = ctypes.c_void_p.from_address(names["tritorch_assert_message"])
         self._workers: list[threading.Thread] = []
         self._lock = threading.RLock()
@@ -167,6 +169,8 @@ def _pauses_per_microsecond(pause: object) -> float:
 
 def _openmp() -> int | None:
     """Address of `GOMP_parallel` where PyTorch's OpenMP runtime is loaded in this process."""
+    if "torch" not in sys.modules:  # it is what loads the runtime
+        return None
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
