@@ -265,7 +265,8 @@ def _has_operator(spelling: str) -> bool:
 @cache
 def _alone(spelling: str) -> frozenset[int]:
     """The operands that are whole arguments of a call wherever they stand: no operator is by."""
-    alone, among = set(), set()
+    alone: set[int] = set()
+    among: set[int] = set()
     pieces = spelling.split("{")
     for before, piece in pairwise(pieces):
         name, _, after = piece.partition("}")
