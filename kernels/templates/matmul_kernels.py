@@ -151,9 +151,9 @@ def matmul_tile(
 ):  # fmt: skip
     """One program: a BLOCK_M x BLOCK_N tile of one matrix of the batch.
 
-    EARLY: where C lies is known before the loop, so the CPU sums in place; a GPU would have to keep
-    it in registers meanwhile. COPIED: several tiles, see `matmul_gpu`. SPLIT_K: the sum over one
-    block of A and B in SPLIT_K, stored at split_stride.
+    EARLY: where C lies is known before the loop, so the CPU sums in place, from the bias if there
+    is one; a GPU would have to keep it in registers meanwhile. COPIED: several tiles, see
+    `matmul_gpu`. SPLIT_K: the sum over one block of A and B in SPLIT_K, stored at split_stride.
     """
     if COPIED:
         copied_tiles(
@@ -190,7 +190,20 @@ def matmul_tile(
         if EARLY:
             places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
             mask = (rows < m)[:, None] & (columns < n)[None, :]
-        total = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATE)
+        if BIAS and EARLY and not SCALED:
+            STARTS: tl.constexpr = (
+                bias_ptr.dtype.element_ty == ACCUMULATE and c_ptr.dtype.element_ty == ACCUMULATE
+            )
+        else:
+            STARTS: tl.constexpr = False  # type: ignore[no-redef]
+        if STARTS:
+            bias_ptr += row_offset(
+                batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
+            )
+            bias_offsets = rows[:, None] * bias_row_stride + columns[None, :] * bias_column_stride
+            total = tl.load(bias_ptr + bias_offsets, mask=mask, other=0)
+        else:
+            total = tl.zeros((BLOCK_M, BLOCK_N), dtype=ACCUMULATE)
         begin = 0
         if SPLIT_K > 1:
             begin = tl.program_id(1) * BLOCK_K
@@ -211,7 +224,7 @@ def matmul_tile(
         if not EARLY:
             places = c_ptr + rows[:, None] * c_row_stride + columns[None, :] * c_column_stride
             mask = (rows < m)[:, None] & (columns < n)[None, :]
-        if BIAS:
+        if BIAS and not STARTS:
             bias_ptr += row_offset(
                 batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
             )

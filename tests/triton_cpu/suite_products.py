@@ -76,6 +76,88 @@ for _name, _dtype, _result, _sizes, _transposed, _blocks, _limit in (
 
 
 @triton.jit
+def sum_where_stored(a_ptr, b_ptr, c_ptr, s_ptr, m, M, N, K, STARTS: tl.constexpr,
+                     CUT: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+                     BK: tl.constexpr):  # fmt: skip
+    """Where C lies is known before the loop; A's rows from m on are zeros, and C's are stored."""
+    rm = tl.program_id(0) * BM + tl.arange(0, BM)
+    rn = tl.program_id(1) * BN + tl.arange(0, BN)
+    places = c_ptr + rm[:, None] * N + rn[None, :]
+    mask = (rm[:, None] < M) & (rn[None, :] < N)
+    if STARTS:
+        acc = tl.load(s_ptr + rm[:, None] * N + rn[None, :], mask=mask, other=0.0)
+    else:
+        acc = tl.zeros((BM, BN), tl.float32)
+    for k in range(0, K, BK):
+        rk = k + tl.arange(0, BK)
+        a_mask = (rm[:, None] < m) & (rk[None, :] < K)
+        a = tl.load(a_ptr + rm[:, None] * K + rk[None, :], mask=a_mask, other=0.0)
+        b_mask = (rk[:, None] < K) & (rn[None, :] < N)
+        b = tl.load(b_ptr + rk[:, None] * N + rn[None, :], mask=b_mask, other=0.0)
+        acc = tl.dot(a, b, acc)
+    if CUT:
+        tl.store(places, acc)
+    else:
+        tl.store(places, acc, mask=mask)
+
+
+def _sum_where_stored(a_ptr, b_ptr, c_ptr, s_ptr, m, M, N, K, starts):
+    a = wide(a_ptr)
+    a[m:] = 0
+    return dict(c_ptr=a @ wide(b_ptr) + starts * wide(s_ptr))
+
+
+for _name, _rows, _sizes, _blocks in (
+    ("edges", 70, (70, 90, 51), (32, 32, 16)),
+    ("columns_first", 64, (64, 256, 80), (32, 128, 64)),
+    ("cut", 40, (64, 64, 51), (32, 32, 16)),
+):
+    for _starts in (False, True):
+        case(
+            f"sum_where_stored_{_name}{'_starts' if _starts else ''}", sum_where_stored,
+            (-(-_sizes[0] // _blocks[0]), -(-_sizes[1] // _blocks[1])),
+            lambda rng, sizes=_sizes, rows=_rows: dict(
+                a_ptr=floats(rng, sizes[0], sizes[2]), b_ptr=floats(rng, sizes[2], sizes[1]),
+                c_ptr=floats(rng, *sizes[:2]), s_ptr=floats(rng, *sizes[:2]), m=rows,
+                M=sizes[0], N=sizes[1], K=sizes[2]),
+            partial(_sum_where_stored, starts=_starts), tolerance=1e-5, STARTS=_starts,
+            CUT=_name == "cut" and not _starts, BM=_blocks[0], BN=_blocks[1], BK=_blocks[2],
+        )  # fmt: skip
+
+
+@triton.jit
+def batched_sum(a_ptr, b_ptr, o_ptr, m, TURNS: tl.constexpr, B: tl.constexpr, M: tl.constexpr,
+                N: tl.constexpr, K: tl.constexpr):  # fmt: skip
+    b, m_, n, k = tl.arange(0, B), tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    acc = tl.zeros((B, M, N), tl.float32)
+    for turn in range(TURNS):
+        x = tl.load(
+            a_ptr + turn * (B * M * K) + b[:, None, None] * (M * K) + m_[None, :, None] * K
+            + k[None, None, :], mask=m_[None, :, None] < m, other=0.0,
+        )  # fmt: skip
+        y = tl.load(
+            b_ptr + turn * (B * K * N) + b[:, None, None] * (K * N) + k[None, :, None] * N
+            + n[None, None, :]
+        )  # fmt: skip
+        acc = tl.dot(x, y, acc)
+    tl.store(o_ptr + b[:, None, None] * (M * N) + m_[None, :, None] * N + n[None, None, :], acc)
+
+
+def _batched_sum(a_ptr, b_ptr, o_ptr, m):
+    a = wide(a_ptr)
+    a[:, :, m:] = 0
+    return dict(o_ptr=(a @ wide(b_ptr)).sum(0))
+
+
+case(
+    "batched_sum_cut", batched_sum, (1,),
+    lambda rng: dict(a_ptr=floats(rng, 2, 4, 16, 32), b_ptr=floats(rng, 2, 4, 32, 16),
+                     o_ptr=floats(rng, 4, 16, 16), m=10),
+    _batched_sum, tolerance=1e-5, TURNS=2, B=4, M=16, N=16, K=32,
+)  # fmt: skip
+
+
+@triton.jit
 def batched_dot(a_ptr, b_ptr, o_ptr, B: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
                 K: tl.constexpr):  # fmt: skip
     b, m, n, k = tl.arange(0, B), tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)

@@ -112,6 +112,15 @@ def test_accumulator_is_updated_in_place() -> None:
     assert not stores and "call void @dot_" in loop
 
 
+def test_sum_starts_where_it_is_read() -> None:
+    """What a sum starts from is added by the first product, not copied to scratch."""
+    case = next(case for case in suite.CASES if case.name == "sum_where_stored_edges_starts")
+    text = _text(case)
+    assert text.count("i1 %is_first, ptr %start, i64 %start_stride") == 1
+    loop = text[text.index("\nfor") : text.index("\ndone")]
+    assert not [line for line in loop.splitlines() if "store <" in line and "%buffer0" in line]
+
+
 def test_unknown_operation_is_named() -> None:
     text = (
         '"builtin.module"() ({\n'

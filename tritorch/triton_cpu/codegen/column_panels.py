@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE, Builder
 from tritorch.triton_cpu.codegen.microkernel import register_kernel
-from tritorch.triton_cpu.codegen.operand import Memory, Operand, Position
+from tritorch.triton_cpu.codegen.operand import Memory, Operand, Position, Rows
 from tritorch.triton_cpu.codegen.packing import pack_columns
-from tritorch.triton_cpu.codegen.panels import filled, scaled
+from tritorch.triton_cpu.codegen.panels import filled, scaled, start_of_tile
 from tritorch.triton_cpu.codegen.product import Product
 
 
@@ -24,11 +24,12 @@ def multiply(
     c: str,
     c_row_stride: Position | None = None,
     is_first: str | None = None,
+    start: Rows | None = None,
     a_memory: Memory | None = None,
 ) -> None:
     """C += A B for A packed to `rows`; C is row-major, its row stride in elements (default N).
 
-    With `is_first`, an i1 register, C = A B where that is true.
+    With `is_first`, an i1 register, C = A B where that is true, or C = start + A B.
 
     Args:
         panel: scratch of `b_bytes`.
@@ -59,6 +60,8 @@ def multiply(
             arguments = f"ptr {of_a}, ptr {of_b}, ptr {of_c}, i64 {stride}, i64 {steps}"
             if is_first is not None:
                 arguments += f", i1 {is_first}"
+            if start is not None:
+                arguments += start_of_tile(product, builder, start, row, column)
             arguments += requests.of_a(row) + requests.of_b(row)
             if asks_c:
                 arguments += f", ptr {requests.of_c(row, c, stride)}"
@@ -68,6 +71,7 @@ def multiply(
                 width,
                 requests.lines_of_a,
                 is_first is not None,
+                start is not None,
                 following=requests.lines_of_b,
                 asks_c=asks_c,
                 packs=bool(packing),

@@ -7,7 +7,6 @@ from tritorch.triton_cpu.codegen import carried, in_place
 from tritorch.triton_cpu.codegen.builder import LLVM_TYPE
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
 from tritorch.triton_cpu.codegen.groups import write_each
-from tritorch.triton_cpu.codegen.loops import two_ways
 from tritorch.triton_cpu.ir import Operation, Value
 
 
@@ -30,12 +29,7 @@ def for_loop(g: Generator, operation: Operation) -> None:
     if sums:
         turns = builder.define(f"icmp {predicate} {kind} {g.scalars[low]}, {g.scalars[high]}")
         in_place.choose_places(g, operation, sums, turns)
-
-        def begin(any_turn: bool) -> None:
-            if not any_turn:
-                write_each(g, [(i, buffers[a]) for a, i, _ in stored if a in sums])
-
-        two_ways(g, turns, begin)
+        in_place.write_starts(g, [(i, sums[a]) for a, i, _ in stored if a in sums], turns)
 
     head, inside, after = builder.label("for"), builder.label("body"), builder.label("done")
     before = builder.block
@@ -56,7 +50,7 @@ def for_loop(g: Generator, operation: Operation) -> None:
         if sums:
             first = builder.define(f"icmp eq {kind} {counter}, {g.scalars[low]}")
             for total in sums.values():
-                total.is_first = first
+                total.is_first = in_place.replaces(g, total, first)
                 g.sums[total.buffer] = total
         carried.lower_body(g, body, [(a, y, buffers[a]) for a, _, y in stored])
         for total in sums.values():

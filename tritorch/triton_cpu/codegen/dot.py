@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor
-from tritorch.triton_cpu.codegen import column_panels, order, tile_panels
+from tritorch.triton_cpu.codegen import column_panels, in_place, order, tile_panels
 from tritorch.triton_cpu.codegen.bounds import maximum, minimum, reach
 from tritorch.triton_cpu.codegen.buffers import read_buffer, write_buffer
 from tritorch.triton_cpu.codegen.builder import Builder, Vec
@@ -18,10 +18,10 @@ from tritorch.triton_cpu.codegen.context import Loop, plan_walk
 from tritorch.triton_cpu.codegen.convert import convert_float
 from tritorch.triton_cpu.codegen.dot_operand import PackedTensor, with_and_without_masks
 from tritorch.triton_cpu.codegen.generator import Generator, lowers
-from tritorch.triton_cpu.codegen.groups import fill, write_tensors
+from tritorch.triton_cpu.codegen.groups import write_tensors
 from tritorch.triton_cpu.codegen.loops import counted_loop, two_ways
 from tritorch.triton_cpu.codegen.nest import Nest
-from tritorch.triton_cpu.codegen.operand import Operand, Position
+from tritorch.triton_cpu.codegen.operand import Operand, Position, Rows
 from tritorch.triton_cpu.codegen.packing import pack_a, pack_b
 from tritorch.triton_cpu.codegen.pairs import by_pairs
 from tritorch.triton_cpu.codegen.panels import multiply as multiply_panels
@@ -186,8 +186,14 @@ def _multiply(
         )
 
     is_first = None if total is None else total.is_first
+    start = None if total is None else total.start
     if is_first is not None and limits[:2] != (m, n):
-        is_first = _without_zeros(g, c, is_first, limits[:2], (m, n))
+        rows_of_c = Rows(base, n if row_stride is None else row_stride)
+
+        def begin() -> None:
+            in_place.begin_rows(g, accumulator, (m, n), rows_of_c, start)
+
+        is_first = _unless_cut(g, is_first, limits[:2], (m, n), begin)
 
     def pack(operand: Operand) -> None:
         place = g.scratch.touch(scratch[1])
@@ -202,13 +208,13 @@ def _multiply(
         if isinstance(product, TileProduct):
             tile_panels.multiply(product, builder, operand, *rest)
         else:
-            multiply_panels(product, builder, operand, *rest)
+            multiply_panels(product, builder, operand, *rest, start)
         for used in (*scratch, c):
             g.scratch.touch(used)
 
     def multiply_columns(operand: Operand) -> None:
         assert isinstance(product, Product)
-        rest = rows, g.scratch.touch(scratch[1]), base, row_stride, is_first
+        rest = rows, g.scratch.touch(scratch[1]), base, row_stride, is_first, start
         memory = packed[0].operand(None).memory
         column_panels.multiply(product, builder, operand, *rest, a_memory=memory)
         for used in (*scratch, c):
@@ -251,16 +257,15 @@ def _rows(g: Generator, product: Product, a: PackedTensor, scratch: Buffer) -> s
     return builder.define(f"select i1 {in_place}, ptr {memory.address(0, 0)}, ptr {place}")
 
 
-def _without_zeros(
+def _unless_cut(
     g: Generator,
-    c: Buffer,
     is_first: str,
     limits: tuple[Position, Position],
     sizes: tuple[int, int],
+    begin: Callable[[], None],
 ) -> str:
-    """Clear what the first product will not write; the condition to overwrite the rest.
-
-    Rows and columns beyond `limits` are left out of the product.
+    """The condition to overwrite C: `begin` writes what the sums start from where rows and columns
+    beyond `limits`, which are left out of the product, would not be written.
     """
     builder = g.builder
     cut = "false"
@@ -272,7 +277,7 @@ def _without_zeros(
 
     def emit(cleared: bool) -> None:
         if cleared:
-            fill(g, c, g.zero(c.element))
+            begin()
 
     two_ways(g, clear, emit)
     whole = builder.define(f"xor i1 {cut}, true")

@@ -1,7 +1,8 @@
 """Products summed in a loop: the first one replaces, and the sum may be formed where it is stored.
 
 `for ...: acc = tl.dot(a, b, acc)` from zeros needs no zeros, since the first turn overwrites. If
-all that happens to the sum is one store of it, whole tiles are summed in that memory: no copy.
+all that happens to the sum is one store of it, whole tiles are summed in that memory: no copy. A
+sum that starts from what is read (a bias) is too, and the first turn adds that.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tritorch.triton_cpu.analysis.shapes import is_tensor, root_pointer
+from tritorch.triton_cpu.analysis.sinks import has_side_effects
 from tritorch.triton_cpu.codegen.bounds import mask_bounds, reach, whole_tile
+from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE
 from tritorch.triton_cpu.codegen.context import Base, Walk
 from tritorch.triton_cpu.codegen.dot_operand import is_zero
+from tritorch.triton_cpu.codegen.groups import write_each
 from tritorch.triton_cpu.codegen.loops import two_ways
+from tritorch.triton_cpu.codegen.operand import Rows, counted_loop
 from tritorch.triton_cpu.codegen.scratch import Buffer
 from tritorch.triton_cpu.ir import Block, Operation, Value
 
@@ -30,6 +35,8 @@ class Sum:
         is_first: i1 register in the loop, true in its first turn.
         in_memory: i1 register: the sum is formed in the tile that `store` would write.
         place, row_stride: where it is formed (elements), or None: in the buffer.
+        starts_from: what is read to start from, where the sum is formed in memory; None: zeros.
+        start: where that lies.
     """
 
     buffer: Buffer
@@ -37,18 +44,49 @@ class Sum:
     in_memory: str = "false"
     place: str | None = None
     row_stride: Base = 0
+    starts_from: Value | None = None
+    start: Rows | None = None
 
 
 def sums_in(g: Generator, loop: Operation, buffers: dict[Value, Buffer]) -> dict[Value, Sum]:
-    """The carried arguments of a loop that only sum products, from zeros."""
+    """The carried arguments of a loop that only sum products, from zeros or from what is read."""
     body = loop.regions[0][0]
     found = {}
-    for argument, initial, yielded in zip(
-        body.arguments[1:], loop.operands[3:], body.operations[-1].operands
+    for argument, initial, yielded, result in zip(
+        body.arguments[1:], loop.operands[3:], body.operations[-1].operands, loop.results
     ):
-        if is_tensor(argument) and is_zero(initial) and _sums_products(argument, yielded, body):
+        if not is_tensor(argument) or not _sums_products(argument, yielded, body):
+            continue
+        if is_zero(initial):
             found[argument] = Sum(buffers[argument])
+        elif _is_read(g, initial, loop, yielded, _only_store(g, result, loop)):
+            found[argument] = Sum(buffers[argument], starts_from=initial)
     return found
+
+
+def _is_read(
+    g: Generator, initial: Value, loop: Operation, product: Value, store: Operation | None
+) -> bool:
+    """Whether a whole tile of what a sum starts from can be read in the loop's first turn, row by
+    row: only this loop wants it, and nothing is written meanwhile.
+    """
+    load = initial.operation
+    if store is None or load is None or load.name != "tt.load" or initial in g.buffers:
+        return False
+    pointer = load.operands[0]
+    form = g.affine.get(pointer)
+    if form is None or len(form.strides) != 2 or form.strides[1] != 1:
+        return False
+    if len(load.operands) > 1 and load.operands[1] not in store.operands[2:]:
+        return False
+    assert product.operation is not None
+    factors = product.operation.operands[:2]
+    return (
+        list(initial.uses) == [loop]
+        and all(factor.type.element in ("f32", "f64") for factor in factors)
+        and root_pointer(pointer) is not root_pointer(store.operands[0])
+        and not any(has_side_effects(inner) for inner in _with_inner([loop])[1:])
+    )
 
 
 def _sums_products(argument: Value, yielded: Value, body: Block) -> bool:
@@ -129,7 +167,68 @@ def _choose_place(g: Generator, total: Sum, store: Operation, turns: str) -> Non
     total.row_stride = builder.define(
         f"select i1 {total.in_memory}, i64 {form.strides[0]}, i64 {shape[1]}"
     )
+    if total.starts_from is not None:
+        assert total.starts_from.operation is not None
+        read = g.affine.get(total.starts_from.operation.operands[0])
+        assert read is not None
+        total.start = Rows(str(read.base), read.strides[0])
     g.stored_sums[store] = total
+
+
+def write_starts(g: Generator, sums: list[tuple[Value, Sum]], turns: str) -> None:
+    """Write what the sums start from to their buffers, where the first turn will not.
+
+    Args:
+        turns: i1 register, whether the loop makes any turn.
+    """
+    for condition, group in (
+        (turns, [(initial, total.buffer) for initial, total in sums if not total.starts_from]),
+        *((total.in_memory, [(v, total.buffer)]) for v, total in sums if total.starts_from),
+    ):
+        if not group:
+            continue
+
+        def begin(overwritten: bool, group: list[tuple[Value, Buffer]] = group) -> None:
+            if not overwritten:
+                write_each(g, group)
+
+        two_ways(g, condition, begin)
+
+
+def replaces(g: Generator, total: Sum, is_first_turn: str) -> str:
+    """i1 register: this turn overwrites the sum."""
+    if total.starts_from is None:
+        return is_first_turn
+    return g.builder.define(f"and i1 {is_first_turn}, {total.in_memory}")
+
+
+def begin_rows(
+    g: Generator, element: str, shape: tuple[int, int], to: Rows, start: Rows | None
+) -> None:
+    """Write zeros, or what a sum starts from, to where it is formed."""
+    builder, (rows, columns) = g.builder, shape
+    lanes = min(g.target.vector_bytes * 8 // BITS[element], columns)
+    kind, align = builder.type(element, lanes), BITS[element] // 8
+
+    def at(where: Rows, row: Base, column: Base) -> str:
+        offset = builder.integer("add", builder.integer("mul", row, where.row_stride), column)
+        return builder.define(
+            f"getelementptr {LLVM_TYPE[element]}, ptr {where.place}, i64 {offset}"
+        )
+
+    def vector(row: Base, column: Base) -> None:
+        value = "zeroinitializer" if lanes > 1 else g.zero(element)
+        if start is not None:
+            place = at(start, row, column)
+            value = builder.define(f"load {kind}, ptr {place}, align {align}")
+        builder.emit(f"store {kind} {value}, ptr {at(to, row, column)}, align {align}")
+
+    counted_loop(
+        builder,
+        rows,
+        1,
+        lambda row: counted_loop(builder, columns, lanes, lambda column: vector(row, column)),
+    )
 
 
 def store_sum(g: Generator, store: Operation) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tritorch.triton_cpu.codegen import pairs, quads
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
-from tritorch.triton_cpu.codegen.operand import prefetch
+from tritorch.triton_cpu.codegen.operand import Rows, prefetch
 from tritorch.triton_cpu.codegen.packing import parts_of_rows
 from tritorch.triton_cpu.codegen.product import Product
 
@@ -25,6 +25,7 @@ KERNEL_PARAMETERS = [
     ("i64", "%steps"),
 ]
 PACK_PARAMETERS = [("i64", "%b_step"), ("ptr noalias", "%packed")]
+START_PARAMETERS = [("ptr", "%start"), ("i64", "%start_stride")]
 COPY_PARAMETERS = [("ptr noalias readonly", "%from"), ("i64", "%from_step"), ("ptr noalias", "%to")]
 AHEAD_PARAMETERS = [("ptr", "%ahead"), ("i64", "%ahead_step"), ("i64", "%ahead_row")]
 NEXT_PARAMETERS = [("ptr", "%next"), ("i64", "%next_step"), ("i64", "%next_row")]
@@ -44,6 +45,7 @@ def register_kernel(
     vectors: int,
     fetched: int = 0,
     may_replace: bool = False,
+    starts: bool = False,
     copies: bool = False,
     following: int = 0,
     asks_c: bool = False,
@@ -52,12 +54,14 @@ def register_kernel(
     """The register kernel: `rows` x `vectors` accumulators over the whole of K.
 
     At each step of the loop `fetched` lines of A, a row apart, are asked for, and so many of the
-    `following` product's B. If it `may_replace`, an argument says whether C is to be replaced. If
-    it `copies`, a vector is copied now and then. If it `asks_c`, an argument is a tile of C, this
-    one or the next, whose rows are asked for one after another; without, this one's are at once.
-    If it `packs`, B is read where it lies, and packed for the tiles below.
+    `following` product's B. If it `may_replace`, an argument says whether C is to be replaced; if
+    it `starts`, by what an argument points to, and the sums. If it `copies`, a vector is copied now
+    and then. If it `asks_c`, an argument is a tile of C, this one or the next, whose rows are asked
+    for one after another; without, this one's are at once. If it `packs`, B is read where it lies,
+    and packed for the tiles below.
     """
-    flags = "r" * may_replace + f"m{product.steps_for_copy}" * copies + "n" * asks_c + "w" * packs
+    flags = "r" * may_replace + "s" * starts + f"m{product.steps_for_copy}" * copies
+    flags += "n" * asks_c + "w" * packs
     name = f"dot_kernel_{_suffix(product)}_{product.rows}x{vectors}_{fetched}_{following}{flags}"
     if name in builder.helpers:
         return name
@@ -162,12 +166,13 @@ def register_kernel(
         replace, add = inner.label("replace"), inner.label("add")
         inner.emit(f"br i1 %is_first, label %{replace}, label %{add}")
         inner.start(replace)
-        _put(product, inner, vectors, partial, add=False)
+        _put(product, inner, vectors, partial, Rows("%start", "%start_stride") if starts else None)
         inner.emit("ret void")
         inner.start(add)
-    _put(product, inner, vectors, partial, add=True)
+    _put(product, inner, vectors, partial, Rows("%c", "%stride"))
     inner.emit("ret void")
     parameters = [*KERNEL_PARAMETERS, *([("i1", "%is_first")] if may_replace else [])]
+    parameters = [*parameters, *(START_PARAMETERS if starts else [])]
     parameters = [*parameters, *(AHEAD_PARAMETERS if fetched else [])]
     parameters = [*parameters, *(NEXT_PARAMETERS if following else [])]
     parameters = [*parameters, *([("ptr", "%asked_c")] if asks_c else [])]
@@ -246,24 +251,33 @@ def _multiply_add(product: Product, builder: Builder, a: str, b: str, c: str) ->
 
 
 def _put(
-    product: Product, builder: Builder, vectors: int, partial: dict[tuple[int, int], str], add: bool
+    product: Product,
+    builder: Builder,
+    vectors: int,
+    partial: dict[tuple[int, int], str],
+    to: Rows | None,
 ) -> None:
-    """Add the register tile to C, or replace C by it."""
+    """Store the register tile in C, added to what lies there or elsewhere, or to nothing."""
     element, align = LLVM_TYPE[product.accumulator], BITS[product.accumulator] // 8
     kind = builder.type(product.accumulator, product.lanes)
     opcode = "fadd" if product.accumulator[0] == "f" else "add"
     row: str = "%c"
+    old_row = to.place if to else ""
     for i in range(product.rows):
         if i:
             row = builder.define(f"getelementptr {element}, ptr {row}, i64 %stride")
+        if i and to:
+            old_row = builder.define(f"getelementptr {element}, ptr {old_row}, i64 {to.row_stride}")
         for v in range(vectors):
-            place = builder.define(f"getelementptr {element}, ptr {row}, i64 {v * product.lanes}")
+            at = v * product.lanes
             value = partial[i, v]
             if product.sum_element != product.accumulator:
                 value = builder.define(
                     f"fptosi {builder.type(product.sum_element, product.lanes)} {value} to {kind}"
                 )
-            if add:
+            if to:
+                place = builder.define(f"getelementptr {element}, ptr {old_row}, i64 {at}")
                 old = builder.define(f"load {kind}, ptr {place}, align {align}")
                 value = builder.define(f"{opcode} {kind} {old}, {value}")
+            place = builder.define(f"getelementptr {element}, ptr {row}, i64 {at}")
             builder.emit(f"store {kind} {value}, ptr {place}, align {align}")

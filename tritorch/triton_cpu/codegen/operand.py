@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tritorch.triton_cpu.codegen.builder import BITS, LLVM_TYPE, Builder
 
@@ -33,6 +34,13 @@ class Memory:
     strides: tuple[Position, Position]
     whole: bool = False
     next: str | None = None
+
+
+class Rows(NamedTuple):
+    """Rows of a matrix in memory, columns side by side; the row stride in elements."""
+
+    place: str
+    row_stride: Position
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from tritorch.triton_cpu.codegen.operand import (
     Memory,
     Operand,
     Position,
+    Rows,
 )
 from tritorch.triton_cpu.codegen.packing import pack_rows
 from tritorch.triton_cpu.codegen.product import Product
@@ -27,10 +28,11 @@ def multiply(
     c: str,
     c_row_stride: Position | None = None,
     is_first: str | None = None,
+    start: Rows | None = None,
 ) -> None:
     """C += A B for packed B; C is row-major, its row stride in elements (default N).
 
-    With `is_first`, an i1 register, C = A B where that is true.
+    With `is_first`, an i1 register, C = A B where that is true, or C = start + A B.
 
     A panel of A's rows is packed to `panel` (of `a_bytes`), where it stays in the first-level
     cache while all of B passes by. Where the kernel copies the next panel (see `may_copy`),
@@ -75,6 +77,8 @@ def multiply(
         arguments += f", i64 {stride}, i64 {steps}"
         if is_first is not None:
             arguments += f", i1 {is_first}"
+        if start is not None:
+            arguments += start_of_tile(product, builder, start, integer("add", row, inside), column)
         fetched = 0
         if ahead is not None:
             fetched = _fetched(product, width)
@@ -82,7 +86,14 @@ def multiply(
         if asks_c:
             arguments += f", ptr {places[2]}"
         kernel = register_kernel(
-            product, builder, width, fetched, is_first is not None, bool(copied), asks_c=asks_c
+            product,
+            builder,
+            width,
+            fetched,
+            is_first is not None,
+            start is not None,
+            bool(copied),
+            asks_c=asks_c,
         )
         builder.emit(f"call void @{kernel}({arguments}{copied})")
 
@@ -162,6 +173,16 @@ def multiply(
         for first, width, count in product.chunks()
     }
     product.loop(builder, limits[0], product.panel_rows, rows)
+
+
+def start_of_tile(
+    product: Product, builder: Builder, start: Rows, row: Position, column: Position
+) -> str:
+    """Arguments of the register kernel: what the sums of its tile start from."""
+    at = builder.integer("add", builder.integer("mul", row, start.row_stride), column)
+    element = LLVM_TYPE[product.accumulator]
+    place = builder.define(f"getelementptr {element}, ptr {start.place}, i64 {at}")
+    return f", ptr {place}, i64 {start.row_stride}"
 
 
 def filled(
