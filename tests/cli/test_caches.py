@@ -32,7 +32,7 @@ def program(cache_dir: Path) -> tuple[int, int]:
         env=os.environ | {"TRITORCH_CACHE_DIR": str(cache_dir)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     generated, loaded = run.stdout.split()
@@ -87,7 +87,7 @@ def test_a_pack_warms_another_cache(pack: Path, empty: Path) -> None:
         )
         for _ in range(16)
     ]
-    reports = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    reports = [json.loads(run.communicate(timeout=300)[0]) for run in runs]
     assert all(run.returncode == 0 for run in runs)
     with zipfile.ZipFile(pack) as archive:
         held = len(archive.namelist()) - 1

@@ -20,7 +20,7 @@ from tritorch.config import config
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: what makes one shorter here; an option that is given twice counts as it was given last
 SHORTER = {
-    "tune run": "--trials 1 --workers 1 --budget 15s",
+    "tune run": "--trials 1 --workers 1 --budget 250s",
     "bench": "--vs none --rounds 1 --seconds 0.01 --threads 1",
 }
 #: these run programs, which see another `torch` from then on
@@ -78,7 +78,7 @@ def test_they_work(
                 environment = os.environ | config.environment() | {"PYTHONPATH": str(ROOT)}
                 command = [sys.executable, "-m", "tritorch", *words]
                 done = subprocess.run(
-                    command, env=environment, capture_output=True, text=True, timeout=120
+                    command, env=environment, capture_output=True, text=True, timeout=300
                 )
                 code, said = done.returncode, done.stdout + done.stderr
             else:

@@ -60,7 +60,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def wait_for_rows(database: Database, count: int) -> int:
     """How many candidates' rows there are, once there are `count`."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 300
     while len(database.rows()) < count:
         assert time.monotonic() < end, "the search keeps nothing"
         time.sleep(0.02)
@@ -71,7 +71,7 @@ def test_a_search_and_what_becomes_of_it(
     database: Database, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """run, then db list, show, best, verify, export, prune, import, diff, merge, and report."""
-    (outcome,) = answer(capsys, *SMALL, "--trials", "2", "--budget", "20s", "--workers", "1")
+    (outcome,) = answer(capsys, *SMALL, "--trials", "2", "--budget", "300s", "--workers", "1")
     assert outcome["stopped"] == "trials" and outcome["tried"] == 2 and not outcome["rejected"]
     (entry,) = answer(capsys, "tune", "db", "list")
     assert (entry["kernel"], entry["rows"], entry["stale"]) == ("softmax_columns", 3, 0)
@@ -124,7 +124,7 @@ def test_a_lock_file_pins_choice_and_bits(
 
     shape = "operation=sum,reduced=2048,kept=256"
     search = ["tune", "run", "reduction_columns", "--shape", shape, "--workers", "1"]
-    answer(capsys, *search, "--budget", "8s", "--strategy", "exhaustive")
+    answer(capsys, *search, "--trials", "2", "--budget", "300s")
     lock = tmp_path / "tritorch.lock.json"
     answer(capsys, "tune", "db", "export", "-o", str(lock))
     data = json.loads(lock.read_text())
@@ -149,16 +149,16 @@ def test_a_lock_file_pins_choice_and_bits(
 def test_an_interrupted_search_keeps_its_rows_and_resumes(
     database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = start(database, *ENDLESS, "--budget", "100s", "--json")
+    process = start(database, *ENDLESS, "--budget", "1000s", "--json")
     wait_for_rows(database, 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     (outcome,) = json.loads(out)
     assert outcome["stopped"] == "interrupted" and outcome["tried"] >= 1
     kept = [row for row in database.rows() if row.config != outcome["best"]["config"]]
     assert database.verify() == [] and kept
-    (again,) = answer(capsys, *ENDLESS, "--trials", "1", "--budget", "10s")
+    (again,) = answer(capsys, *ENDLESS, "--trials", "1", "--budget", "300s")
     assert again["resumed"] >= len(kept)
 
 
@@ -166,7 +166,7 @@ def test_ctrl_c_on_a_terminal(database: Database) -> None:
     """The live table goes, a summary stays, the exit code is 130."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tritorch", *ENDLESS, "--budget", "100s"],
+        [sys.executable, "-m", "tritorch", *ENDLESS, "--budget", "1000s"],
         env=environment(database, TERM="xterm-256color"),
         stdin=inside,
         stdout=inside,
@@ -187,7 +187,7 @@ def test_ctrl_c_on_a_terminal(database: Database) -> None:
             process.send_signal(signal.SIGINT)  # as the terminal does
             pressed = True
     os.close(terminal)
-    assert process.wait(60) == 130, shown.decode()[-2000:]
+    assert process.wait(300) == 130, shown.decode()[-2000:]
     assert b"interrupted" in shown and b"Traceback" not in shown
     assert database.rows() and database.verify() == []
 
@@ -199,16 +199,16 @@ def test_killed_searches_leave_a_clean_database(
     moments = random.Random(0)
     held = 0
     for seed in range(3):
-        process = start(database, *ENDLESS, "--budget", "100s", "--seed", str(seed))
+        process = start(database, *ENDLESS, "--budget", "1000s", "--seed", str(seed))
         wait_for_rows(database, held + 1)
         time.sleep(moments.uniform(0.0, 1.0))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == -signal.SIGKILL
         assert database.verify() == []
         assert len(database.rows()) > held
         held = len(database.rows())
-    (again,) = answer(capsys, *ENDLESS, "--trials", "1", "--budget", "10s")
+    (again,) = answer(capsys, *ENDLESS, "--trials", "1", "--budget", "300s")
     assert again["resumed"] >= held - 1  # the default's own row is none
 
 
@@ -217,12 +217,12 @@ def test_four_at_once_lose_no_row(database: Database) -> None:
     processes = [
         start(
             database, "tune", "run", "softmax_columns", "--shape", f"n_cols=8,n_inner={n}",
-            "--strategy", "random", "--trials", "2", "--workers", "1", "--budget", "60s", "--json",
+            "--strategy", "random", "--trials", "2", "--workers", "1", "--budget", "300s", "--json",
         )
         for n in sizes
     ]  # fmt: skip
     for n, process in zip(sizes, processes):
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=400)
         assert process.returncode == 0, err
         (outcome,) = json.loads(out)
         rows = [row for row in database.rows() if row.facts == outcome["facts"]]
@@ -248,7 +248,7 @@ def test_tuning_what_a_program_uses(
     assert use["launches"] == 3 and use["tunable"] and use["seconds"] > 0
     (outcome,) = answer(
         capsys, "tune", "run", "softmax_columns", "--from-trace", str(trace), "--trials", "1",
-        "--budget", "20s", "--workers", "1",
+        "--budget", "300s", "--workers", "1",
     )  # fmt: skip
     assert outcome["facts"] == use["facts"]
     assert {row.kernel for row in database.rows()} == {"softmax_columns"}
@@ -312,11 +312,11 @@ def test_places_that_cannot_be_written_and_damage(
 ) -> None:
     (tmp_path / "file").write_text("")
     with config(tune_db=tmp_path / "file" / "tune.sqlite"):
-        assert main.run([*SMALL, "--trials", "1", "--budget", "10s"]) == 1
+        assert main.run([*SMALL, "--trials", "1", "--budget", "300s"]) == 1
     assert "Set TRITORCH_TUNE_DB" in capsys.readouterr().err
     database.path.write_bytes(b"no database" * 500)
     process = start(database, "tune", "db", "list", "--json")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, json.loads(out)) == (0, [])
     assert "is damaged" in err and err.count("\n") == 1
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1

@@ -26,7 +26,7 @@ def run_alone(program: str, **environment: str) -> str:
 
     done = subprocess.run(
         [sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=120, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=300, env={**os.environ, **environment},
     )  # fmt: skip
     return done.stdout + done.stderr
 

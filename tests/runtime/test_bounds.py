@@ -41,7 +41,7 @@ def report() -> Any:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -102,7 +102,7 @@ def test_a_training_step_and_indexing_give_the_same() -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
@@ -140,7 +140,7 @@ def test_arrays_of_a_plain_launch_are_known(tmp_path: Path) -> None:
         "TRITON_CACHE_DIR": str(tmp_path / "cache"),
     }
     done = subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("shift: load of x_ptr[50] is out of bounds: its memory holds")

@@ -350,7 +350,7 @@ print(kernel.from_cache, "triton" in sys.modules)
     def run() -> str:
         done = subprocess.run(
             [sys.executable, "-c", script],
-            env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
         )  # fmt: skip
         return done.stdout.strip()
 

@@ -237,7 +237,7 @@ print(x.grad.tolist(), [name in sys.modules for name in ("llvmlite.binding", "tr
     def run() -> str:
         done = subprocess.run(
             [sys.executable, "-c", script],
-            env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
         )  # fmt: skip
         return done.stdout.strip()
 

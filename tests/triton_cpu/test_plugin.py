@@ -81,7 +81,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         path.write_text(PRELUDE + textwrap.dedent(script))
         done = subprocess.run(
             [sys.executable, str(path)],
-            env=environment | variables, capture_output=True, text=True, timeout=120,
+            env=environment | variables, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

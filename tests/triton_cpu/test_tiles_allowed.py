@@ -137,7 +137,7 @@ def test_tensors_on_a_machine_with_tiles() -> None:
         env=os.environ | {"TRITORCH_CACHE": "off"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "2 threads\n"), done.stderr

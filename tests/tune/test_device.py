@@ -38,7 +38,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_search(database: Database) -> None:
     """Candidates of the GPU's space, rows under its name; the CPU's choices are not touched."""
-    options = Options(device="cuda", budget=60.0, strategy="random", trials=3, workers=1)
+    options = Options(device="cuda", budget=600.0, strategy="random", trials=3, workers=1)
     outcome = Session("sort_rows", {"n_cols": 100}, None, options).run()
     assert outcome.target == get_target("cuda").identity != get_target("cpu").identity
     assert outcome.tried == 3 and outcome.stopped == "trials"
