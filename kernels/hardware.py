@@ -23,5 +23,5 @@ def hardware_of(device: Device) -> Hardware:
         return Hardware(0, 0)
     from tritorch.runtime import get_target
 
-    target: Any = get_target(device.type)  # one of GPUs
+    target: Any = get_target(device)  # one of GPUs
     return Hardware(target.capability, target.multiprocessors)

@@ -19,7 +19,7 @@ def with_numbers_of_the_host(plan: Plan, inputs: Sequence[Layout], device: Devic
     """
     from tritorch.runtime import get_target
 
-    target = get_target(device.type)
+    target = get_target(device)
     first = len(plan.outputs)
     copied = [
         (first + place, layout.dtype.itemsize)

@@ -280,7 +280,7 @@ class PointwiseKernel:
     ) -> tuple[Any, Any]:
         from tritorch.runtime import get_target
 
-        target = get_target(device.type)
+        target = get_target(device)
         signature = hinted(device.type, key.signature(), values)
         hints = () if device.type == "cpu" else tuple(signature.values())
         place = (key, blocks, device, hints, *options.values())

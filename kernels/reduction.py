@@ -198,7 +198,7 @@ class ReductionKernel:
     ) -> Plan:
         from tritorch.runtime import get_target
 
-        target = get_target(device.type)
+        target = get_target(device)
         parts, steps_per_part = (1, work.steps(device)) if whole else work.parts(device)
         inputs = tuple(
             ReductionInput(name, o.dtype, compute, *classes)
@@ -275,7 +275,7 @@ class ReductionKernel:
             Step(plan.launch, tuple(range(n_out)) + held),
         )
         return Plan.of_steps(
-            outputs, get_target(device.type), steps, [p.nbytes for p in partials],
+            outputs, get_target(device), steps, [p.nbytes for p in partials],
             (compiled, *plan.kernels),
         )  # fmt: skip
 

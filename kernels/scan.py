@@ -118,7 +118,7 @@ class ScanKernel:
             ),
             reverse,
         )
-        target = get_target(device.type)
+        target = get_target(device)
         blocks, options = work.constants(device)
         n = shape[dim]
         steps = work.steps(device)

@@ -221,7 +221,7 @@ class UserKernel:
         options = {name: everything[name] for name in LAUNCH_OPTIONS if name in everything}
         if device.type == "cpu":
             options = {}
-        target = get_target(device.type)
+        target = get_target(device)
         numbers = [given[n] if isinstance(given[n], int) else None for n in signature]
         signature = hinted(device.type, signature, numbers)
         compiled = target.compile(self.function, signature, constants, options)

@@ -487,7 +487,7 @@ class Tensor:
         return made
 
     def _storage_copied(self) -> Storage:
-        target = get_target(self._layout.device.type)
+        target = get_target(self._layout.device)
         memory = Storage(self._storage.nbytes, target)
         target.copy(memory.address, self._storage.address, memory.nbytes)
         return memory
@@ -540,7 +540,7 @@ def wrap(storage: Storage, layout: Layout, address: int, cls: type[Tensor] = Ten
 
 def empty(layout: Layout) -> Tensor:
     """An uninitialised tensor; the layout must be dense."""
-    storage = Storage(layout.nbytes, get_target(layout.device.type))
+    storage = Storage(layout.nbytes, get_target(layout.device))
     return wrap(storage, layout, storage.address)
 
 
@@ -566,7 +566,7 @@ def from_array(array: np.ndarray[Any, Any], device: Device, share: bool = False)
     array = np.ascontiguousarray(array).reshape(array.shape)
     result = empty(Layout.contiguous(kind, array.shape, device))
     if array.size:
-        get_target(device.type).upload(result._address, array.ctypes.data, array.nbytes)
+        get_target(device).upload(result._address, array.ctypes.data, array.nbytes)
     return result
 
 
@@ -577,7 +577,7 @@ def _to_host(tensor: Tensor) -> Tensor:
         dense = dense.contiguous()
     here = dense._layout
     result = empty(Layout.of(here.dtype, here.shape, here.strides, Device("cpu")))
-    get_target(dense._layout.device.type).download(result._address, dense._address, dense.nbytes)
+    get_target(dense._layout.device).download(result._address, dense._address, dense.nbytes)
     return result
 
 

@@ -273,7 +273,7 @@ class _Backward:
             self._step(attention_backward_queries, ("dq", "do", "q", "k", "v", "o", "mask"), True)
             self._step(attention_backward_keys, ("dk", "dv", "do", "q", "k", "v", "mask"), False)
         outputs = [heads.layouts[name] for name in ("dq", "dk", "dv")]
-        target = get_target(heads.of.q.device.type)
+        target = get_target(heads.of.q.device)
         return Plan.of_steps(outputs, target, self.steps, self.workspaces, self.kernels)
 
     def _whole_heads(self) -> bool:

@@ -170,7 +170,7 @@ class _Steps:
     def plan(self, outputs: list[Layout]) -> Plan:
         from tritorch.runtime import get_target
 
-        target = get_target(self.device.type)
+        target = get_target(self.device)
         return Plan.of_steps(outputs, target, self.steps, self.sizes, self.kernels)
 
 

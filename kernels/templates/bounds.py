@@ -46,7 +46,7 @@ class IndexCell:
         self.address = self.values.buffer_info()[0]
         from tritorch.runtime import get_target
 
-        target: Any = get_target(device.type)
+        target: Any = get_target(device)
         if self.on_host:
             target.error_cells[self.address] = self  # for replays, which find it by its address
         else:

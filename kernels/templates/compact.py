@@ -99,7 +99,7 @@ def plan_count(mask: Layout) -> Plan:
     operands = {"offsets_ptr": offsets}
     total, adding = add_up.bind(mask.device, (1,), operands, {"n_blocks": n_blocks})
     steps = [Step(count, (0, 1)), Step(total, (0,))]
-    target = get_target(mask.device.type)
+    target = get_target(mask.device)
     return Plan.of_steps((offsets,), target, steps, [], [counting, adding])
 
 

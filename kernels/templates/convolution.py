@@ -113,7 +113,7 @@ class Steps:
             if step.arguments == tuple(range(1 + n_inputs)):
                 return _Holding(self.outputs, step.launch, self.kernels, self.held)
         plan = Plan.of_steps(
-            self.outputs, get_target(device.type), self.steps, self.workspaces, self.kernels
+            self.outputs, get_target(device), self.steps, self.workspaces, self.kernels
         )
         return _Holding(
             self.outputs, plan.launch, self.kernels, self.held, plan.steps, plan.workspaces

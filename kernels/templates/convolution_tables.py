@@ -262,7 +262,7 @@ class Memory:
         """Memory for a table that a kernel writes."""
         from tritorch.runtime import get_target
 
-        storage = Storage(nbytes, get_target(self.device.type))
+        storage = Storage(nbytes, get_target(self.device))
         self._held.append(storage)
         return storage.address
 
@@ -276,7 +276,7 @@ class Memory:
 
         nbytes = count * table.itemsize
         place = self.allocate(nbytes)
-        get_target(self.device.type).upload(place, address, nbytes)
+        get_target(self.device).upload(place, address, nbytes)
         return place
 
 

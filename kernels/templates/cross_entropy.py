@@ -393,7 +393,7 @@ class _Losses:
         share_places = range(n_outputs - len(shares), n_outputs)
         steps.append(Step(launch, (0, *share_places, -1, *inputs[1:])))
         kernels.append(compiled)
-        target = get_target(self.device.type)
+        target = get_target(self.device)
         workspaces = [max(self.losses.nbytes, 8)]
         return Plan.of_steps(outputs, target, steps, workspaces, kernels)
 

@@ -317,7 +317,7 @@ class _Writes(NamedTuple):
         from tritorch.runtime import get_target
 
         steps = self.steps(0, x=0, index=1, source=2)
-        return Plan.of_steps((), get_target(device.type), steps, [self.nbytes], self.kernels)
+        return Plan.of_steps((), get_target(device), steps, [self.nbytes], self.kernels)
 
 
 def _row(layout: Layout) -> Layout:
@@ -499,7 +499,7 @@ class _Advanced:
         kernels += main.kernels
         if not main.nbytes:
             workspaces.pop()
-        target = get_target(self.x.device.type)
+        target = get_target(self.x.device)
         return Plan.of_steps(outputs, target, steps, workspaces, kernels)
 
 

@@ -419,7 +419,7 @@ class _Backward:
         for i, name in enumerate(self.parameters):
             self._sum_step(name, -1 - i)
         nbytes = max(self.n_groups, 1) * self.parts.n_cols * compute.itemsize
-        target = get_target(self.x.device.type)
+        target = get_target(self.x.device)
         workspaces = [nbytes] * len(self.parameters)
         return Plan.of_steps(self.outputs, target, self.steps, workspaces, self.kernels)
 

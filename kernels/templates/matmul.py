@@ -240,7 +240,7 @@ class _Product:
         )
         rest = range(3, 3 + (self.bias is not None) + 2 * scaled)
         steps = [Step(launch, (-1, 1, 2)), Step(finish, (0, -1, *rest))]
-        target = get_target(self.c.device.type)
+        target = get_target(self.c.device)
         return Plan.of_steps((self.c,), target, steps, [parts.nbytes], [compiled, finisher])
 
     #: where the parts of C go, in its place

@@ -94,7 +94,7 @@ class TensorTable:
     def _upload(self, name: str, values: array[int], changed: bool = False) -> int:
         from tritorch.runtime import get_target
 
-        target = get_target(self.device.type)
+        target = get_target(self.device)
         nbytes = len(values) * values.itemsize
         place = self._on_device.get(name)
         if place is None or changed:
@@ -210,7 +210,7 @@ class Update(Helper):
         scalar = kinds[0].compute.triton
         for name in self.scalars:
             signature[name] = f"*{scalar}" if name.endswith("_ptr") else scalar
-        target = get_target(tensors.device.type)
+        target = get_target(tensors.device)
         constants = {**{flag: flags[flag] for flag in self.flags}, "CHUNK": CHUNK, "BLOCK": BLOCK}
         compiled = target.compile(self.source(kinds), signature, constants)
         dynamic: list[Any] = [None] * len(signature)

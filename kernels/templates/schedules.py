@@ -126,10 +126,9 @@ class Schedule(Helper):
             else:
                 signature[name] = "fp64"
         names = dict.fromkeys((*self.flags, *update.flags))
-        device = tensors.device.type
         constants = {**{name: flags[name] for name in names}, "CHUNK": CHUNK, "BLOCK": BLOCK}
-        constants["BARRIER"] = device != "cpu"
-        target = get_target(device)
+        constants["BARRIER"] = tensors.device.type != "cpu"
+        target = get_target(tensors.device)
         source = self.source(update, kinds, rate is not None)
         compiled = target.compile(source, signature, constants)
         dynamic: list[Any] = [None] * len(signature)

@@ -164,7 +164,7 @@ class Template(Helper):
         if options:
             values = {name: value for name, value in values.items() if name not in options}
         signature, constants, bound = self.arguments(operands, values, scalars)
-        target = get_target(device.type)
+        target = get_target(device)
         signature = hinted(device.type, signature, bound)
         compiled = target.compile(self.specialised(pasted), signature, constants, options)
         more: dict[str, Any] = {} if otherwise is None else {"otherwise": otherwise}

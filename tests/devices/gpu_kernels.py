@@ -1,17 +1,22 @@
 """What kernels need on GPUs, without one: `python -m tests.devices.gpu_kernels [NAME ...]`.
 
 Expressions of the oracle run on the simulated GPU; the kernels that are planned for it are compiled
-for real architectures. The table has registers of a thread, bytes of its stack (spilled registers),
-shared memory of a block and machine code, as the cubins say. `--json FILE` writes one row for each
-kernel; `--part k/n` takes every n-th name.
+for real architectures. The table has registers of a thread, bytes of its stack and how many of them
+hold spilled registers (the others are arrays of the program), shared memory of a block and machine
+code, as the cubins say.
+
+`--sample` takes names in float32 and bfloat16 by turns, and of each text one kernel for each list
+of argument types. `--json FILE` adds to the file after each name; names and kernels that it has are
+left out, so a run of all names may be done in pieces of `--seconds`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,9 @@ VARIANTS = (
     Variant("float32", "float32", gradients=1),
     Variant("bfloat16", "bfloat16", gradients=1),
 )
+#: registers of a thread from which on a kernel is listed: few blocks fit on a multiprocessor
+MANY_REGISTERS = 200
+_LOCAL_ARRAY = re.compile(r"\.local\s+\.align\s+\d+\s+\.b8\s+\w+\[(\d+)\]")
 
 
 @dataclass(frozen=True)
@@ -45,20 +53,25 @@ class Planned:
     def name(self) -> str:
         return str(self.source.name)
 
+    @property
+    def types(self) -> str:
+        return ",".join(triton_api.split_signature(self.signature)[0].values())
+
 
 @dataclass(frozen=True)
 class Needs:
-    """What a compiled kernel takes of a multiprocessor."""
+    """What a compiled kernel takes of a multiprocessor; `spilled_bytes` are among the stack's."""
 
     architecture: int
     warps: int
     registers: int
     stack_bytes: int
+    spilled_bytes: int
     shared_bytes: int
     code_bytes: int
 
 
-def planned(names: Iterable[str]) -> list[Planned]:
+def planned(names: Iterable[str], variants: Sequence[Variant] = VARIANTS) -> list[Planned]:
     """The kernels that expressions of these names launch on a GPU, each once."""
     expressions = table()
     found: dict[Any, Planned] = {}
@@ -81,12 +94,19 @@ def planned(names: Iterable[str]) -> list[Planned]:
         try:
             for name in names:
                 for expression in expressions[name]:
-                    for variant in VARIANTS:
+                    for variant in variants:
                         outcome(torch, expression, variant)
         finally:
             torch.set_default_device(None)
             target._compile_code = compile_code
     return list(found.values())
+
+
+def plan_for(architecture: int) -> None:
+    """Let this process plan for GPUs of one architecture, before it plans anything."""
+    target, driver = simulated._gpu()
+    driver.capability = architecture
+    target._properties.clear()
 
 
 def needs(kernel: Planned, architecture: int) -> Needs:
@@ -101,60 +121,137 @@ def needs(kernel: Planned, architecture: int) -> Needs:
     argument_types(
         code.name, kernel.signature, len(found.parameters), code.metadata["tensordesc_meta"]
     )
+    arrays = sum(map(int, _LOCAL_ARRAY.findall(str(code.assembly["ptx"]))))
     return Needs(
         architecture,
         facts.num_warps,
         found.registers,
         found.stack_bytes,
+        max(found.stack_bytes - arrays, 0),
         found.shared_bytes + facts.shared_bytes,
         found.code_bytes,
     )
 
 
-def compiled(kernels: list[Planned]) -> Iterator[tuple[Planned, Needs | str]]:
+def compiled(
+    kernels: Iterable[Planned], architectures: Sequence[int] = ARCHITECTURES
+) -> Iterator[tuple[Planned, Needs | str]]:
     """Each kernel for one architecture, in turn; the words of the error where it fails."""
     for turn, kernel in enumerate(kernels):
         try:
-            yield kernel, needs(kernel, ARCHITECTURES[turn % len(ARCHITECTURES)])
+            yield kernel, needs(kernel, architectures[turn % len(architectures)])
         except CompileError as error:
             yield kernel, str(error)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="of operations, as in tests/oracle; default: all")
-    parser.add_argument("--seconds", type=float, default=280, help="stop compiling after that")
-    parser.add_argument("--part", default="1/1", help="k/n: every n-th name, from the k-th on")
-    parser.add_argument("--json", type=Path, help="where the rows are written")
-    arguments = parser.parse_args()
-    first, step = map(int, arguments.part.split("/"))
-    names = (arguments.names or sorted(table()))[first - 1 :: step]
-    rows: list[dict[str, Any]] = []
-    kernels = planned(names)
-    start = time.monotonic()
-    print(f"{len(kernels)} kernels of {len(names)} names")
-    print(f"{'kernel':50} {'sm':>4} warps registers stack shared  code")
-    done, wrong = 0, []
-    for kernel, found in compiled(kernels):
-        done += 1
+class Report:
+    """Rows of kernels by text, types and options; kept in a file where there is one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        found = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        self.names: list[str] = found.get("names", [])
+        self.failed: list[str] = found.get("failed", [])
+        self.rows: list[dict[str, Any]] = found.get("kernels", [])
+        self._known = {(row["text"], row["types"], str(row["constants"])) for row in self.rows}
+
+    def is_new(self, kernel: Planned, sample: bool) -> bool:
+        """Whether it is the first of its kind; it counts as known from now on."""
+        key = _text(kernel), kernel.types, "" if sample else str(dict(kernel.constants))
+        if sample and any(known[:2] == key[:2] for known in self._known):
+            return False
+        if key in self._known:
+            return False
+        self._known.add(key)
+        return True
+
+    def add(self, kernel: Planned, found: Needs | str) -> None:
         if isinstance(found, str):
-            wrong.append(found)
-        else:
-            rows.append({"kernel": kernel.name, "options": dict(kernel.options), **asdict(found)})
-            print(
-                f"{kernel.name:50.50} {found.architecture:>4} {found.warps:>5} "
-                f"{found.registers:>9} {found.stack_bytes:>5} {found.shared_bytes:>6} "
-                f"{found.code_bytes:>5}"
-            )
-        if time.monotonic() - start > arguments.seconds:
+            self.failed.append(found)
+            return
+        self.rows.append(
+            {
+                "kernel": kernel.name, "text": _text(kernel), "types": kernel.types,
+                "constants": _plain(kernel.constants), "options": dict(kernel.options),
+                **asdict(found),
+            }
+        )  # fmt: skip
+
+    def write(self) -> None:
+        if self.path is None:
+            return
+        head = {"triton": triton_api.triton_version(), "names": self.names, "failed": self.failed}
+        rows = ",\n".join(json.dumps(row) for row in self.rows)
+        self.path.write_text(json.dumps(head)[:-1] + f',\n"kernels": [\n{rows}\n]}}\n')
+
+
+def _text(kernel: Planned) -> str:
+    return str(kernel.source.digest)[:12]
+
+
+def _plain(constants: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, (bool, int, float, str)) or value is None else str(value)
+        for name, value in constants.items()
+    }
+
+
+_COLUMNS = f"{'kernel':50} {'sm':>4} warps registers stack spilled shared  code"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['kernel']:50.50} {row['architecture']:>4} {row['warps']:>5} {row['registers']:>9} "
+        f"{row['stack_bytes']:>5} {row['spilled_bytes']:>7} {row['shared_bytes']:>6} "
+        f"{row['code_bytes']:>5}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="of operations, as in tests/oracle; default: all")
+    parser.add_argument("--seconds", type=float, default=280, help="stop after that")
+    parser.add_argument("--part", default="1/1", help="k/n: every n-th name, from the k-th on")
+    parser.add_argument("--json", type=Path, help="where the rows are kept")
+    parser.add_argument("--sample", action="store_true", help="fewer kernels of each name")
+    parser.add_argument(
+        "--architecture", type=int, choices=ARCHITECTURES, help="plan and compile for this one"
+    )
+    given = parser.parse_args()
+    first, step = map(int, given.part.split("/"))
+    every = sorted(table())
+    names = (given.names or every)[first - 1 :: step]
+    architectures = (given.architecture,) if given.architecture else ARCHITECTURES
+    if given.architecture:
+        plan_for(given.architecture)
+    report = Report(given.json)
+    left = [name for name in names if name not in report.names]
+    start = time.monotonic()
+    print(_COLUMNS)
+    for name in left:
+        turn = every.index(name) % len(VARIANTS)
+        variants = VARIANTS[turn : turn + 1] if given.sample else VARIANTS
+        kernels = [k for k in planned([name], variants) if report.is_new(k, given.sample)]
+        for kernel, found in compiled(kernels, architectures):
+            report.add(kernel, found)
+            if not isinstance(found, str):
+                print(_line(report.rows[-1]), flush=True)
+        report.names.append(name)
+        report.write()
+        if time.monotonic() - start > given.seconds:
             break
-    spilled = [row for row in rows if row["stack_bytes"]]
-    print(f"{len(spilled)} spill registers: {', '.join(sorted({r['kernel'] for r in spilled}))}")
-    if arguments.json is not None:
-        report = {"kernels": len(kernels), "compiled": done, "failed": wrong, "rows": rows}
-        arguments.json.write_text(json.dumps(report) + "\n")
-    print(f"{done} of {len(kernels)} compiled in {time.monotonic() - start:.0f} s")
-    print("\n".join(["", f"{len(wrong)} do not compile", *wrong]))
+    for word, wanted in (
+        ("spill registers", [row for row in report.rows if row["spilled_bytes"]]),
+        (
+            f"need more than {MANY_REGISTERS} registers",
+            [row for row in report.rows if row["registers"] > MANY_REGISTERS],
+        ),
+    ):
+        print("\n".join([f"{len(wanted)} {word}", *map(_line, wanted)]))
+    print("\n".join([f"{len(report.failed)} do not compile", *report.failed]))
+    print(
+        f"{len(report.rows)} kernels of {len(report.names)} names; {time.monotonic() - start:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -37,18 +37,21 @@ class Event:
 
     def record(self, stream: Stream | None = None) -> None:
         """Put the mark behind what was asked of a stream (None: the current one) so far."""
-        with self._target.calling() as driver:
+        here = self._target.current.thread
+        device = here.device if stream is None else stream.device_index
+        with self._target.on(device), self._target.calling() as driver:
             if not self._event:
                 self._event = driver.create_event(self._flags)
-            handle = self._target.current.thread.stream if stream is None else stream.cuda_stream
-            driver.record_event(self._event, handle)
+            driver.record_event(self._event, here.stream if stream is None else stream.cuda_stream)
 
     def wait(self, stream: Stream | None = None) -> None:
         """Work that is asked of a stream from now on waits for the mark; the host does not."""
         if self._event:
-            with self._target.calling() as driver:
-                here = self._target.current.thread.stream
-                driver.stream_waits(here if stream is None else stream.cuda_stream, self._event)
+            here = self._target.current.thread
+            device = here.device if stream is None else stream.device_index
+            handle = here.stream if stream is None else stream.cuda_stream
+            with self._target.on(device), self._target.calling() as driver:
+                driver.stream_waits(handle, self._event)
 
     def query(self) -> bool:
         """Whether everything before the mark is done."""
@@ -100,15 +103,10 @@ class Stream:
     def __init__(self, device: Any = None, priority: int = 0) -> None:
         self._target = target()
         self._index = index_of(device)
-        with self._target.calling() as driver:
-            here = self._target.current.thread.device
-            self._target.current.set_device(self._index)
-            try:
-                least, greatest = driver.stream_priorities()
-                priority = max(min(priority, least), greatest)
-                self.cuda_stream = self._target.current.take_stream(priority)
-            finally:
-                self._target.current.set_device(here)
+        with self._target.on(self._index), self._target.calling() as driver:
+            least, greatest = driver.stream_priorities()
+            priority = max(min(priority, least), greatest)
+            self.cuda_stream = self._target.current.take_stream(priority)
         self.priority = priority
 
     @classmethod
@@ -136,11 +134,12 @@ class Stream:
 
     def synchronize(self) -> None:
         """Wait until all its work is done."""
-        self._target.synchronize_stream(self.cuda_stream)
+        with self._target.on(self._index):
+            self._target.synchronize_stream(self.cuda_stream)
 
     def query(self) -> bool:
         """Whether all its work is done."""
-        with self._target.calling() as driver:
+        with self._target.on(self._index), self._target.calling() as driver:
             return driver.stream_is_done(self.cuda_stream)
 
     def wait_event(self, event: Event) -> None:

@@ -169,7 +169,7 @@ def empty_strided(
 
     kind, place = resolve_dtype(dtype, "empty_strided"), resolve_device(device)
     layout = Layout.of(kind, shape_of("empty_strided", (size,)), tuple(stride), place)
-    storage = Storage(layout.extent * kind.itemsize, get_target(place.type))
+    storage = Storage(layout.extent * kind.itemsize, get_target(place))
     return _finished(wrap(storage, layout, storage.address), requires_grad)
 
 

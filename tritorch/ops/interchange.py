@@ -98,14 +98,15 @@ def _hand_over(tensor: Tensor, stream: int | None) -> None:
         )
     target: Any = get_target("cuda")
     consumer = 0 if stream in (None, _LEGACY_STREAM) else stream
-    target.order(target.current.thread.stream, consumer)
+    device = tensor._layout.device.index
+    target.order(target.current.stream_of(device)[0], consumer, (device, device))
     target.record_stream(tensor._storage.address, consumer)
 
 
-def _our_stream() -> int:
-    """This thread's current stream as other libraries number it."""
+def _our_stream(device: int | None) -> int:
+    """This thread's current stream on a device, as other libraries number it."""
     target: Any = get_target("cuda")
-    return target.current.thread.stream or _LEGACY_STREAM
+    return target.current.stream_of(device)[0] or _LEGACY_STREAM
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -156,8 +157,9 @@ def _capsule(source: Any) -> Any:
     from tritorch import dlpack
 
     options: dict[str, Any] = {}
-    if hasattr(source, "__dlpack_device__") and source.__dlpack_device__()[0] == dlpack.CUDA:
-        options["stream"] = _our_stream()
+    kind, number = source.__dlpack_device__() if hasattr(source, "__dlpack_device__") else (0, 0)
+    if kind == dlpack.CUDA:
+        options["stream"] = _our_stream(number)
     try:
         return source.__dlpack__(max_version=dlpack.VERSION, **options)
     except TypeError:  # from the time before versions
@@ -209,7 +211,7 @@ def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
         "strides": None if layout.is_contiguous else steps,
         "data": (self._address if layout.numel else 0, False),
         "version": 3,
-        "stream": _our_stream(),
+        "stream": _our_stream(layout.device.index),
     }
 
 

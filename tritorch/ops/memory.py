@@ -74,7 +74,7 @@ def copy_into(target: Tensor, source: Tensor, non_blocking: bool = False) -> Non
     if here.device is there.device:
         if here is there and here.is_dense:
             if here.nbytes:
-                get_target(here.device.type).copy(target._address, source._address, here.nbytes)
+                get_target(here.device).copy(target._address, source._address, here.nbytes)
         else:
             _copies[here, there](target._address, source._address)
         return

@@ -35,8 +35,7 @@ def resolve_device(device: Any) -> Device:
     """The device of a `device=` argument; `cuda` means the current one, `cpu:0` means `cpu`.
 
     Raises:
-        RuntimeError: there is no such device on this machine, or it is not this thread's current
-            one: work goes to the current device.
+        RuntimeError: there is no such device on this machine.
     """
     if device is None:
         return _default.device
@@ -49,17 +48,11 @@ def resolve_device(device: Any) -> Device:
         target: Any = get_target(found.type)
     except DeviceError as error:
         raise DeviceError(f"device={str(found)!r}: {error}") from None
-    here = target.current.thread.device
     if found.index is None:
-        return Device(found.type, here)
+        return Device(found.type, target.current.thread.device)
     if found.index >= target.current.count:
         raise DeviceError(
             f"device={str(found)!r}: invalid device ordinal, there are {target.current.count}."
-        )
-    if found.index != here:
-        raise DeviceError(
-            f"device={str(found)!r}: the current device of this thread is cuda:{here}. Enter "
-            f"tritorch.cuda.device({found.index}) first."
         )
     return found
 

@@ -389,7 +389,7 @@ class Pointwise:
             [*kinds, *self._parameter_kinds()], self._computes(computes), results, device=device
         )
         launch = tensors_first(plan.launch, len(results), kinds, len(self.parameters))
-        target = get_target(device.type)
+        target = get_target(device)
         if len(results) == 1:
             return launch, target, plan.outputs, plan.outputs[0], plan.outputs[0].nbytes
         return launch, target, plan.outputs, [layout.nbytes for layout in plan.outputs]

@@ -72,11 +72,14 @@ def _copy_bytes(target: Tensor, source: Tensor, non_blocking: bool) -> None:
     here, there = target._layout.device, source._layout.device
     to, at, nbytes = target._address, source._address, source._layout.nbytes
     if there.type == "cpu":
-        get_target(here.type).upload(to, at, nbytes, non_blocking)
+        get_target(here).upload(to, at, nbytes, non_blocking)
     elif here.type == "cpu":
-        get_target(there.type).download(to, at, nbytes, non_blocking)
+        get_target(there).download(to, at, nbytes, non_blocking)
+    elif here is there:
+        get_target(here).copy(to, at, nbytes)
     else:
-        get_target(here.type).copy(to, at, nbytes)
+        gpus: Any = get_target(here.type)
+        gpus.copy_between((here.index, there.index), to, at, nbytes)
 
 
 @method("pin_memory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
+from tritorch.devices import device as Device
 from tritorch.errors import DeviceError
 from tritorch.runtime import statistics
 from tritorch.runtime.storage import Storage
@@ -35,15 +36,19 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def get_target(device_type: str) -> Target:
-    """The target for a device type (`"cpu"`, `"cuda"`); one object for each.
+def get_target(place: str | Device) -> Target:
+    """The target for a device type (`"cpu"`, `"cuda"`), or for tensors on a device.
 
     Raises:
         DeviceError: there is no such device here.
     """
-    found = _targets.get(device_type)
-    if found is not None:
-        return found
+    if isinstance(place, str):
+        return _targets.get(place) or _started(place)
+    found = _targets.get(place.type) or _started(place.type)
+    return found if place.index is None else found.of_device(place.index)
+
+
+def _started(device_type: str) -> Target:
     if device_type == "cpu":
         from tritorch.runtime.cpu.target import CPUTarget
 

@@ -136,6 +136,9 @@ class Target(Protocol):
     def identity(self) -> str:
         """What configurations are tuned for, in words."""
 
+    def of_device(self, index: int) -> Target:
+        """The target of tensors on one of several devices of this type."""
+
     def allocate(self, nbytes: int) -> int:
         """The address of `nbytes` of memory, 64-byte aligned, contents arbitrary."""
 

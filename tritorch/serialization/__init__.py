@@ -103,7 +103,7 @@ def _on_host(storage: Storage, device: Device) -> Storage:
     if device.type == "cpu":
         return storage
     copied = Storage(storage.nbytes, get_target("cpu"))
-    get_target(device.type).download(copied.address, storage.address, storage.nbytes)
+    get_target(device).download(copied.address, storage.address, storage.nbytes)
     return copied
 
 

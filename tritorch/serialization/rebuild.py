@@ -15,6 +15,7 @@ from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DeviceError, LoadError
 from tritorch.layout import Layout
+from tritorch.ops.placement import resolve_device
 from tritorch.runtime import get_target
 from tritorch.runtime.storage import Storage
 from tritorch.serialization.unpickler import BUILTINS
@@ -228,10 +229,10 @@ def place(storage: Storage, location: str, map_location: Any) -> tuple[Storage, 
     elif map_location is not None:
         location = str(map_location)
     try:
-        device = Device(location)
-        target = get_target(device.type)
+        device = resolve_device(location)
+        target = get_target(device)
     except (DeviceError, RuntimeError) as error:
-        raise DeviceError(
+        raise LoadError(
             f"load: a storage of this file belongs on {location!r}: {error} Give "
             "map_location='cpu' to have it in the host's memory."
         ) from None

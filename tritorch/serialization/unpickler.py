@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from tritorch.errors import LoadError
+from tritorch.errors import LoadError, OutOfMemoryError
 from tritorch.serialization.known_modules import is_module_class, known_part
 from tritorch.serialization.safe_globals import BLOCKED_MODULES
 
@@ -67,7 +67,7 @@ class Unpickler:
         """
         try:
             return self._load()
-        except LoadError:
+        except (LoadError, OutOfMemoryError):
             raise
         except (
             ArithmeticError, AttributeError, EOFError, LookupError, RecursionError, RuntimeError,

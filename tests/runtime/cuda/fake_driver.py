@@ -84,6 +84,7 @@ class Launched:
 @dataclass
 class _Event:
     flags: int
+    device: int
     done: bool = True
     time: float = 0.0
     stream: int = 0
@@ -137,7 +138,7 @@ class FakeDriver:
         self._libraries: dict[int, bytes] = {}
         self._events: dict[int, _Event] = {}
         self._queues: dict[int, deque[Any]] = defaultdict(deque)
-        self._streams: set[int] = {0}
+        self._streams: dict[int, int] = {}  # stream -> device; 0 is the current context's own
         self._graphs: dict[int, list[Any]] = {}
         self._recording: dict[int, list[Any]] = {}
         self._contexts: dict[int, int] = {}
@@ -214,7 +215,7 @@ class FakeDriver:
         return self._contexts.setdefault(device, next(self._handles))
 
     def set_context(self, context: int) -> None:
-        assert context in self._contexts.values()
+        assert not context or context in self._contexts.values()
         self._thread.context = context
 
     def enable_peer(self, context: int) -> None:
@@ -285,7 +286,7 @@ class FakeDriver:
         else:
             self._add(stream, lambda: ctypes.memmove(destination, source, nbytes))
             if not ours:  # ordinary memory: written before the call returns
-                self.progress(stream)
+                self.progress(self._queue(stream))
 
     def fill(self, destination: int, value: int, nbytes: int, stream: int) -> None:
         self._in_context("fill")
@@ -296,11 +297,22 @@ class FakeDriver:
         if stream in self._recording:
             self._recording[stream].append(work)
             return
-        if stream not in self._streams:
-            raise self._error(cu.INVALID_HANDLE, "work on a stream")
-        self._queues[stream].append(work)
+        queue = self._queue(stream)
+        self._queues[queue].append(work)
         if not self.lazy:
-            self.progress(stream)
+            self.progress(queue)
+
+    def _queue(self, stream: int) -> int:
+        """Of the stream, which must be one of the current context; default streams have the
+        negative number of their device.
+        """
+        context = getattr(self._thread, "context", 0)
+        device = next(device for device, made in self._contexts.items() if made == context)
+        if not stream:
+            return -device
+        if self._streams.get(stream) != device:
+            raise self._error(cu.INVALID_HANDLE, "work on a stream")
+        return stream
 
     def progress(self, stream: int | None = None) -> None:
         """Do the work that waits, of all streams or of one and those it waits for."""
@@ -315,24 +327,24 @@ class FakeDriver:
                     work()
 
     def create_stream(self, flags: int, priority: int) -> int:
-        self._in_context("create_stream")
+        device = self._in_context("create_stream")
         stream = next(self._handles)
-        self._streams.add(stream)
+        self._streams[stream] = device
         return stream
 
     def destroy_stream(self, stream: int) -> None:
         """As its owner does, who may be another library."""
-        self._streams.remove(stream)
+        del self._streams[stream]
 
     def synchronize_stream(self, stream: int) -> None:
         self._in_context("synchronize_stream")
-        self.progress(stream)
+        self.progress(self._queue(stream))
         if self.lost:
             raise self._error(self.lost, "cuStreamSynchronize")
 
     def stream_is_done(self, stream: int) -> bool:
         self._in_context("stream_is_done")
-        return not self._queues[stream]
+        return not self._queues[self._queue(stream)]
 
     def stream_waits(self, stream: int, event: int) -> None:
         self._in_context("stream_waits")
@@ -343,18 +355,20 @@ class FakeDriver:
         return 0, -5
 
     def create_event(self, flags: int) -> int:
-        self._in_context("create_event")
+        device = self._in_context("create_event")
         event = next(self._handles)
-        self._events[event] = _Event(flags)
+        self._events[event] = _Event(flags, device)
         return event
 
     def destroy_event(self, event: int) -> None:
         del self._events[event]
 
     def record_event(self, event: int, stream: int) -> None:
-        self._in_context("record_event")
+        device = self._in_context("record_event")
         found = self._events[event]
-        found.done, found.stream = False, stream
+        if found.device != device:
+            raise self._error(cu.INVALID_HANDLE, "cuEventRecord")
+        found.done, found.stream = False, self._queue(stream)
 
         def passed() -> None:
             self._clock += 0.5
@@ -450,7 +464,10 @@ class FakeDriver:
             if self._run is not None and not self.lost:
                 self._run(kernel.code, launched)
 
-        self._add(launched.stream, work)
+        try:
+            self._add(launched.stream, work)
+        except DriverError as error:
+            return error.code
         return 0
 
     def encode_tensor_map(

@@ -170,6 +170,20 @@ def test_saving(gpu: Gpu) -> None:
     file.seek(0)
     loaded = torch.load(file, map_location="cpu")["x"]
     assert loaded.device.type == "cpu" and loaded.tolist() == x.tolist()
+    for location, place in (
+        ("cuda", "cuda:0"),
+        ("cuda:1", "cuda:1"),
+        ({"cuda:0": "cuda"}, "cuda:0"),
+    ):
+        file.seek(0)
+        loaded = torch.load(file, map_location=location)["x"]
+        assert str(loaded.device) == place
+        assert (loaded + torch.ones(5, device=place)).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    file.seek(0)
+    with pytest.raises(
+        RuntimeError, match=r"^load: a storage .* ordinal, there are 2\. Give map_loc"
+    ):
+        torch.load(file, map_location="cuda:7")
 
 
 # ---- other libraries
@@ -240,20 +254,111 @@ def test_devices(gpu: Gpu) -> None:
         torch.cuda.set_device(3)
 
 
-def test_two_devices() -> None:
+def test_the_current_device() -> None:
     with simulated_gpu() as (_, driver):
         x = torch.ones(3, device="cuda")
-        with pytest.raises(
-            RuntimeError, match=r"the current device of this thread is cuda:0\. Ent"
-        ):
-            torch.ones(3, device="cuda:1")
         with torch.cuda.device(1):
             assert torch.cuda.current_device() == 1
             y = x.to("cuda:1")
             assert (y + 1).tolist() == [2.0] * 3
             assert driver.launches[-1].device == 1
+            assert str(torch.ones(1, device="cuda").device) == "cuda:1"
         assert torch.cuda.current_device() == 0
         torch.cuda.synchronize(1)
+
+
+#: what a program does with tensors, wherever they are
+ELSEWHERE = {
+    "pointwise": lambda x: (x * 2 + 1).exp(),
+    "reduction": lambda x: x.sum(1),
+    "several launches": lambda x: x.reshape(-1).expand(3000, -1).sum(),
+    "template": lambda x: torch.nn.functional.layer_norm(x @ x.T, (2,)),
+    "scan": lambda x: x.cumsum(1),
+    "copies": lambda x: torch.cat([x.T.contiguous(), x.clone().T]),
+    "indices": lambda x: x[torch.tensor([1, 0])],
+    "numbers": lambda x: x + torch.tensor(2.0),
+    "from the host": lambda x: x + torch.tensor([1.0, 2.0, 3.0]).to(x.device),
+    "random": lambda x: torch.randn(5, device=x.device, generator=torch.Generator().manual_seed(3)),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_work_goes_to_the_device_of_the_tensors(name: str) -> None:
+    """Without `with device(1)`: memory, launches and copies are there; the current one stays."""
+    with simulated_gpu() as (_, driver):
+        x = torch.arange(6.0).reshape(2, 3)
+        here = ELSEWHERE[name](x.to("cuda:0"))
+        before = len(driver.launches)
+        y = ELSEWHERE[name](x.to("cuda:1"))
+        assert {launched.device for launched in driver.launches[before:]} == {1}
+        assert str(y.device) == "cuda:1" and torch.cuda.current_device() == 0
+        (owner,) = [
+            device for start, (size, _, device) in driver.allocations.items()
+            if start <= y.data_ptr() < start + size
+        ]  # fmt: skip
+        assert owner == 1
+        np.testing.assert_array_equal(y.cpu().numpy(), here.cpu().numpy())
+        with pytest.raises(RuntimeError, match=r"same device.* cuda:1 and cuda:0"):
+            x.to("cuda:1") + x.to("cuda:0")
+
+
+def test_training_on_another_device() -> None:
+    with simulated_gpu() as (_, driver):
+        layer = torch.nn.Linear(3, 2).to("cuda:1")
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+        before, launched = layer.weight.tolist(), len(driver.launches)
+        layer(torch.ones(4, 3, device="cuda:1")).square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+        optimizer.step()
+        assert layer.weight.tolist() != before
+        assert {one.device for one in driver.launches[launched:]} == {1}
+
+
+def test_copies_between_devices_wait_for_both_sides() -> None:
+    with simulated_gpu(lazy=True) as (_, driver):
+        x = torch.arange(4.0).to("cuda:0")
+        y = (x + 1).to("cuda:1")
+        source = x.add_(10)  # after the copy has read what x + 1 is in
+        assert y.tolist() == [1.0, 2.0, 3.0, 4.0]
+        assert source.tolist() == [10.0, 11.0, 12.0, 13.0]
+        side = torch.cuda.Stream("cuda:1")
+        with torch.cuda.stream(side):
+            first = len(driver.waits)
+            z = x.to("cuda:1")
+            assert [stream for stream, _ in driver.waits[first:]] == [side.cuda_stream, 0]
+        side.synchronize()
+        assert z.tolist() == [10.0, 11.0, 12.0, 13.0]
+
+
+def test_streams_and_memory_of_another_device() -> None:
+    with simulated_gpu(lazy=True) as (target, _):
+        side, event = torch.cuda.Stream("cuda:1"), torch.cuda.Event()
+        x = torch.ones(1000, device="cuda:1")
+        assert torch.cuda.current_device() == 0
+        event.record(side)
+        event.wait(torch.cuda.default_stream("cuda:1"))
+        side.wait_stream(torch.cuda.current_stream("cuda:1"))
+        x.record_stream(side)
+        del x  # its event belongs to the other device
+        assert not side.query()
+        side.synchronize()
+        assert event.query() and torch.cuda.current_device() == 0
+        assert target.allocator(1).figures.num_sync_all_streams == 0
+
+
+def test_a_thread_without_a_context_gets_none_on_its_way() -> None:
+    """Working on cuda:1 alone must not take hundreds of megabytes on cuda:0."""
+    driver = FakeDriver(devices=2)
+    target = CUDATarget(driver)
+    there = target.of_device(1)
+    there.free(there.allocate(1000), 1000)
+    assert driver.calls["retain_context"] == 1
+    assert target.current.thread.device == 0 and not target.current.thread.ready
+    target.allocate(1000)
+    assert driver.calls["retain_context"] == 2
+    assert CUDATarget(FakeDriver()).of_device(0).name == "cuda"
+    with pytest.raises(RuntimeError, match="invalid device ordinal 5: there are 2 devices"):
+        target.of_device(5)
 
 
 def test_streams_and_events() -> None:

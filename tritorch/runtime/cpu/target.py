@@ -37,6 +37,10 @@ class CPUTarget:
         self.free = self.allocator.free
         self.free_list = self.allocator.free_list
 
+    def of_device(self, index: int) -> CPUTarget:
+        """There is one CPU."""
+        return self
+
     @property
     def identity(self) -> str:
         """Architecture, LLVM's name of the processor, vector width, threads: see `Target`."""

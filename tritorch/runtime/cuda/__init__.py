@@ -20,6 +20,7 @@ package loads and launches them. What talks to the driver is an object with the 
 | `launcher_ir` | the launch as machine code: one call of `cuLaunchKernelEx` | |
 | `launcher` | `Launcher.bind`: what does not change between launches, packed | `launcher_ir` |
 | `graphs` | `Capture`: recording a graph, its own memory, replay | `allocator` |
+| `one_device` | `OneDevice`: the target of tensors on one of several devices | |
 | `target` | `CUDATarget`, which puts the others together | all |
 
 Rules that the modules share:

@@ -129,7 +129,7 @@ class CachingAllocator:
 
     def __init__(self, driver: Driver, device: int, blocks: dict[int, Block]) -> None:
         self._driver = driver
-        self._device = device
+        self.device = device
         self._blocks = blocks  # in use, by address; one dictionary for all devices
         self._lock = threading.RLock()
         self._busy = False
@@ -413,7 +413,7 @@ class CachingAllocator:
         allocated = self.figures.allocated_bytes.all.current
         limit = "" if self.limit is None else f" This process may use {_amount(self.limit)}."
         return OutOfMemoryError(
-            f"CUDA out of memory. Tried to allocate {_amount(size)}. GPU {self._device} has a "
+            f"CUDA out of memory. Tried to allocate {_amount(size)}. GPU {self.device} has a "
             f"total capacity of {_amount(total)} of which {_amount(free)} is free.{limit} Of the "
             f"memory that this process holds, {_amount(allocated)} is allocated by tensors, and "
             f"{_amount(self.reserved - allocated)} is reserved but unallocated. Use smaller "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tritorch.errors import DeviceError
 from tritorch.once import once
@@ -116,6 +118,29 @@ class Current:
             thread.ready = False
             self.enter()
             self.set_stream(*self.stream_of(device))
+
+    def go_back(self, device: int, ready: bool) -> None:
+        """To the device before `set_device`; where that had no context yet, it gets none now."""
+        thread = self.thread
+        if ready:
+            self.set_device(device)
+        elif thread.device != device:
+            thread.device, thread.ready = device, False
+            self._driver.set_context(0)
+            self.set_stream(*self.stream_of(device))
+
+    @contextmanager
+    def in_context(self, device: int) -> Iterator[None]:
+        """A device's context, for calls of the driver alone: what is current stays so."""
+        thread = self.thread
+        here = thread.device == device and thread.ready
+        if not here:
+            self._driver.set_context(self.context(device))
+        try:
+            yield
+        finally:
+            if not here:
+                self._driver.set_context(self.context(thread.device) if thread.ready else 0)
 
     def set_stream(self, stream: int, shown: object = None) -> None:
         """Work of this thread on the current device goes to another stream of it.

@@ -21,10 +21,11 @@ from tritorch.runtime.cuda.driver import Driver, DriverError
 from tritorch.runtime.cuda.faults import ErrorCells, translated
 from tritorch.runtime.cuda.graphs import Capture, StreamGraph
 from tritorch.runtime.cuda.launcher import Launcher, aligned_places, scratch_bytes
+from tritorch.runtime.cuda.one_device import OneDevice
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 from tritorch.runtime.cuda.staging import Staging
 from tritorch.runtime.storage import FreeList
-from tritorch.runtime.target import Kernel, KernelTable, Later, Launch
+from tritorch.runtime.target import Kernel, KernelTable, Later, Launch, Target
 
 #: static and dynamic shared memory that every kernel may use without asking
 _SHARED_BYTES = 48 << 10
@@ -141,8 +142,46 @@ class CUDATarget:
         self._forked = False
         #: tracing puts itself between a plan and its launch
         self.on_bind: Callable[[Kernel, Launch], Launch] | None = None
-        self.free_lists: dict[int, FreeList] = _FreeLists(self.allocate, self._free)
+        self.free_lists = self.new_free_lists(self.allocate)
+        self._each: dict[int, OneDevice] = {}
         os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    # ---- one of several devices
+    def of_device(self, index: int) -> Target:
+        """The target of tensors on this device; the whole one where there is no other.
+
+        Raises:
+            DeviceError: there is no such device.
+        """
+        if self.current.count == 1 and index == 0:
+            return self
+        found = self._each.get(index)
+        if found is None:
+            self.properties(index)  # whether there is one
+            found = self._each.setdefault(index, OneDevice(self, index))
+        return found
+
+    @contextmanager
+    def on(self, device: int) -> Iterator[None]:
+        """Let this thread work on a device for the length of a block."""
+        thread = self._thread
+        if thread.device == device:
+            yield
+            return
+        if self._forked:
+            raise DeviceError(_FORKED)
+        before, ready = thread.device, thread.ready
+        try:
+            self.current.set_device(device)
+            yield
+        except DriverError as error:
+            raise self.translated(error) from error
+        finally:
+            self.current.go_back(before, ready)
+
+    def new_free_lists(self, allocate: Callable[[int], int]) -> dict[int, FreeList]:
+        """Free lists whose blocks `allocate` gives."""
+        return _FreeLists(allocate, self._free)
 
     # ---- errors
     def _after_fork_in_child(self) -> None:
@@ -227,8 +266,13 @@ class CUDATarget:
 
     def _free(self, address: int) -> None:
         block = self._blocks.pop(address, None)
-        if block is not None and not self._forked:
+        if block is None or self._forked:
+            return
+        if block.used_on is None:
             block.allocator.free(block)
+        else:  # events of its device are recorded
+            with self.current.in_context(block.allocator.device):
+                block.allocator.free(block)
 
     def free_list(self, nbytes: int) -> FreeList:
         """Where blocks of `nbytes` go when they are free."""
@@ -259,10 +303,25 @@ class CUDATarget:
 
     # ---- copies
     def copy(self, destination: int, source: int, nbytes: int) -> None:
-        """Copy within device memory, of one device or two, in the order of the stream."""
+        """Copy within the current device's memory, in the order of the stream."""
         if nbytes:
             with self.calling() as driver:
                 driver.copy(destination, source, nbytes, self._thread.stream)
+
+    def copy_between(
+        self, devices: tuple[int, int], destination: int, source: int, nbytes: int
+    ) -> None:
+        """Copy from one device to another, in the order of this thread's streams on both.
+
+        Args:
+            devices: those of the destination and of the source.
+        """
+        if nbytes:
+            here, there = (self.current.stream_of(device)[0] for device in devices)
+            self.order(there, here, devices[::-1])
+            with self.on(devices[0]), self.calling() as driver:
+                driver.copy(destination, source, nbytes, here)
+            self.order(here, there, devices)
 
     def _stage(self) -> Staging:
         device = self._thread.device
@@ -319,14 +378,21 @@ class CUDATarget:
             driver.synchronize_event(event)
         self.cells.check()
 
-    def order(self, first: int, then: int) -> None:
-        """Let a stream wait for what was asked of another one so far; the host does not wait."""
-        if first != then:
-            with self.calling() as driver:
-                event = driver.create_event(cu.EVENT_DISABLE_TIMING)
-                driver.record_event(event, first)
-                driver.stream_waits(then, event)
-                driver.destroy_event(event)  # the driver keeps it as long as it is needed
+    def order(self, first: int, then: int, devices: tuple[int, int] | None = None) -> None:
+        """Let a stream wait for what was asked of another one so far; the host does not wait.
+
+        Args:
+            devices: those of the streams; None: both are of the current one.
+        """
+        one, other = devices or (self._thread.device, self._thread.device)
+        if first == then and one == other:
+            return
+        with self.on(one), self.calling() as driver:
+            event = driver.create_event(cu.EVENT_DISABLE_TIMING)
+            driver.record_event(event, first)
+        with self.on(other), self.calling() as driver:
+            driver.stream_waits(then, event)
+            driver.destroy_event(event)  # the driver keeps it as long as it is needed
 
     def error_cell(self, message: str) -> int:
         """Where a kernel may leave a wrong index (see `ErrorCells.cell`)."""
@@ -350,11 +416,19 @@ class CUDATarget:
             self._properties[index] = found
         return found
 
+    def capability_of(self, device: int | None) -> int:
+        """90 is sm_90."""
+        facts = self.properties(device)
+        return facts.major * 10 + facts.minor
+
+    def identity_of(self, device: int | None) -> str:
+        """A device's name and capability."""
+        return f"{self.properties(device).name}-sm_{self.capability_of(device)}"
+
     @property
     def capability(self) -> int:
-        """Of the current device: 90 is sm_90."""
-        facts = self.properties()
-        return facts.major * 10 + facts.minor
+        """Of the current device."""
+        return self.capability_of(None)
 
     @property
     def multiprocessors(self) -> int:
@@ -363,8 +437,8 @@ class CUDATarget:
 
     @property
     def identity(self) -> str:
-        """The device's name and capability."""
-        return f"{self.properties().name}-sm_{self.capability}"
+        """Of the current device."""
+        return self.identity_of(None)
 
     # ---- kernels
     def compile(
