@@ -9,7 +9,7 @@ Where more elements reach the bound than there is room for (many equal ones, or 
 one group), the k-th greatest is found exactly, bit by bit; then what is greater, and as many of its
 equals as are wanted, are collected.
 
-CPU only, for k up to 512: elsewhere `sort` is the way.
+For k up to 512: else `sort` is the way. GPUs have a kernel of their own (`topk_gpu`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset, rows_of
 from tritorch.kernels.templates.sort_keys import key_dtype, sort_key
 from tritorch.kernels.templates.template import helper, kernel
+from tritorch.kernels.templates.topk_gpu import plan_parts
 from tritorch.layout import Layout, normalize_dim
 
 if TYPE_CHECKING:
@@ -119,8 +120,7 @@ def serves(x: Layout, dim: int, k: int) -> bool:
     """Whether `plan_topk` takes this: rows long enough to be worth it, and a small k."""
     size = x.shape[dim] if x.ndim else 1
     return (
-        x.device.type == "cpu"
-        and 0 < k <= LIMIT
+        0 < k <= LIMIT
         and 4 * next_power_of_2(k) <= size < 1 << 31
         and size > 64
         and (x.dtype.itemsize > 1 or not x.dtype.is_floating_point)
@@ -143,6 +143,8 @@ def plan_topk(x: Layout, dim: int, k: int, *, largest: bool = True) -> Plan:
     indices = values.with_dtype(dtypes.int64)
     if values.numel == 0:
         return Plan((values, indices), nothing)
+    if x.device.type != "cpu":
+        return plan_parts((values, indices), x, dim, k, largest=largest)
     n_cols = x.shape[dim]
     rows = rows_of("topk", [values, x], dim)
     room = max(2 * next_power_of_2(k), 32)

@@ -72,10 +72,33 @@ def test_sort(
     np.testing.assert_array_equal(values.numpy(), wanted.numpy())
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "dim", "k", "parts"),
+    [
+        ("float32", (3, 5000), 1, 50, 1),
+        ("float32", (40_000,), 0, 20, 2),  # more equal ones than there is room for
+        ("int64", (700, 2), 0, 9, 1),
+    ],
+)
+def test_topk(
+    gpu: CUDATarget, kind: str, shape: tuple[int, ...], dim: int, k: int, parts: int
+) -> None:
+    x = few_values(shape, kind)
+    if parts == 1 and kind == "float32":
+        x += torch.from_numpy(np.random.default_rng(1).standard_normal(shape).astype(np.float32))
+    for largest in (True, False):
+        before = launched(gpu, "topk_part")
+        found = torch.topk(x.cuda(), k, dim, largest)
+        assert launched(gpu, "topk_part") - before == parts
+        expected = torch.topk(x, k, dim, largest)
+        np.testing.assert_array_equal(found.indices.cpu().numpy(), expected.indices.numpy())
+        np.testing.assert_array_equal(found.values.cpu().numpy(), expected.values.numpy())
+
+
 def test_what_rests_on_sorting_takes_long_rows(gpu: CUDATarget) -> None:
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 300, 6001).astype(np.float32))
     programs: dict[str, Any] = {
-        "topk": lambda t: t.topk(2000, largest=False),
+        "topk of many": lambda t: t.topk(2000, largest=False),
         "median": lambda t: t.median(0),
         "mode": lambda t: t.mode(),
         "unique": lambda t: t.unique(return_inverse=True, return_counts=True),

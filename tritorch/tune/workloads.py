@@ -309,6 +309,12 @@ def _sort(n_cols: int, dtype: Any) -> Workload:
     )
 
 
+@_problem("topk_part", device="cuda", kinds=("float32", "bfloat16"), n_cols=16_384, k=64)
+def _topk(n_cols: int, k: int, dtype: Any) -> Workload:
+    x = _random(max(_ELEMENTS // n_cols, 1), n_cols, dtype=dtype)
+    return Workload([x], lambda x: list(torch.topk(x, k)), moved=x.nbytes)
+
+
 @_problem("search_rows", n_sorted=4096)
 def _search(n_sorted: int, dtype: Any) -> Workload:
     edges = torch.sort(_random(n_sorted, dtype=dtype))[0]

@@ -276,6 +276,7 @@ def plan_factorization() -> None:
 def plan_topk() -> None:
     for largest in (False, True):
         topk.plan_topk(layout(4, 3000), 1, 16, largest=largest)
+    topk.plan_topk(layout(60_000, kind="int64"), 0, 16)
 
 
 FAMILIES = [
