@@ -7,6 +7,7 @@ block, each element to the number of those before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
@@ -18,11 +19,20 @@ from tritorch.layout import Layout
 if TYPE_CHECKING:
     import triton.language as tl
 
-#: elements that one program goes through
-SPAN = 8192
+#: elements that one program goes through: on a GPU all at once, 16 bytes of a mask a thread
+SPAN = {"cpu": 8192, "cuda": 4096}
 
 
-@kernel(default={"BLOCK": 1024})
+def _whole(**blocks: int) -> Callable[..., dict[str, Any]]:
+    """A CPU's blocks; a GPU's span in eight warps."""
+
+    def rule(*, target: str) -> dict[str, Any]:
+        return blocks if target == "cpu" else {"BLOCK": SPAN[target], "num_warps": 8}
+
+    return rule
+
+
+@kernel(default=_whole(BLOCK=1024))
 def count_blocks(
     offsets_ptr, mask_ptr, n, size1, size2, size3,
     mask_stride0, mask_stride1, mask_stride2, mask_stride3,
@@ -41,17 +51,19 @@ def count_blocks(
     tl.store(offsets_ptr + tl.program_id(0) + 1, total.to(tl.int64))
 
 
-@kernel()
-def add_up(offsets_ptr, n_blocks):
+@kernel(default=_whole(BLOCK=64))
+def add_up(offsets_ptr, n_blocks, BLOCK: tl.constexpr):
     """offsets[b] = the sum of the counts before block b, in one program."""
     total = tl.zeros((), dtype=tl.int64)
     tl.store(offsets_ptr, total)
-    for block in range(1, n_blocks + 1):
-        total += tl.load(offsets_ptr + block)
-        tl.store(offsets_ptr + block, total)
+    for start in range(1, n_blocks + 1, BLOCK):
+        blocks = start + tl.arange(0, BLOCK)
+        counts = tl.load(offsets_ptr + blocks, mask=blocks <= n_blocks, other=0)
+        tl.store(offsets_ptr + blocks, total + tl.cumsum(counts, 0), mask=blocks <= n_blocks)
+        total += tl.sum(counts, 0)
 
 
-@kernel(default={"BLOCK": 64})
+@kernel(default=_whole(BLOCK=64))
 def compact_blocks(
     y_ptr, offsets_ptr, mask_ptr, x_ptr, n, size1, size2, size3,
     mask_stride0, mask_stride1, mask_stride2, mask_stride3,
@@ -87,17 +99,20 @@ def compact_blocks(
 
 
 def plan_count(mask: Layout) -> Plan:
-    """offsets of blocks, the total last; launch(offsets, mask). CPU: the caller reads the total."""
+    """offsets of blocks, the total last; launch(offsets, mask); the caller reads the total."""
     from tritorch.runtime import get_target
 
-    n_blocks = ceil_divide(mask.numel, SPAN)
+    place = mask.device.type
+    n_blocks = ceil_divide(mask.numel, SPAN[place])
     offsets = Layout.contiguous(dtypes.int64, (n_blocks + 1,), mask.device)
     rows = levels("nonzero", mask.shape, [mask.strides])
-    values = {"n": mask.numel, "SPAN": SPAN, **rows.values("mask"), **count_blocks.choose("cpu")}
+    values = {"n": mask.numel, "SPAN": SPAN[place], **rows.values("mask")}
+    values |= count_blocks.choose(place)
     operands: dict[str, Any] = {"offsets_ptr": offsets, "mask_ptr": mask}
     count, counting = count_blocks.bind(mask.device, (n_blocks,), operands, values)
     operands = {"offsets_ptr": offsets}
-    total, adding = add_up.bind(mask.device, (1,), operands, {"n_blocks": n_blocks})
+    values = {"n_blocks": n_blocks, **add_up.choose(place)}
+    total, adding = add_up.bind(mask.device, (1,), operands, values)
     steps = [Step(count, (0, 1)), Step(total, (0,))]
     target = get_target(mask.device)
     return Plan.of_steps((offsets,), target, steps, [], [counting, adding])
@@ -117,16 +132,17 @@ def plan_compact(mask: Layout, x: Layout | None = None, *, coordinates: bool = F
     rows = levels("masked_select", mask.shape, [mask.strides, source.strides])
     ndim = 0 if x is not None else mask.ndim if coordinates and mask.ndim > 1 else 1
     shape = ((1,) * LEVELS + mask.shape)[-LEVELS:]
+    place = mask.device.type
     values = {
-        "n": mask.numel, "NDIM": ndim, "SPAN": SPAN,
+        "n": mask.numel, "NDIM": ndim, "SPAN": SPAN[place],
         **{f"shape_size{d}": shape[d] for d in range(1, LEVELS)},
-        **rows.values("mask", "x"), **compact_blocks.choose("cpu"),
+        **rows.values("mask", "x"), **compact_blocks.choose(place),
     }  # fmt: skip
     operands: dict[str, Any] = {
         "y_ptr": dtypes.int64 if x is None else x.dtype, "offsets_ptr": dtypes.int64,
         "mask_ptr": mask, "x_ptr": source,
     }  # fmt: skip
-    grid = (ceil_divide(mask.numel, SPAN),)
+    grid = (ceil_divide(mask.numel, SPAN[place]),)
     launch, compiled = compact_blocks.bind(mask.device, grid, operands, values)
     if x is not None:
         return Plan((), launch, [compiled])
