@@ -22,7 +22,32 @@ def _logits_of(probs: Tensor) -> Tensor:
     return kept.log() - (-kept).log1p()
 
 
-class _Chance(Distribution):
+class _Odds(Distribution):
+    """Probabilities or their logits: one is given, the other is found when it is asked for."""
+
+    _param: Tensor
+
+    @staticmethod
+    def _other(name: str, given: Tensor) -> Tensor:
+        """Logits (`name`) of probabilities, or the inverse."""
+        return _logits_of(given) if name == "logits" else given.sigmoid()
+
+    def __getattr__(self, name: str) -> Any:
+        given = {"logits": "probs", "probs": "logits"}.get(name)
+        if given not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # It is kept, so it has its graph even if sample() is what asks first.
+        with tritorch.enable_grad():
+            self.__dict__[name] = self._other(name, self.__dict__[given])
+        return self.__dict__[name]
+
+    @property
+    def param_shape(self) -> Any:
+        """The shape of the parameter."""
+        return self._param.shape
+
+
+class _Chance(_Odds):
     """A probability, given as such or as its logit."""
 
     arg_constraints = constraints.of_parameters(
@@ -32,23 +57,8 @@ class _Chance(Distribution):
     def _set(self, probs: Any, logits: Any, *others: Any) -> list[Tensor]:
         name, given = one_of(probs=probs, logits=logits)
         self.__dict__[name], *rest = batch_of(given, *others)
-        self._param: Tensor = self.__dict__[name]
+        self._param = self.__dict__[name]
         return rest
-
-    def __getattr__(self, name: str) -> Any:
-        # the other one, when it is first asked for
-        if name == "logits" and "probs" in self.__dict__:
-            self.__dict__[name] = _logits_of(self.__dict__["probs"])
-            return self.__dict__[name]
-        if name == "probs" and "logits" in self.__dict__:
-            self.__dict__[name] = self.__dict__["logits"].sigmoid()
-            return self.__dict__[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    @property
-    def param_shape(self) -> Any:
-        """The shape of the parameter."""
-        return self._param.shape
 
 
 class Bernoulli(_Chance):
@@ -227,7 +237,7 @@ class Poisson(Distribution):
         return tritorch.xlogy(value, self.rate) - self.rate - tritorch.lgamma(value + 1)
 
 
-class Categorical(Distribution):
+class Categorical(_Odds):
     """A choice among as many as the last dimension of `probs` (or `logits`) has.
 
     Args:
@@ -259,28 +269,18 @@ class Categorical(Distribution):
             self.probs = given / given.sum(-1, keepdim=True)
         else:
             self.logits = given - given.logsumexp(dim=-1, keepdim=True)
-        self._param: Tensor = self.__dict__[name]
+        self._param = self.__dict__[name]
         self._num_events = given.shape[-1]
         super().__init__(given.shape[:-1], validate_args=validate_args)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "logits" and "probs" in self.__dict__:
-            self.logits = _inside(self.probs).log()
-            return self.logits
-        if name == "probs" and "logits" in self.__dict__:
-            self.probs = self.logits.softmax(-1)
-            return self.probs
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    @staticmethod
+    def _other(name: str, given: Tensor) -> Tensor:
+        return _inside(given).log() if name == "logits" else given.softmax(-1)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
         """The numbers of the choices."""
         return constraints.integer_interval(0, self._num_events - 1)
-
-    @property
-    def param_shape(self) -> Any:
-        """The shape of the parameter."""
-        return self._param.shape
 
     @property
     def mean(self) -> Tensor:
