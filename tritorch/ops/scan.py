@@ -18,7 +18,6 @@ from tritorch.layout import normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.declare import in_place, method, operation, takes, writes
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.extrema import _NOWHERE
 from tritorch.ops.output import finished
 from tritorch.ops.placement import resolve_dtype
 from tritorch.ops.return_types import ValuesIndices
@@ -226,11 +225,14 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 
 
 def _running(greater: bool) -> Any:
+    """The later of equal ones, and of nans: blocks may be combined in any order."""
+
     def combine(a: Any, b: Any) -> Any:
         x, i = a
         y, j = b
-        wins = (y >= x) if greater else (y <= x)
-        take = ((wins & ~s.isnan(x)) | s.isnan(y)) & (j != _NOWHERE)
+        same = (y == x) | (s.isnan(y) & s.isnan(x))
+        wins = ((y > x) if greater else (y < x)) | (s.isnan(y) & ~s.isnan(x))
+        take = wins | (same & (j > i))
         return s.where(take, y, x), s.where(take, j, i)
 
     return combine
@@ -241,7 +243,7 @@ _extrema = {
         ScanKernel(
             "cummax" if greater else "cummin", ["x"],
             lambda x: (x, s.cast(s.index(), dtypes.int64)),
-            ("lowest" if greater else "highest", _NOWHERE), _running(greater),
+            ("lowest" if greater else "highest", -1), _running(greater),
         ),
         indices=True,
     )
