@@ -15,9 +15,12 @@ from typing import Any
 #: addresses are multiples of so many bytes
 ALIGNMENT = 16
 _DIVISORS = (16, 8, 4)
+#: masks of neighbours depend on them, which are one only if all 16 are inside; more divisors would
+#: only make more kernels
+_ENDS = ("kept_", "reduced_")
 #: no address depends on them but through a division: a hint would only make more kernels
 _COUNTS = ("size", "n_tiles", "n_blocks", "n_turns", "n_heads", "n_steps", "n_parts", "n_chunks",
-           "steps_per_part", "rows_per_", "all_rows", "kept_", "reduced_", "shift")  # fmt: skip
+           "steps_per_part", "rows_per_", "all_rows", "shift")  # fmt: skip
 
 
 def hinted(device_type: str, signature: Mapping[str, str], values: Sequence[Any]) -> dict[str, str]:
@@ -39,5 +42,6 @@ def _hint(name: str, kind: str, value: Any) -> str:
         return f":{ALIGNMENT}" if value is None or value % ALIGNMENT == 0 else ""
     if kind not in ("i32", "i64") or value is None or name.startswith(_COUNTS):
         return ""
-    divisor = next((d for d in _DIVISORS if value % d == 0), 1)
+    divisors = _DIVISORS[:1] if name.startswith(_ENDS) else _DIVISORS
+    divisor = next((d for d in divisors if value % d == 0), 1)
     return f":{divisor}" if divisor > 1 else ""

@@ -64,12 +64,13 @@ from tritorch.layout import (
 
 #: elements of a row form's block
 ROW_BLOCKS = {"cpu": (64, 256, 1024, 4096), "cuda": (64, 256, 1024, 2048)}
-#: reduced elements of a column form's tile; kept ones by the size of the dimension
-TILE_ROWS = (4, 8, 16, 32)
-TILE_COLUMNS = (64, 256)
+#: reduced elements of a column form's tile; kept ones by the size of the dimension. On GPUs a
+#: thread keeps 16 elements of a tile, of each accumulator: with 64 those of a variance spilled
+TILE_ROWS = {"cpu": (4, 8, 16, 32), "cuda": (4, 8, 16)}
+TILE_COLUMNS = {"cpu": (64, 256), "cuda": (64, 128)}
 #: what a block costs beyond its lanes: a row's tree, in lanes; a strip's load and store, in rows
 _START, _TILE_START = 150, 3
-_GENERATORS = ("reduction_source", "scan", "triton_printer")
+_GENERATORS = ("reduction_source", "scan", "scan_parts", "triton_printer")
 #: the block of reduced elements that one kept element's program takes at a time
 REDUCTION_ROWS = Tunable(
     "reduction_rows",
@@ -94,8 +95,8 @@ REDUCTION_COLUMNS = Tunable(
     "reduction_columns",
     space={"BLOCK": [4, 8, 16, 32, 64], "COLUMNS": [64, 128, 256, 512]},
     default=lambda *, target, reduced, kept: {
-        "BLOCK": _cheapest(reduced, TILE_ROWS, _TILE_START),
-        "COLUMNS": next((c for c in TILE_COLUMNS if c >= kept), TILE_COLUMNS[-1]),
+        "BLOCK": _cheapest(reduced, TILE_ROWS[target], _TILE_START),
+        "COLUMNS": next((c for c in TILE_COLUMNS[target] if c >= kept), TILE_COLUMNS[target][-1]),
     },
     key=("operation", "reduced", "kept", "dtypes"),
     digest=lambda: generator_digest(*_GENERATORS),

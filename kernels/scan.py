@@ -8,7 +8,7 @@ They run along one dimension. The declaration is that of a reduction
 `finish(*accumulators, n)` is applied to every element. Outputs are contiguous. "row" scans blocks
 of the innermost dimension and carries the accumulators from block to block; "column" scans an
 outer dimension with the inner one in the vector lanes. `reverse` runs from the last element to the
-first.
+first. Where a GPU had too few programs, rows are cut in parts (`scan_parts`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
+from tritorch.kernels import scan_parts
 from tritorch.kernels.helpers import prelude
 from tritorch.kernels.hints import hinted
-from tritorch.kernels.plan import Plan, nothing
+from tritorch.kernels.plan import Launch, Plan, Step, nothing
 from tritorch.kernels.reduction import Identity, ReductionKernel, ReductionWork
 from tritorch.kernels.reduction_source import (
     ReductionInput,
@@ -33,6 +35,7 @@ from tritorch.kernels.reduction_source import (
     finished,
     function_name,
     positions,
+    reduction_source,
 )
 from tritorch.kernels.strides import needs_int64
 from tritorch.layout import Layout, broadcast_shapes, broadcast_strides, contiguous_strides
@@ -40,15 +43,17 @@ from tritorch.layout import Layout, broadcast_shapes, broadcast_strides, contigu
 
 class ScanKey(NamedTuple):
     """What a scan's text depends on: the walk of the inputs, the direction, the output's inner
-    stride.
+    stride, the accumulators before each part where rows are cut (else none).
     """
 
     base: ReductionKey
     reverse: bool
+    carried: tuple[Dtype, ...] = ()
 
     def signature(self) -> dict[str, str]:
         number = "i64" if self.base.wide else "i32"
-        return self.base.signature(()) | ({"out_scan_stride": number} if self.strided else {})
+        found = self.base.signature(()) | ({"out_scan_stride": number} if self.strided else {})
+        return found | (scan_parts.signature(self.carried, self.base.wide) if self.carried else {})
 
     @property
     def strided(self) -> bool:
@@ -70,7 +75,7 @@ class ScanKernel:
     ) -> None:
         self.name = name
         self.declaration = ReductionKernel(name, inputs, map, identity, combine, finish)
-        self._sources: dict[ScanKey, KernelSource] = {}
+        self._sources: dict[ScanKey | ReductionKey, KernelSource] = {}
         self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def plan(
@@ -82,8 +87,6 @@ class ScanKernel:
         reverse: bool = False,
     ) -> Plan:
         """A launch that scans `dim` (normalised) of the broadcast operands."""
-        from tritorch.runtime import get_target
-
         shape = broadcast_shapes(self.name, *(o.shape for o in operands))
         device = operands[0].device
         outputs = [Layout.contiguous(d, shape, device) for d in out_dtypes]
@@ -118,29 +121,109 @@ class ScanKernel:
             ),
             reverse,
         )
-        target = get_target(device)
-        blocks, options = work.constants(device)
-        n = shape[dim]
-        steps = work.steps(device)
+        parts, each = scan_parts.parts_of(work, device)
+        if parts > 1:
+            return self._of_parts(work, key, outputs, device, parts, each)
+        launch, compiled = self._bind(work, key, outputs, device)
+        return Plan(outputs, launch, (compiled,))
+
+    def _bind(
+        self,
+        work: ReductionWork,
+        key: ScanKey,
+        outputs: Sequence[Layout],
+        device: Device,
+        parts: int = 1,
+        each: int = 0,
+    ) -> tuple[Launch, Any]:
+        """launch(*outputs, *operands[, *accumulators before the parts])."""
+        values: list[Any] = [None] * (len(outputs) + len(work.operands) - 1)
         scan_stride = work.reduced_strides[0][-1]
         work.out_strides = work.kept_strides[0]
-        work.kept_strides, work.reduced_strides = work.kept_strides[1:], work.reduced_strides[1:]
-        values: list[Any] = [None] * (len(outputs) + len(operands))
-        values += work.arguments(n, 1, steps, device, key.base)
+        values += self._numbers(work, key.base, device)
         values += [scan_stride] if key.strided else []
-        signature = hinted(device.type, key.signature(), values)
+        if key.carried:
+            values += [None] * len(key.carried) + [parts, each, work.kept_count]
+        compiled, target = self._compile(key, work, device, key.signature(), values)
+        grid = (work.programs(device) * parts,)
+        return target.bind(compiled, grid, values, work=work.numel), compiled
+
+    @staticmethod
+    def _numbers(
+        work: ReductionWork, key: ReductionKey, device: Device, parts: int = 1, each: int = 0
+    ) -> list[int]:
+        """Sizes and strides; the first operand of the work is the output, whose are elsewhere."""
+        walked = work.kept_strides, work.reduced_strides
+        work.kept_strides, work.reduced_strides = work.kept_strides[1:], work.reduced_strides[1:]
+        each = each or work.steps(device)
+        values = work.arguments(work.reduced_sizes[-1], parts, each, device, key)
+        work.kept_strides, work.reduced_strides = walked
+        return values
+
+    def _compile(
+        self,
+        key: ScanKey | ReductionKey,
+        work: ReductionWork,
+        device: Device,
+        signature: dict[str, str],
+        values: Sequence[Any],
+    ) -> tuple[Any, Any]:
+        """The kernel and its target."""
+        from tritorch.runtime import get_target
+
+        target = get_target(device)
+        blocks, options = work.constants(device)
+        signature = hinted(device.type, signature, values)
         place = (key, *blocks.items(), *options.items(), device, tuple(signature.values()))
         compiled = self._compiled.get(place)
         if compiled is None:
             compiled = target.compile(self._source(key), signature, blocks, options)
             self._compiled[place] = compiled
-        launch = target.bind(compiled, (work.programs(device),), values, work=work.numel)
-        return Plan(outputs, launch, (compiled,))
+        return compiled, target
 
-    def _source(self, key: ScanKey) -> KernelSource:
+    def _of_parts(
+        self,
+        work: ReductionWork,
+        key: ScanKey,
+        outputs: Sequence[Layout],
+        device: Device,
+        parts: int,
+        each: int,
+    ) -> Plan:
+        """Totals of the parts, what stands before each, the scans of the parts."""
+        kinds = accumulator_dtypes(self.declaration, key.base.inputs, key.base.wide)
+        last, scanned = self._bind(work, key._replace(carried=kinds), outputs, device, parts, each)
+        n_out, n_in, n_held = len(outputs), len(work.operands) - 1, len(kinds)
+        sums = key.base._replace(partial=True, unit_output=True, outputs=kinds)
+        work.out_strides = contiguous_strides(work.kept_sizes)
+        values = [None] * (n_held + n_in) + self._numbers(work, sums, device, parts, each)
+        summed, target = self._compile(sums, work, device, sums.signature(()), values)
+        grid = (work.programs(device) * parts,)
+        first = target.bind(summed, grid, values, work=work.numel)
+        source = scan_parts.carry_source(self.declaration, key.base.form, kinds, key.reverse)
+        values = [None] * n_held + [parts, work.kept_count]
+        signature = hinted(device.type, scan_parts.carry_signature(kinds), values)
+        block = {"BLOCK": min(1 << (parts - 1).bit_length(), 1024)}
+        carried = target.compile(source, signature, block)
+        between = target.bind(carried, (work.kept_count,), values)
+        held = tuple(-1 - i for i in range(n_held))
+        given = tuple(range(n_out, n_out + n_in))
+        steps = (
+            Step(first, held + given),
+            Step(between, held),
+            Step(last, tuple(range(n_out)) + given + held),
+        )
+        sizes = [parts * work.kept_count * kind.itemsize for kind in kinds]
+        return Plan.of_steps(outputs, target, steps, sizes, (summed, carried, scanned))
+
+    def _source(self, key: ScanKey | ReductionKey) -> KernelSource:
         found = self._sources.get(key)
         if found is None:
-            found = self._sources[key] = _scan_source(self.declaration, key)
+            if isinstance(key, ScanKey):
+                found = _scan_source(self.declaration, key)
+            else:
+                found = reduction_source(self.declaration, key)
+            self._sources[key] = found
         return found
 
 
@@ -150,9 +233,17 @@ def _scan_source(scan: ReductionKernel, key: ScanKey) -> KernelSource:
     count = range(len(accumulators))
     combine = f"{scan.name}_combine"
     combine_text, helpers = combine_function(combine, scan.combine, accumulators)
-    body = positions(base) + accumulator_start(scan, base, accumulators)
-    body.append(f"for {'turn' if key.reverse else 'step'} in range(0, n_steps):")
-    loop = ["step = n_steps - 1 - turn"] if key.reverse else []
+    body, first, last, reversed_step = positions(base), "0", "n_steps", "n_steps - 1 - turn"
+    if key.carried:
+        first, last, reversed_step = "first", "last", "first + last - 1 - turn"
+        body[1:1] = ["part = program % n_parts", "program = program // n_parts", "kept = program"]
+        body += scan_parts.part_start(scan, base.form, base.kept_rank, accumulators, key.reverse)
+        body.append("first = part * steps_per_part")
+        body.append("last = tl.minimum(first + steps_per_part, n_steps)")
+    else:
+        body += accumulator_start(scan, base, accumulators)
+    body.append(f"for {'turn' if key.reverse else 'step'} in range({first}, {last}):")
+    loop = [f"step = {reversed_step}"] if key.reverse else []
     loop += block_loads(base)
     statements, more = block_values(scan, base, accumulators)
     helpers |= more
@@ -177,7 +268,8 @@ def _scan_source(scan: ReductionKernel, key: ScanKey) -> KernelSource:
     for i, value in enumerate(values):
         loop.append(f"tl.store({' + '.join([f'out{i}_ptr', *terms])}, {value.text}, mask=mask)")
     body += ["    " + line for line in loop]
-    function = function_name(scan.name, base) + ("_reverse" if key.reverse else "")
+    function = function_name(scan.name, base) + "_of_parts" * bool(key.carried)
+    function += "_reverse" * key.reverse
     parameters = [*key.signature(), "BLOCK: tl.constexpr"]
     parameters += ["COLUMNS: tl.constexpr"] if base.form == "column" else []
     text = "\n".join(f"    {line}" for line in body)

@@ -193,7 +193,7 @@ def plan_parts(
         }  # fmt: skip
         return topk_part.bind(x.device, (n_rows * n_parts,), operands, numbers)
 
-    target = get_target(x.device.type)
+    target = get_target(x.device)
     candidates = n_rows * n_parts * room * 4
     if n_parts == 1:
         launch, compiled = bind(result, given, n_cols, 1)

@@ -95,6 +95,31 @@ def test_topk(
         np.testing.assert_array_equal(found.values.cpu().numpy(), expected.values.numpy())
 
 
+@pytest.mark.parametrize(("shape", "dim"), [((2, 33_000), 1), ((30_000, 3), 0)])
+def test_scans_of_parts(gpu: CUDATarget, shape: tuple[int, ...], dim: int) -> None:
+    rng = np.random.default_rng(3)
+    numbers = rng.integers(-3, 4, shape).astype(np.float32) / 4  # sums are exact
+    x = torch.from_numpy(numbers)
+    there = x.cuda().requires_grad_()
+    sums = there.cumsum(dim)
+    np.testing.assert_array_equal(sums.detach().cpu().numpy(), numbers.cumsum(dim))
+    (back,) = torch.autograd.grad(sums, there, there.detach())
+    expected = np.flip(np.flip(numbers, dim).cumsum(dim), dim)
+    np.testing.assert_array_equal(back.cpu().numpy(), expected)
+    numbers.swapaxes(0, dim)[20_000:20_003] = np.nan
+    greatest = np.maximum.accumulate(numbers, dim)
+    here = (numbers == greatest) | (np.isnan(numbers) & np.isnan(greatest))
+    last = np.maximum.accumulate(np.where(here, np.indices(shape)[dim], -1), dim)
+    for place in ("cpu", "cuda"):  # blocks are combined in any order, the later of equal ones wins
+        found = torch.from_numpy(numbers).to(place).cummax(dim)
+        np.testing.assert_array_equal(found.values.cpu().numpy(), greatest)
+        np.testing.assert_array_equal(found.indices.cpu().numpy(), last)
+    names = {kernel.name for kernel in gpu.kernels() if kernel.launches}
+    form = "row" if dim else "column"
+    assert any("_of_parts_reverse" in name and form in name for name in names)
+    assert any("cummax" in name and "_of_parts" in name and form in name for name in names)
+
+
 def test_what_rests_on_sorting_takes_long_rows(gpu: CUDATarget) -> None:
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 300, 6001).astype(np.float32))
     programs: dict[str, Any] = {
