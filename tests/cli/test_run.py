@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -92,6 +93,33 @@ def test_missing_names_are_named(line: str, said: str, tmp_path: Path) -> None:
 def test_an_exit_code_is_the_programs(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import sys; sys.exit(7)")
     assert run("-m", "tritorch", "run", "program.py", cwd=tmp_path).returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "error"),
+    [
+        ("", 0, None),
+        ("sys.exit(7)", 7, None),
+        ("sys.exit('too bad')", 1, None),
+        ("torch.no_such_name", 1, "AttributeError"),
+    ],
+)
+def test_a_report_of_the_run(end: str, code: int, error: str | None, tmp_path: Path) -> None:
+    """Standard output holds it alone; options behind the script are the script's."""
+    (tmp_path / "program.py").write_text(
+        "import os, sys, torch\nprint('printed', sys.argv[1:])\nos.system('echo by a child')\n"
+        f"(torch.ones(3) + 1).sum()\n{end}\n"
+    )
+    done = run("-m", "tritorch", "run", "--json", "program.py", "--help", "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert done.returncode == found["exit_code"] == code
+    assert "printed ['--help', '--json']" in done.stderr and "by a child" in done.stderr
+    assert (found["error"] and found["error"]["type"]) == error
+    assert found["kernels"]["launches_by_kernel"]["sum_f32_row01"] == 1
+    assert found["kernels"]["launches"] == sum(found["kernels"]["launches_by_kernel"].values())
+    assert ("too bad" in done.stderr) == ("too bad" in end)
+    if error:
+        assert "no_such_name" in found["error"]["message"] and "Traceback" in done.stderr
 
 
 def test_an_absent_script_is_a_usage_error(tmp_path: Path) -> None:
