@@ -7,7 +7,8 @@ code, as the cubins say.
 
 `--sample` takes names in float32 and bfloat16 by turns, and of each text one kernel for each list
 of argument types. `--json FILE` adds to the file after each name; names and kernels that it has are
-left out, so a run of all names may be done in pieces of `--seconds`.
+left out, so a run of all names may be done in pieces of `--seconds`. `--rows PATTERN` takes the
+rows of `bench.gpu` instead, in full size: they are planned, and nothing runs.
 """
 
 from __future__ import annotations
@@ -17,18 +18,24 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import tritorch as torch
+import tritorch.runtime
+from bench.gpu_rows import ROWS, Row
 from tests.oracle.compare import outcome, table
 from tests.oracle.inputs import Variant
 from tests.runtime.cuda import simulated
+from tests.runtime.cuda.fake_driver import FakeDriver, Launched
 from tritorch import triton_api
 from tritorch.errors import CompileError
 from tritorch.runtime.cuda import cubin
-from tritorch.runtime.cuda.code import LaunchFacts, argument_types
+from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, argument_types
+from tritorch.runtime.cuda.target import CUDATarget
 
 ARCHITECTURES = (80, 90, 100)
 VARIANTS = (
@@ -100,6 +107,57 @@ def planned(names: Iterable[str], variants: Sequence[Variant] = VARIANTS) -> lis
             torch.set_default_device(None)
             target._compile_code = compile_code
     return list(found.values())
+
+
+class Planner:
+    """Stands in for the compiler and the GPU: kernels are noted, launches do nothing."""
+
+    def __init__(self) -> None:
+        self.kernels: list[Planned] = []
+
+    def compile(
+        self,
+        source: Any,
+        signature: Mapping[str, str],
+        constants: Mapping[str, Any],
+        capability: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> KernelCode:
+        kernel = Planned(source, dict(signature), dict(constants), dict(options or {}))
+        self.kernels.append(kernel)
+        types, _ = triton_api.split_signature(signature)
+        code = (len(self.kernels) - 1).to_bytes(8, "little")
+        return KernelCode(kernel.name, code, LaunchFacts(), tuple(types.values()), True, 0.0)
+
+    def sizes(self, code: bytes) -> tuple[str, list[int]]:
+        kernel = self.kernels[int.from_bytes(code, "little")]
+        return kernel.name, [simulated._size(kind) for kind in (*kernel.types.split(","), "*", "*")]
+
+    def run(self, code: bytes, launched: Launched) -> None:
+        pass
+
+
+@contextmanager
+def planning_gpu(architecture: int) -> Iterator[Planner]:
+    """A large GPU on which nothing happens; what is planned there is in the planner's list."""
+    planner = Planner()
+    driver = FakeDriver(
+        nbytes=1 << 37, capability=architecture, run=planner.run, sizes=planner.sizes
+    )
+    target = CUDATarget(driver, planner.compile)
+    with mock.patch.dict(tritorch.runtime._targets, {"cuda": target}):
+        yield planner
+
+
+def planned_row(row: Row, planner: Planner) -> list[Planned]:
+    """The kernels of a row of the bench in full size that no row before it had."""
+    first = len(planner.kernels)
+    torch.set_float32_matmul_precision(row.precision)
+    try:
+        row.program(torch, 1.0)()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    return planner.kernels[first:]
 
 
 def plan_for(architecture: int) -> None:
@@ -207,6 +265,25 @@ def _line(row: Mapping[str, Any]) -> str:
     )
 
 
+def _of_names(given: argparse.Namespace, report: Report) -> Iterator[tuple[str, list[Planned]]]:
+    first, step = map(int, given.part.split("/"))
+    every = sorted(table())
+    if given.architecture:
+        plan_for(given.architecture)
+    for name in (given.names or every)[first - 1 :: step]:
+        if name not in report.names:
+            turn = every.index(name) % len(VARIANTS)
+            yield name, planned([name], VARIANTS[turn : turn + 1] if given.sample else VARIANTS)
+
+
+def _of_rows(given: argparse.Namespace, report: Report) -> Iterator[tuple[str, list[Planned]]]:
+    with planning_gpu(given.architecture or 90) as planner:
+        for row in ROWS:
+            name = f"{row.group}: {row.name}"
+            if name not in report.names and re.search(given.rows, name):
+                yield name, planned_row(row, planner)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="of operations, as in tests/oracle; default: all")
@@ -217,22 +294,18 @@ def main() -> None:
     parser.add_argument(
         "--architecture", type=int, choices=ARCHITECTURES, help="plan and compile for this one"
     )
+    parser.add_argument("--rows", help="a pattern of the rows of bench.gpu to take instead")
     given = parser.parse_args()
-    first, step = map(int, given.part.split("/"))
-    every = sorted(table())
-    names = (given.names or every)[first - 1 :: step]
-    architectures = (given.architecture,) if given.architecture else ARCHITECTURES
-    if given.architecture:
-        plan_for(given.architecture)
+    architectures: Sequence[int] = ARCHITECTURES
+    if given.architecture or given.rows is not None:
+        architectures = (given.architecture or 90,)
     report = Report(given.json)
-    left = [name for name in names if name not in report.names]
     start = time.monotonic()
     print(_COLUMNS)
-    for name in left:
-        turn = every.index(name) % len(VARIANTS)
-        variants = VARIANTS[turn : turn + 1] if given.sample else VARIANTS
-        kernels = [k for k in planned([name], variants) if report.is_new(k, given.sample)]
-        for kernel, found in compiled(kernels, architectures):
+    work = _of_names if given.rows is None else _of_rows
+    for name, kernels in work(given, report):
+        new = [kernel for kernel in kernels if report.is_new(kernel, given.sample)]
+        for kernel, found in compiled(new, architectures):
             report.add(kernel, found)
             if not isinstance(found, str):
                 print(_line(report.rows[-1]), flush=True)
