@@ -145,7 +145,7 @@ class Update(Helper):
 
     def _print(self, kinds: tuple[Dtype, ...]) -> str:
         parameters = ["table_ptr", "chunks_ptr", *self.scalars]
-        parameters += [f"{flag}: tl.constexpr" for flag in (*self.flags, "CHUNK", "BLOCK")]
+        parameters += [f"{flag}: tl.constexpr" for flag in (*self.flags, "WIDE", "CHUNK", "BLOCK")]
         lines = [
             "@triton.jit",
             f"def multi_{self.name}({', '.join(parameters)}):",
@@ -156,7 +156,11 @@ class Update(Helper):
         return "\n\n".join([*(h.text for h in helpers), "\n".join(lines) + "\n"])
 
     def loop_lines(self, kinds: Sequence[Dtype]) -> list[str]:
-        """The text that updates the elements of a program's chunk."""
+        """The text that updates the elements of a program's chunk.
+
+        WIDE: for a GPU, whose accesses are of 16 bytes where all addresses are multiples of them;
+        then whole blocks go without masks.
+        """
         types = {name: f"tl.{triton_name(kind)}" for name, kind in zip(self.columns, kinds)}
         lines = []
         for place, name in enumerate(self.columns, start=1):
@@ -169,20 +173,38 @@ class Update(Helper):
                 arguments.append(name[:-4])
             else:
                 arguments.append(name)
-        lines += [
-            "    for start in range(first, stop, BLOCK):",
+        call = f"{', '.join(self.writes)} = {self.name}({', '.join([*arguments, *self.flags])})"
+
+        def block(mask: str) -> list[str]:
+            other = ", other=0.0" * bool(mask)
+            reads = [f"to_compute(tl.load({n}_ptr + offsets{mask}{other}))" for n in self.columns]
+            values = [f"{name}.to({types[name]})" for name in self.writes]
+            return [
+                *(f"{name} = {read}" for name, read in zip(self.columns, reads)),
+                call,
+                *(
+                    f"tl.store({name}_ptr + offsets, {value}{mask})"
+                    for name, value in zip(self.writes, values)
+                ),
+            ]
+
+        places = " | ".join(f"tl.load(row_ptr + {place + 1})" for place in range(len(kinds)))
+        return [
+            *lines,
+            "    whole = first",
+            "    if WIDE:",
+            f"        if ({places}) % 16 == 0:",
+            "            whole = first + (stop - first) // BLOCK * BLOCK",
+            "            first = tl.multiple_of(first, 16)",
+            *(f"            {name}_ptr = tl.multiple_of({name}_ptr, 16)" for name in self.columns),
+            "            for start in range(first, whole, BLOCK):",
+            "                offsets = start + tl.arange(0, BLOCK)",
+            *(f"                {line}" for line in block("")),
+            "    for start in range(whole, stop, BLOCK):",
             "        offsets = start + tl.arange(0, BLOCK)",
             "        mask = offsets < stop",
+            *(f"        {line}" for line in block(", mask=mask")),
         ]
-        for name in self.columns:
-            load = f"tl.load({name}_ptr + offsets, mask=mask, other=0.0)"
-            lines.append(f"        {name} = to_compute({load})")
-        arguments += self.flags
-        lines.append(f"        {', '.join(self.writes)} = {self.name}({', '.join(arguments)})")
-        for name in self.writes:
-            value = f"{name}.to({types[name]})"
-            lines.append(f"        tl.store({name}_ptr + offsets, {value}, mask=mask)")
-        return lines
 
     def plan(
         self,
@@ -212,6 +234,7 @@ class Update(Helper):
             signature[name] = f"*{scalar}" if name.endswith("_ptr") else scalar
         target = get_target(tensors.device)
         constants = {**{flag: flags[flag] for flag in self.flags}, "CHUNK": CHUNK, "BLOCK": BLOCK}
+        constants["WIDE"] = tensors.device.type != "cpu"
         compiled = target.compile(self.source(kinds), signature, constants)
         dynamic: list[Any] = [None] * len(signature)
         launch = target.bind(compiled, (tensors.n_chunks,), dynamic)

@@ -58,7 +58,7 @@ class Schedule(Helper):
         scalars = [f"{s}_ptr" if s == _RATE and in_memory else s for s in self.scalars]
         flags = dict.fromkeys((*self.flags, *update.flags))
         parameters = ["table_ptr", "chunks_ptr", *scalars]
-        parameters += [f"{flag}: tl.constexpr" for flag in (*flags, "BARRIER", "CHUNK", "BLOCK")]
+        parameters += [f"{flag}: tl.constexpr" for flag in (*flags, "WIDE", "CHUNK", "BLOCK")]
         width = self.columns(update) + 1
         lines = [
             "@triton.jit",
@@ -82,7 +82,7 @@ class Schedule(Helper):
         computes = multi_tensor.triton_name(kinds[0].compute)
         lines += [f"    {s} = {s}.to(tl.{computes})" for s in update.scalars]
         lines += [
-            "    if BARRIER:",
+            "    if WIDE:",
             "        tl.debug_barrier()",
             "    arrived = tl.atomic_add(arrivals_ptr, 1)",
             "    if (arrived + 1) * CHUNK >= tl.load(row_ptr):",
@@ -127,7 +127,7 @@ class Schedule(Helper):
                 signature[name] = "fp64"
         names = dict.fromkeys((*self.flags, *update.flags))
         constants = {**{name: flags[name] for name in names}, "CHUNK": CHUNK, "BLOCK": BLOCK}
-        constants["BARRIER"] = tensors.device.type != "cpu"
+        constants["WIDE"] = tensors.device.type != "cpu"
         target = get_target(tensors.device)
         source = self.source(update, kinds, rate is not None)
         compiled = target.compile(source, signature, constants)
