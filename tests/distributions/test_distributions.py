@@ -55,6 +55,15 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+_WITHOUT_RSAMPLE = tuple(
+    getattr(tritorch.distributions, name)
+    for name in (
+        "Bernoulli", "Binomial", "Categorical", "Geometric", "MixtureSameFamily",
+        "OneHotCategorical", "Poisson",
+    )
+)  # fmt: skip
+
+
 def _made(library: Any, name: str, scale: float = 1.0) -> tuple[Any, list[Any], Any]:
     make, parameters, value = CASES[name]
     tensors = [
@@ -130,6 +139,8 @@ def test_samples_have_the_moments(name: str) -> None:
     assert tuple(drawn.shape) == (count, *made.batch_shape, *made.event_shape)
     assert not drawn.requires_grad
     assert made.log_prob(drawn).isfinite().all()
+    discrete = isinstance(made, _WITHOUT_RSAMPLE)
+    assert made.has_rsample != discrete
     if made.has_rsample:
         assert made.rsample().requires_grad and value.shape == made.rsample().shape
     try:

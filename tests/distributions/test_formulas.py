@@ -122,6 +122,14 @@ def test_probabilities_of_whole_numbers(name: str) -> None:
         _close(again.log_prob(_tensor((1.0, 0.0))), ours.log_prob(_tensor((1.0, 0.0))).numpy())
 
 
+def test_what_is_outside_has_no_density() -> None:
+    uniform = d.Uniform(_tensor(0.0), _tensor(2.0), validate_args=False)
+    outside = uniform.log_prob(_tensor([-0.1, 0.0, 1.0, 2.0, 2.1]))
+    assert outside.isinf().tolist() == [True, False, False, True, True]
+    half = d.HalfNormal(_tensor(1.0), validate_args=False).log_prob(_tensor([-0.1, 0.0]))
+    assert half.isinf().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_divergences_are_integrals(name: str) -> None:
     ours, theirs = _both(CONTINUOUS, name)
