@@ -81,12 +81,14 @@ def embedding_rows(
 
 def _column_block(*, target: str, n_columns: int) -> dict[str, Any]:
     """On a CPU four vector registers of AVX-512, or half a row: the fewer pieces of a row come
-    from far memory one by one, the better, but two threads want a program each.
+    from far memory one by one, the better, but two threads want a program each. A GPU's threads
+    have four columns each, which are added to memory at once.
     """
     columns = next_power_of_2(n_columns)
     if target == "cpu":
         return {"BLOCK": min(columns, max(64, min(columns // 2, 256)))}
-    return {"BLOCK": min(columns, 128)}
+    block = min(columns, 1024)
+    return {"BLOCK": block, "num_warps": max(block // 128, 1)}
 
 
 @kernel(space={"BLOCK": [16, 32, 64, 128, 256]}, default=_column_block, key=("n_columns", "dtype"))
@@ -121,7 +123,7 @@ def embedding_backward_columns(
             tl.store(cell_ptr, index)
 
 
-@kernel(space={"BLOCK": [64, 128, 256]}, default=_column_block, key=("n_columns", "dtype"))
+@kernel(space={"BLOCK": [128, 256, 512, 1024]}, default=_column_block, key=("n_columns", "dtype"))
 def embedding_backward_atomic(
     dw_ptr, g_ptr, index_ptr, cell_ptr, n_rows, n_columns, skipped, n_blocks, size1, size2, size3,
     index_stride0, index_stride1, index_stride2, index_stride3,

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 
 def _block(*, target: str, n_rest: int) -> dict[str, Any]:
-    """A rest of 16 elements or more is a vector of its own; else lanes are index elements."""
-    if n_rest >= 16:
-        return {"BLOCK": min(next_power_of_2(n_rest), 1024), "FLAT": False}
-    return {"BLOCK": 1024 if target == "cpu" else 256, "FLAT": True}
+    """A rest of 16 elements or more (a GPU: as many as a warp reads at once) is a vector of its
+    own; else lanes are index elements. A GPU's threads have four each: additions of float32 go to
+    memory four at a time.
+    """
+    flat = n_rest < (16 if target == "cpu" else 128)
+    if target != "cpu":
+        block = 512 if flat else min(next_power_of_2(n_rest), 1024)
+        return {"BLOCK": block, "FLAT": flat, "num_warps": block // 128}
+    return {"BLOCK": 1024 if flat else min(next_power_of_2(n_rest), 1024), "FLAT": flat}
 
 
 def _lanes(*, target: str, n_lanes: int, neighbours: bool) -> dict[str, Any]:
