@@ -30,10 +30,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from bench import gpu_apart
 from bench.gpu_rows import ROWS, Row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,12 +56,25 @@ SEARCHES = (
     )),
     ("attention_backward_queries", "bfloat16", ("n_queries=4096,n_keys=4096",)),
     ("attention_backward_keys", "bfloat16", ("n_queries=4096,n_keys=4096",)),
-    ("convolution_tile", "bfloat16", ("batch=64",)),
+    ("convolution_pixels", "bfloat16", (
+        "filters=64,channels=64,side=56", "filters=128,channels=128,side=28",
+        "filters=256,channels=256,side=14", "filters=512,channels=512,side=7",
+    )),
+    ("convolution_pixels_weight", "bfloat16", ("filters=128,channels=128,side=28",)),
+    ("radix_scatter", "float32", ("n_cols=16777216",)),
+    ("topk_part", "float32", ("n_cols=16384",)),
     ("softmax_rows", "bfloat16", ("n_cols=4096",)),
     ("norm_rows", "bfloat16", ("n_cols=4096",)),
     ("norm_rows_backward", "bfloat16", ("n_cols=4096",)),
     ("pointwise", "float32", ("numel=67108864",)),
 )  # fmt: skip
+#: packages that nothing works without, and what is missing without the others
+NEEDED = ("triton", "numpy", "llvmlite", "cuda.bindings")
+OF_USE = {
+    "torch": "rows have no peer", "pytest": "no tests, no sanitizer",
+    "xdist": "tests run in one process", "typer": "no part tune", "rich": "no part tune",
+    "ml_dtypes": "no bfloat16 from and to NumPy", "opt_einsum": "no einsum of three operands",
+}  # fmt: skip
 _SAMPLES = 5
 _SECONDS_A_SAMPLE = 0.02
 
@@ -80,6 +94,25 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def absent(dry: bool) -> dict[str, str]:
+    """Packages that are not there, and what is missing without them.
+
+    Raises:
+        SystemExit: nothing works without one of them.
+    """
+    needed = [name for name in NEEDED if not _there(name) and not (dry and "cuda" in name)]
+    if needed:
+        raise SystemExit(f"bench.gpu: {', '.join(needed)} must be installed.")
+    return {name: what for name, what in OF_USE.items() if not _there(name)}
 
 
 def environment(torch: Any) -> dict[str, Any]:
@@ -137,10 +170,10 @@ def _pytest(device: str, *options: str) -> list[str]:
 
 def run_tests(seconds: float, dry: bool) -> dict[str, Any]:
     """The marked tests, on several processes where pytest-xdist is there."""
-    if importlib.util.find_spec("pytest") is None:
+    if not _there("pytest"):
         return {"result": "left out: no pytest"}
     options = ["--maxfail=40"]
-    if importlib.util.find_spec("xdist") is not None:
+    if _there("xdist"):
         options += ["-n", str(min(os.cpu_count() or 1, 8))]
     if dry:
         options += ["-k", "erfinv or hypot"]
@@ -151,6 +184,8 @@ def run_tests(seconds: float, dry: bool) -> dict[str, Any]:
 
 def run_sanitizer(seconds: float, dry: bool) -> dict[str, Any]:
     """memcheck and racecheck over a few operations, in one process each."""
+    if not _there("pytest"):
+        return {"result": "left out: no pytest"}
     tool = "env" if dry else shutil.which("compute-sanitizer")
     if tool is None:
         return {"result": "left out: no compute-sanitizer"}
@@ -167,6 +202,8 @@ def run_sanitizer(seconds: float, dry: bool) -> dict[str, Any]:
 
 def run_tuning(seconds: float, dry: bool, folder: Path) -> dict[str, Any]:
     """Each search in turn; the database and the best configurations stay in `folder`."""
+    if missing := [name for name in ("typer", "rich") if not _there(name)]:
+        return {"result": f"left out: no {' and no '.join(missing)}"}
     end = time.monotonic() + seconds
     settings = {"TRITORCH_TUNE_DB": str(folder / "tune.sqlite")}
     found: dict[str, Any] = {}
@@ -231,8 +268,15 @@ def measure(row: Row, libraries: dict[str, Any], scale: float) -> dict[str, Any]
         finally:
             del calls
             torch.set_float32_matmul_precision("highest")
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # the device may be lost
+                torch.cuda.empty_cache()
+        if _LOST in found.get("ours_error", ""):
+            break
     return found
+
+
+#: of the error after which this process cannot use the device any more
+_LOST = "cannot be used by this process any more"
 
 
 def judge(found: dict[str, Any], row: Row, bandwidth: float | None) -> None:
@@ -254,19 +298,33 @@ def judge(found: dict[str, Any], row: Row, bandwidth: float | None) -> None:
         found["reached"] = found["ratio"] >= row.bar
 
 
+def chosen_rows(pattern: str, dry: bool) -> list[Row]:
+    """The copy, and the rows whose group or name the pattern finds."""
+    found = [row for row in ROWS[1:] if re.search(pattern, f"{row.group}: {row.name}")]
+    return [ROWS[0], *(row for row in found if row.dry or not dry)]
+
+
 def run_rows(
-    libraries: dict[str, Any], seconds: float, pattern: str = "", dry: bool = False
-) -> list[dict[str, Any]]:
-    """The rows whose group or name the pattern finds, and the copy, until the time is over."""
+    libraries: dict[str, Any], seconds: float, pattern: str = "", dry: bool = False,
+    path: Path | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The chosen rows until the time is over, or the device is lost.
+
+    Args:
+        path: rows of processes before this one, which are left out; each row is added to it.
+    """
     end = time.monotonic() + seconds
     results: list[dict[str, Any]] = []
-    chosen = [row for row in ROWS[1:] if re.search(pattern, f"{row.group}: {row.name}")]
+    known = {row["name"] for row in gpu_apart.written(path)} if path is not None else set()
     bandwidth = None
-    for row in (ROWS[0], *chosen):
-        if time.monotonic() > end:
-            results.append({"name": row.name, "bar": row.bar, "ours_error": "no time left"})
+    for row in chosen_rows(pattern, dry):
+        if row.name in known and row is not ROWS[0]:
             continue
-        if dry and not row.dry:
+        if time.monotonic() > end:
+            late = {"name": row.name, "bar": row.bar, "ours_error": "no time left"}
+            results.append(late)
+            if path is not None and row.name not in known:
+                gpu_apart.write(path, late)
             continue
         found = measure(row, libraries, 1e-3 if dry else 1.0)
         if row is ROWS[0]:
@@ -274,8 +332,24 @@ def run_rows(
             bandwidth = row.moved / min(times) * 1e3 if times else None
         judge(found, row, bandwidth)
         results.append(found)
+        if row.name in known:
+            continue
+        if path is not None:
+            gpu_apart.write(path, found)
         print(_line(found, not dry), flush=True)
+        if _LOST in found.get("ours_error", ""):
+            break
     return results
+
+
+def rows_apart(seconds: float, pattern: str, dry: bool) -> list[dict[str, Any]]:
+    """The chosen rows, by a process of their own (see `gpu_apart`)."""
+    names = [row.name for row in chosen_rows(pattern, dry)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows"
+        command = [sys.executable, "-m", "bench.gpu", "rows", "--rows", pattern]
+        command += [*(["--dry-run"] if dry else []), "--written-to", str(path), "--seconds"]
+        return gpu_apart.rows_of(command, names, path, seconds, folder=ROOT)
 
 
 def _line(found: dict[str, Any], figures: bool = True) -> str:
@@ -304,13 +378,13 @@ def _libraries(dry: bool) -> dict[str, Any]:
     if not tritorch.cuda.is_available():
         tritorch.zeros(1, device="cuda")  # says why
     found: dict[str, Any] = {"ours": tritorch}
-    if importlib.util.find_spec("torch") is not None:
+    if _there("torch"):
         import torch
 
         if dry or torch.cuda.is_available():
             found["torch"] = torch
-    if "torch" not in found:
-        print("no PyTorch for this GPU: rows have no peer")
+        else:
+            print("PyTorch is installed, but finds no GPU: rows have no peer")
     return found
 
 
@@ -349,10 +423,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of the whole call")
     parser.add_argument("--dry-run", action="store_true", help="walk the way without a GPU")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--written-to", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - set(SHARES):
         parser.error(f"unknown parts {', '.join(sorted(unknown))}: choose from {', '.join(SHARES)}")
     dry = given.dry_run
+    missing = absent(dry)
     parts = given.parts or [part for part, share in SHARES.items() if share or dry]
     end = time.monotonic() + given.seconds
     with ExitStack() as stack:
@@ -360,15 +436,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if dry:
             from tests.runtime.cuda.simulated import simulated_gpu
 
-            print("dry run: a simulated GPU, no figures")
             stack.enter_context(simulated_gpu())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         libraries = _libraries(dry)
+        if given.written_to is not None:
+            rows = run_rows(libraries, given.seconds, given.rows, dry, given.written_to)
+            lost = any(_LOST in row.get("ours_error", "") for row in rows)
+            return gpu_apart.LOST if lost else 0
+        if dry:
+            print("dry run: a simulated GPU, no figures")
+        for name, what in missing.items():
+            print(f"{name} is not installed: {what}")
         report: dict[str, Any] = {"environment": environment(libraries["ours"])}
+        report["environment"]["absent"] = sorted(missing)
         print(json.dumps(report["environment"], indent=1), flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         runs: dict[str, Callable[[float], Any]] = {
-            "rows": lambda seconds: run_rows(libraries, seconds, given.rows, dry),
+            "rows": lambda seconds: rows_apart(seconds, given.rows, dry),
             "tests": lambda seconds: run_tests(seconds, dry),
             "sanitizer": lambda seconds: run_sanitizer(seconds, dry),
             "tune": lambda seconds: run_tuning(seconds, dry, folder),

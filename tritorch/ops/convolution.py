@@ -14,7 +14,9 @@ from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
 from tritorch.kernels.strides import is_channels_last
+from tritorch.config import watch
 from tritorch.kernels.templates import convolution as kernels
+from tritorch.kernels.templates import convolution_pixels as pixels
 from tritorch.kernels.templates.convolution import Geometry
 from tritorch.layout import Layout, channels_last, channels_last_3d, contiguous_strides
 from tritorch.ops import convolution_integers as integers
@@ -47,9 +49,25 @@ def _planes(x: Tensor) -> Tensor:
     return contiguous(x)
 
 
-_convolutions = Plans(lambda key: kernels.plan(*key))
-_transposes = Plans(lambda key: kernels.plan_input(*key))
-_weights = Plans(lambda key: kernels.plan_weight(*key))
+def _arranged(x: Tensor, weight: tuple[int, ...], geometry: Geometry) -> Tensor:
+    """As the kernels read it: planes, or pixels where a GPU's do."""
+    if x._layout.device.type != "cpu" and pixels.serves(x._layout, weight, geometry):
+        return contiguous(x, channels_last)
+    return _planes(x)
+
+
+def _by_pixels(x: Layout, weight: tuple[int, ...], geometry: Geometry) -> Any:
+    """The module that makes plans."""
+    return pixels if pixels.serves(x, weight, geometry) else kernels
+
+
+_convolutions = Plans(lambda key: _by_pixels(key[0], key[1].shape, key[3]).plan(*key))
+_transposes = Plans(lambda key: _by_pixels(key[0], key[1].shape, key[3]).plan_input(*key))
+_weights = Plans(
+    lambda key: _by_pixels(key[1], (key[0].shape[1], key[1].shape[1]), key[2]).plan_weight(*key)
+)
+for _plans in (_convolutions, _transposes, _weights):
+    watch("float32_matmul", _plans.clear)
 
 
 class ConvolutionBackward0(Node):
@@ -117,14 +135,14 @@ def _formatted(result: Tensor, *operands: Tensor | None) -> Tensor:
     """
     if any(x is not None and is_channels_last(x._layout) for x in operands):
         return contiguous(result, channels_last if result._layout.ndim == 4 else channels_last_3d)
-    return result
+    return contiguous(result)
 
 
 def _linear(
     plans: Plans, node_type: Any, x: Tensor, weight: Tensor, bias: Tensor | None,
     geometry: Geometry, like: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    own = _planes(x)
+    own = _arranged(x, weight._layout.shape, geometry)
     if bias is None:
         plan = plans[own._layout, weight._layout, None, geometry]
         layout = plan.outputs[0]
@@ -138,7 +156,8 @@ def _linear(
         result = empty(layout)
         plan.launch(result._address, own._address, weight._address, added._address)
         wanted = x._requires_grad or weight._requires_grad or bias._requires_grad
-    if own is not x or like is not None or not weight._layout.is_contiguous:
+    written = layout.is_contiguous and weight._layout.is_contiguous
+    if own is not x or like is not None or not written:
         result = _formatted(result, x, weight, like)
         layout = result._layout
     if wanted and mode.enabled:
@@ -165,12 +184,15 @@ def _transpose(
 
 def _weight_gradient(g: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
     """The gradient of the weights of the convolution of x whose result has the gradient g."""
-    own, image = _planes(g), _planes(x)
+    shape = g._layout.shape[1], x._layout.shape[1]
+    own, image = (_arranged(t, shape, geometry) for t in (g, x))
     plan = _weights[own._layout, image._layout, geometry]
     result = empty(plan.outputs[0])
     plan.launch(result._address, own._address, image._address)
+    if not result._layout.is_contiguous:
+        result = _formatted(result, g, x)
     if (g._requires_grad or x._requires_grad) and mode.enabled:
-        node = ConvolutionBackwardBackward0((edge(g), edge(x)), plan.outputs)
+        node = ConvolutionBackwardBackward0((edge(g), edge(x)), (result._layout,))
         node.geometry = geometry
         node.save(g, x)
         result._grad_fn = node

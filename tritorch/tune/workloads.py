@@ -407,7 +407,7 @@ def _scatter_add(dtype: Any) -> Workload:
 # ---- convolutions
 
 
-@_problem("convolution_tile", m=64, k=576, side=56, batch=8)
+@_problem("convolution_tile", device="cpu", m=64, k=576, side=56, batch=8)
 def _convolution(m: int, k: int, side: int, batch: int, dtype: Any) -> Workload:
     x = _random(batch, max(k // 9, 1), side, side, dtype=dtype)
     w = _random(m, max(k // 9, 1), 3, 3, dtype=dtype, seed=1)
@@ -440,7 +440,42 @@ def _transposed(channels: int, side: int, batch: int, dtype: Any) -> Workload:
     )
 
 
-@_problem("convolution_weight_tile", "convolution_sum_parts", m=64, k=576, side=56, batch=8)
+@_problem(
+    "convolution_pixels", device="cuda", kinds=("bfloat16", "float32"),
+    filters=64, channels=64, side=56, batch=64,
+)  # fmt: skip
+def _pixels(filters: int, channels: int, side: int, batch: int, dtype: Any) -> Workload:
+    x, w = _image(filters, channels, side, batch, dtype)
+    return Workload(
+        [x, w],
+        lambda x, w: [torch.nn.functional.conv2d(x, w, padding=1)],
+        operations=2 * batch * w.numel() * side * side,
+    )
+
+
+@_problem(
+    "convolution_pixels_weight", device="cuda", kinds=("bfloat16", "float32"),
+    filters=64, channels=64, side=56, batch=64,
+)  # fmt: skip
+def _pixels_weight(filters: int, channels: int, side: int, batch: int, dtype: Any) -> Workload:
+    x, w = _image(filters, channels, side, batch, dtype)
+    g = _random(batch, filters, side, side, dtype=dtype, seed=2)
+    return Workload(
+        [w, x, g.contiguous(memory_format=torch.channels_last)],
+        **_gradient(lambda w, x: torch.nn.functional.conv2d(x, w, padding=1), 1),
+        operations=2 * batch * w.numel() * side * side,
+    )
+
+
+def _image(filters: int, channels: int, side: int, batch: int, dtype: Any) -> list[Tensor]:
+    """Images and weights of 3 x 3 taps, channels last."""
+    x = _random(batch, channels, side, side, dtype=dtype)
+    w = _random(filters, channels, 3, 3, dtype=dtype, seed=1)
+    return [t.contiguous(memory_format=torch.channels_last) for t in (x, w)]
+
+
+@_problem("convolution_weight_tile", device="cpu", m=64, k=576, side=56, batch=8)
+@_problem("convolution_sum_parts", m=64, k=576, side=56, batch=8)
 def _convolution_weight(m: int, k: int, side: int, batch: int, dtype: Any) -> Workload:
     x = _random(batch, max(k // 9, 1), side, side, dtype=dtype)
     w = _random(m, max(k // 9, 1), 3, 3, dtype=dtype, seed=1)
