@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     import triton.language as tl
 
 _KINDS = (dtypes.float16, dtypes.bfloat16, dtypes.float32)
-#: fewer channels do not fill a tile of the tensor cores
+#: fewer channels do not fill a tile of the tensor cores; of those that come in, the taps of a row,
+#: which lie side by side, are taken together
 _LEAST = 16
 #: the smallest shared memory of a block among the GPUs that are compiled for
 _SHARED_BYTES = 163 << 10
@@ -54,7 +55,8 @@ def serves(x: Layout, w_shape: Shape, geometry: Geometry) -> bool:
         and x.ndim == 4
         and geometry.groups == 1
         and x.dtype in _KINDS
-        and min(w_shape[:2]) >= _LEAST
+        and w_shape[0] >= _LEAST
+        and (w_shape[1] >= _LEAST or geometry.dilation[1] == 1)
     )
 
 
@@ -93,6 +95,17 @@ def pixel_parts(pixels, size_image, size_row):
     return image, rest // size_row, rest % size_row
 
 
+@helper
+def within(column, there, inner, channels, size_width, ROWS: tl.constexpr):
+    """Which channels of which pixels there are."""
+    if ROWS:
+        across = column[:, None] + (inner // ROWS)[None, :]
+        return there[:, None] & (across >= 0) & (across < size_width) & (inner < channels)[None, :]
+    else:
+        there = there & (column >= 0) & (column < size_width)
+        return there[:, None] & (inner < channels)[None, :]
+
+
 @kernel(
     space={
         "BLOCK_M": [64, 128, 256], "BLOCK_N": [16, 32, 64, 128, 256], "BLOCK_K": [16, 32, 64, 128],
@@ -106,13 +119,14 @@ def convolution_pixels(
     shift_step0, shift_step1, shift_first0, shift_first1, shift_tap0, shift_tap1,
     x_image_stride, x_row_stride, x_pixel_stride,
     out_image_stride, out_row_stride, out_pixel_stride, out_base, w_filter_stride,
-    BIAS: tl.constexpr, PRECISION: tl.constexpr,
+    BIAS: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_N channels of BLOCK_M pixels.
 
     Pixel (y, x) and tap (v, u) meet at input (y * step0 + first0 + v * tap0, ...); there are
-    n_turns taps in a row, n_blocks blocks of channels, n_steps of both together.
+    n_turns taps in a row, n_blocks blocks of channels, n_steps of both together. ROWS: a row of
+    taps, of so many channels each, counts as one tap with all their channels.
     """
     tiles_n = tl.cdiv(filters, BLOCK_N)
     pixels = (tl.program_id(0) // tiles_n) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -130,12 +144,9 @@ def convolution_pixels(
         down = (tap // n_turns) * shift_tap0
         right = (tap % n_turns) * shift_tap1
         there = inside & (row + down >= 0) & (row + down < size_height)
-        there = there & (column + right >= 0) & (column + right < size_width)
+        met = within(column + right, there, inner, channels, size_width, ROWS)
         moved = place + (down * x_row_stride + right * x_pixel_stride)
-        a = tl.load(
-            x_ptr + (moved[:, None] + inner[None, :]),
-            mask=there[:, None] & (inner < channels)[None, :], other=0.0,
-        )  # fmt: skip
+        a = tl.load(x_ptr + (moved[:, None] + inner[None, :]), mask=met, other=0.0)
         b = tl.load(
             w_ptr[None, :] + (tap * channels + inner)[:, None],
             mask=(inner < channels)[:, None] & (outs < filters)[None, :], other=0.0,
@@ -177,7 +188,7 @@ def convolution_pixels_weight(
     shift_step0, shift_step1, shift_first0, shift_first1, shift_tap0, shift_tap1,
     x_image_stride, x_row_stride, x_pixel_stride,
     g_image_stride, g_row_stride, g_pixel_stride, part_stride,
-    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """One program: the gradient of BLOCK_M filters' BLOCK_N channels of one tap, summed over a part
@@ -199,17 +210,16 @@ def convolution_pixels_weight(
         inside = pixels < size_pixels
         row = y * shift_step0 + down
         column = x * shift_step1 + right
-        there = inside & (row >= 0) & (row < size_height) & (column >= 0) & (column < size_width)
+        met = within(
+            column, inside & (row >= 0) & (row < size_height), inner, channels, size_width, ROWS
+        )
         upstream = image * g_image_stride + y * g_row_stride + x * g_pixel_stride
         g = tl.load(
             g_ptr + (upstream[:, None] + outs[None, :]),
             mask=inside[:, None] & (outs < filters)[None, :], other=0.0,
         )  # fmt: skip
         place = image * x_image_stride + row * x_row_stride + column * x_pixel_stride
-        near = tl.load(
-            x_ptr + (place[:, None] + inner[None, :]),
-            mask=there[:, None] & (inner < channels)[None, :], other=0.0,
-        )  # fmt: skip
+        near = tl.load(x_ptr + (place[:, None] + inner[None, :]), mask=met, other=0.0)
         total = tl.dot(tl.trans(g), near, total, input_precision=PRECISION)
     places = (outs * n_taps + tap)[:, None] * channels + inner[None, :]
     tl.store(
@@ -345,7 +355,10 @@ def _add(
     first: Sequence[int], tap: Sequence[int], taps: Sequence[int],
 ) -> None:  # fmt: skip
     """One launch: all images' pixels at these positions."""
-    channels, filters = x.shape[1], out.shape[1]
+    channels, filters, rows = x.shape[1], out.shape[1], _together(x, tap)
+    depth = prod(taps) * channels
+    if rows:
+        channels, taps = channels * taps[1], (taps[0], 1)
     pixels = x.shape[0] * prod(positions)
     choice = convolution_pixels.choose(
         x.device.type, pixels=pixels, filters=filters, channels=channels, taps=prod(taps),
@@ -357,7 +370,7 @@ def _add(
         "n_steps": prod(taps) * n_blocks, "n_blocks": n_blocks,
         "out_image_stride": out_strides[0], "out_row_stride": out_strides[2],
         "out_pixel_stride": out_strides[3], "out_base": base,
-        "w_filter_stride": prod(taps) * channels, "BIAS": bias is not None,
+        "w_filter_stride": depth, "BIAS": bias is not None, "ROWS": rows,
     }  # fmt: skip
     operands: dict[str, Any] = {"out_ptr": out, "x_ptr": x, "w_ptr": kind}
     arguments = [0, 1, weights]
@@ -368,6 +381,11 @@ def _add(
         arguments.append(3)
     tiles = ceil_divide(pixels, choice["BLOCK_M"]) * ceil_divide(filters, choice["BLOCK_N"])
     steps.add(convolution_pixels.bind(x.device, (tiles,), operands, values), arguments)
+
+
+def _together(x: Layout, tap: Sequence[int]) -> int:
+    """The channels of a pixel where a row of taps is taken together, else 0."""
+    return x.shape[1] if x.shape[1] < _LEAST and tap[1] == 1 else 0
 
 
 def _walk(
@@ -399,7 +417,10 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     if _plain(geometry) and g.numel:
         return _product(out, _turned(_rows(g)), _rows(x))
     steps = Steps((out,))
-    pixels, n_taps = g.shape[0] * prod(geometry.output), prod(geometry.kernel)
+    pixels, taps = g.shape[0] * prod(geometry.output), geometry.kernel
+    if rows := _together(x, geometry.dilation):
+        channels, taps = channels * taps[1], (taps[0], 1)
+    n_taps = prod(taps)
     choice = convolution_pixels_weight.choose(
         x.device.type, pixels=pixels, filters=filters, channels=channels, taps=n_taps,
         dtype=x.dtype.name,
@@ -413,10 +434,10 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     parts = ceil_divide(n_steps, each)
     first = [-p for p in geometry.padding]
     values: dict[str, Any] = choice | _walk(
-        x, geometry.output, geometry.stride, first, geometry.dilation, geometry.kernel
+        x, geometry.output, geometry.stride, first, geometry.dilation, taps
     ) | {
         "size_pixels": pixels, "channels": channels, "filters": filters, "n_taps": n_taps,
-        "n_parts": parts, "steps_per_part": each, "part_stride": out.numel,
+        "n_parts": parts, "steps_per_part": each, "part_stride": out.numel, "ROWS": rows,
         "g_image_stride": g.strides[0], "g_row_stride": g.strides[2],
         "g_pixel_stride": g.strides[3],
     }  # fmt: skip
