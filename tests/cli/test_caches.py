@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -107,6 +108,27 @@ def test_clear(pack: Path, empty: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not (empty / "cpu").exists()
     assert main.run(["cache", "pack", str(pack)]) == 1
     assert "Run the program first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [[], ["--stale"]])
+def test_clear_while_others_do(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    """Files that were listed have gone when their turn comes."""
+    shutil.copytree(filled, tmp_path / "copy")
+    lstat, stat = os.lstat, Path.stat
+    gone: list[str] = []
+
+    def vanish(path: Path | str) -> None:
+        if len(str(path)) > 60 and not gone:
+            gone.append(str(path))
+            os.unlink(path)
+
+    monkeypatch.setattr(os, "lstat", lambda path, **given: (vanish(path), lstat(path, **given))[1])
+    monkeypatch.setattr(Path, "stat", lambda path, **given: (vanish(path), stat(path, **given))[1])
+    with config(cache_dir=tmp_path / "copy", cpu_features="x86-64"):
+        assert main.run(["cache", "clear", *option]) == 0
+    assert gone and not [path for path in tmp_path.glob("copy/cpu/*/*") if path.is_file()]
 
 
 def rewritten(pack: Path, change: str) -> bytes:

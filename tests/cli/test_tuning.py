@@ -293,6 +293,7 @@ def test_bench_saves_and_compares(capsys: pytest.CaptureFixture[str], tmp_path: 
         (["tune", "trace", "nothere.py"], "no such file: nothere.py"),
         (["tune", "db", "export"], "nothing to export"),
         (["tune", "db", "merge", "nothere"], "no such database"),
+        (["tune", "db", "import", "nothere"], "no such file: nothere"),
         (["kernels", "show", "gelo"], "Did you mean gelu"),
         (["kernels", "show", "gelu", "--stage", "soup"], "no stage 'soup'"),
         (["ops", "nosuchthing"], "no operation's name"),

@@ -119,7 +119,7 @@ def clear(
     if as_json:
         output.as_json({"files": count, "bytes": nbytes})
     else:
-        print(f"deleted {count} files, {_size(nbytes)}")
+        print(f"deleted {output.counted(count, 'file')}, {_size(nbytes)}")
 
 
 def pack(path: _PackFile, as_json: output.Json = False) -> None:
@@ -133,7 +133,7 @@ def pack(path: _PackFile, as_json: output.Json = False) -> None:
     if as_json:
         output.as_json({"kernels": count, "bytes": nbytes, "file": str(path)})
     else:
-        print(f"packed {count} kernels, {_size(nbytes)}, into {path}")
+        print(f"packed {output.counted(count, 'kernel')}, {_size(nbytes)}, into {path}")
 
 
 def unpack(path: _PackFile, as_json: output.Json = False) -> None:
@@ -149,4 +149,4 @@ def unpack(path: _PackFile, as_json: output.Json = False) -> None:
     if as_json:
         output.as_json({"added": added, "present": there})
     else:
-        print(f"added {added} kernels; {there} were there")
+        print(f"added {output.counted(added, 'kernel')}; {there} were there")

@@ -155,7 +155,7 @@ def merge(other: _File, as_json: output.Json = False) -> None:
     if as_json:
         output.as_json({"added": added, "replaced": replaced})
     else:
-        print(f"added {added} rows, replaced {replaced} by newer ones")
+        print(f"added {output.counted(added, 'row')}, replaced {replaced} by newer ones")
 
 
 def export(
@@ -199,14 +199,15 @@ def export(
         if as_json:
             output.as_json([{"choices": n, "file": str(file)} for file, n in written.items()])
         for file, n in () if as_json else written.items():
-            print(f"wrote {n} choices to {file}")
+            print(f"wrote {output.counted(n, 'choice')} to {file}")
         return
     to = to or Path("tritorch.lock.json")
     count = write(rows, to)
     if as_json:
         output.as_json({"choices": count, "file": str(to)})
     else:
-        print(f"wrote {count} choices to {to}; set TRITORCH_TUNE_LOCK={to} to pin them")
+        wrote = output.counted(count, "choice")
+        print(f"wrote {wrote} to {to}; set TRITORCH_TUNE_LOCK={to} to pin them")
 
 
 def import_(source: _File, as_json: output.Json = False) -> None:
@@ -214,14 +215,17 @@ def import_(source: _File, as_json: output.Json = False) -> None:
 
     Example: tritorch tune db import tritorch.lock.json
     """
+    from tritorch.errors import TuneError
     from tritorch.tune.database import from_lock
 
+    if not source.exists():
+        raise TuneError(f"tune: no such file: {source}. Give one that `tune db export` wrote.")
     rows = from_lock(source)
     _database().add(rows)
     if as_json:
         output.as_json({"rows": len(rows)})
     else:
-        print(f"added {len(rows)} rows")
+        print(f"added {output.counted(len(rows), 'row')}")
 
 
 def prune(
@@ -248,7 +252,7 @@ def prune(
     if as_json:
         output.as_json({"deleted": count})
     else:
-        print(f"deleted {count} rows")
+        print(f"deleted {output.counted(count, 'row')}")
 
 
 def verify(as_json: output.Json = False) -> None:
@@ -270,7 +274,8 @@ def verify(as_json: output.Json = False) -> None:
     if as_json:
         output.as_json({"rows": len(rows), "stale": stale, "problems": problems})
     else:
-        print(f"{len(rows)} rows, {stale} for other versions of their kernels")
+        known = output.counted(len(rows), "row")
+        print(f"{known}, {stale} for other versions of their kernels")
         for problem in problems:
             output.note(problem)
     if problems:

@@ -31,6 +31,8 @@ def env(as_json: output.Json = False) -> None:
         output.as_json(found)
         return
     for title, part in found.items():
+        if title == "versions":
+            part = {name: value or "not installed" for name, value in part.items()}
         output.pairs(part, title=title)
 
 

@@ -111,6 +111,11 @@ def pairs(data: Mapping[str, Any], *, title: str | None = None) -> None:
     show(shown)
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 row" and "2 rows"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def fail(message: str) -> None:
     """One line on standard error."""
     print(f"tritorch: {' '.join(message.split())}", file=sys.stderr)
