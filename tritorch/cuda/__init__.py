@@ -2,8 +2,8 @@
 
 `devices` chooses devices and describes them, `streams` has streams and events, `memory` the
 allocator's figures, `graphs` recorded work, `random` seeds. Importing this starts nothing: the
-driver is asked when a function needs it. Work of a thread goes to its current device; a tensor of
-another device is used inside `with device(n)`.
+driver is asked when a function needs it. Work goes to the device of its tensors; new tensors on
+"cuda" go to the thread's current device.
 """
 
 from __future__ import annotations
