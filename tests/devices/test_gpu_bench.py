@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tritorch as torch
-from bench import gpu
+from bench import gpu, gpu_apart
 from bench.gpu_model import TINY, training_step
 from bench.gpu_rows import ROWS, Row
 
@@ -63,6 +65,7 @@ def test_what_fails_is_told_and_the_others_go_on(
 
     rows = [ROWS[0], Row("broken", broken, 1.0), next(r for r in ROWS if r.group == "overhead")]
     monkeypatch.setattr(gpu, "ROWS", rows)
+    monkeypatch.setattr(gpu, "rows_apart", lambda *given: gpu.run_rows({"ours": torch}, *given))
 
     def tests(*_: Any) -> Any:
         raise OSError("no disk")
@@ -73,6 +76,73 @@ def test_what_fails_is_told_and_the_others_go_on(
     out = capsys.readouterr().out
     assert "ValueError: no such row" in out and "rows: 2 of 3 ran" in out
     assert "tests: broke: tests: OSError: no disk" in out and "sanitizer: memcheck passed" in out
+
+
+#: measures a to e into a file, as the arguments after it say: hang, die, lose the device, or not
+CHILD = """
+import json, os, sys, time
+path, *ends = sys.argv[1:-1]
+known = [json.loads(line)["name"] for line in open(path)]
+for name, end in zip("abcde", ends):
+    if name in known:
+        continue
+    if end == "hangs":
+        time.sleep(600)
+    if end == "dies":
+        os.abort()
+    with open(path, "a") as file:
+        file.write(json.dumps({"name": name, "ours_ms": 1}) + "\\n")
+    if end == "lost":
+        sys.exit(3)
+"""
+
+
+def test_rows_that_hang_or_lose_the_device_cost_no_other(tmp_path: Path) -> None:
+    ends = ["lost", "hangs", "good", "dies", "good"]
+    path = tmp_path / "rows"
+    command = [sys.executable, "-c", CHILD, str(path), *ends]
+    rows = gpu_apart.rows_of(command, list("abcde"), path, 600, patience=2)
+    assert [row["name"] for row in rows] == list("abcde")
+    told = [row.get("ours_error") for row in rows]
+    assert told == [None, "hangs", None, f"ends its process ({-signal.SIGABRT})", None]
+
+
+def test_rows_of_a_process_before_are_not_measured_again(
+    device_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a lost device; the process ends there, and says which row it was."""
+
+    def losing(torch: Any, scale: float) -> Any:
+        raise RuntimeError(
+            "cuda: illegal address. The device cannot be used by this process any more."
+        )
+
+    def never(torch: Any, scale: float) -> Any:
+        raise AssertionError("it is in the file")
+
+    path = tmp_path / "rows"
+    overhead = next(row for row in ROWS if row.group == "overhead")
+    monkeypatch.setattr(gpu, "ROWS", [ROWS[0], Row("a", never, 1), Row("b", losing, 1), overhead])
+    gpu_apart.write(path, {"name": "a", "ours_ms": 1})
+    gpu.run_rows({"ours": torch}, 100, "", True, path)
+    rows = gpu_apart.written(path)
+    assert [row["name"] for row in rows] == ["a", ROWS[0].name, "b"]
+    assert gpu._LOST in rows[-1]["ours_error"]
+
+
+def test_what_is_not_installed_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = {"typer", "xdist", "torch"}
+    monkeypatch.setattr(gpu, "_there", lambda name: name not in gone)
+    assert set(gpu.absent(True)) == gone
+    assert gpu.run_tuning(100, True, Path()) == {"result": "left out: no typer"}
+    gone.update({"pytest", "llvmlite", "cuda.bindings"})
+    assert gpu.run_tests(1, True) == gpu.run_sanitizer(1, True) == {"result": "left out: no pytest"}
+    with pytest.raises(SystemExit, match="llvmlite must be installed"):
+        gpu.absent(True)
+    with pytest.raises(SystemExit, match=r"llvmlite, cuda\.bindings must"):
+        gpu.absent(False)
 
 
 def test_later_calls_add_to_the_file(tmp_path: Path) -> None:
