@@ -138,6 +138,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -150,6 +151,7 @@ def grad(
         grad_outputs: the gradient of each output; None for a scalar means 1.
         retain_graph: keep what was saved; as create_graph by default.
         create_graph: record the backward pass, for derivatives of higher order.
+        only_inputs: kept for PyTorch's sake; no other gradient is ever stored.
         allow_unused: None instead of an error for an input that took no part.
         is_grads_batched: the first dimension of grad_outputs runs over several gradients.
         materialize_grads: zeros instead of None for such inputs.

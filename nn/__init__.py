@@ -1,7 +1,7 @@
 """Layers, losses, initialisation: what models are composed of. Names are torch.nn's."""
 
 from tritorch import Tensor as _Tensor  # noqa: F401 - loads the names that are used below
-from tritorch.nn import functional, init, modules, parallel, parameter, utils
+from tritorch.nn import attention, functional, init, modules, parallel, parameter, utils
 from tritorch.nn.modules import *  # noqa: F403
 from tritorch.nn.modules import __all__ as _layers
 from tritorch.nn.parallel import DataParallel
@@ -19,6 +19,7 @@ __all__ = [
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "attention",
     "factory_kwargs",
     "functional",
     "init",

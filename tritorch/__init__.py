@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 #: modules that programs use as attributes; they are imported when they are first needed
 _MODULES = (
-    "accelerator", "amp", "array_api", "backends", "cuda", "distributions", "examples", "func",
-    "linalg", "nn", "optim", "safetensors", "special", "tune", "utils",
+    "accelerator", "amp", "array_api", "backends", "compiler", "cuda", "distributed",
+    "distributions", "examples", "func", "jit", "linalg", "mps", "multiprocessing", "nn", "optim",
+    "safetensors", "special", "tune", "utils", "version", "xpu",
 )  # fmt: skip
 #: functions of modules that few programs need
 _FUNCTIONS = {
+    "compile": "tritorch.compiler",
+    "set_default_tensor_type": "tritorch.ops.placement",
     "summary": "tritorch.nn.summary",
     "vmap": "tritorch.func",
     "get_float32_matmul_precision": "tritorch.backends",

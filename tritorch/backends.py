@@ -77,7 +77,26 @@ class _Products(_Backend):
         config.float32_matmul = "high" if allowed else "highest"
 
 
-cuda = _Backend("cuda", matmul=_Products("cuda.matmul"))
+class _Attention(_Backend):
+    """What PyTorch's kernels for attention are chosen by; ours takes every mask and dtype."""
+
+    def enable_flash_sdp(self, enabled: bool) -> None:
+        """Allow one of PyTorch's kernels: nothing depends on it."""
+
+    enable_mem_efficient_sdp = enable_math_sdp = enable_cudnn_sdp = enable_flash_sdp
+
+    def flash_sdp_enabled(self) -> bool:
+        """Whether it is allowed: there is one kernel, of this kind."""
+        return True
+
+    def math_sdp_enabled(self) -> bool:
+        """Whether attention may be computed in steps: it never is."""
+        return False
+
+    mem_efficient_sdp_enabled = cudnn_sdp_enabled = math_sdp_enabled
+
+
+cuda = _Attention("cuda", matmul=_Products("cuda.matmul"))
 mps = _Backend("mps")
 mkldnn = _Backend("mkldnn", enabled=False)
 mkl = _Backend("mkl")

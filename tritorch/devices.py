@@ -13,6 +13,8 @@ _PATTERN = re.compile(r"(cpu|cuda)(?::(0|[1-9]\d*))?")
 class device:
     """A device such as `device("cpu")`, `device("cuda:1")` or `device("cuda", 1)`.
 
+    In `with device(...):` new tensors that are given no `device=` are made there.
+
     Raises:
         RuntimeError: the text is not `cpu`, `cuda` or either with an index.
     """
@@ -54,6 +56,17 @@ class device:
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __enter__(self) -> device:
+        from tritorch.ops.placement import enter_default_device
+
+        enter_default_device(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        from tritorch.ops.placement import leave_default_device
+
+        leave_default_device()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (device, (self.type, self.index))

@@ -65,6 +65,13 @@ from tritorch.runtime.cpu import launcher as _launcher, target as _target
 from tritorch.serialization import load, save
 from tritorch.tensor import Size, Tensor
 from tritorch.ops.batch_norm import batch_norm, group_norm, instance_norm
+from tritorch.ops.signal_windows import (
+    bartlett_window,
+    blackman_window,
+    hamming_window,
+    hann_window,
+    kaiser_window,
+)
 from tritorch.ops.placement import get_default_device, set_default_device
 from tritorch.ops.adaptive_pooling import adaptive_avg_pool1d, adaptive_max_pool1d
 from tritorch.ops.pooling import (

@@ -286,6 +286,20 @@ def test_repr_inside() -> None:
 # ---- fallbacks
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["mse_loss", "smooth_l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"],
+)
+def test_gradients_of_losses_run_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name that a loss's node takes over from PyTorch is not asked of a batched tensor."""
+    monkeypatch.setattr(dispatch, "_warned", warned := set[str]())
+    loss = getattr(F, name)
+    x, y = double(3, 4).sigmoid(), double(3, 4).sigmoid()
+    found = vmap(torch.func.grad(loss))(x, y)
+    assert not warned
+    close(found, loop(torch.func.grad(loss), x, y))
+
+
 def test_a_loop_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_warned", set())
     x = double(3, 6)

@@ -5,8 +5,10 @@ So seeding the GPU seeds the CPU as well: both draw from the same sequence, whic
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from tritorch.cuda.devices import device_count
 from tritorch.ops.random import default_generator
 from tritorch.tensor import Tensor
 
@@ -35,6 +37,17 @@ def initial_seed() -> int:
 def get_rng_state(device: Any = None) -> Tensor:
     """The generator's state as a tensor of bytes."""
     return default_generator.get_state()
+
+
+def get_rng_state_all() -> list[Tensor]:
+    """The state for each device: one generator serves all of them."""
+    return [get_rng_state() for _ in range(device_count())]
+
+
+def set_rng_state_all(new_states: Iterable[Tensor]) -> None:
+    """Continue from what `get_rng_state_all` gave."""
+    for state in new_states:
+        set_rng_state(state)
 
 
 def set_rng_state(new_state: Tensor, device: Any = None) -> None:

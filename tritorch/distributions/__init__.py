@@ -7,6 +7,10 @@ reinforcement learning, variational and generative models use (`__all__`). Gradi
 
 from __future__ import annotations
 
+import re
+import sys
+from types import ModuleType
+
 from tritorch.distributions import constraints, transforms
 from tritorch.distributions.continuous import (
     Cauchy,
@@ -43,6 +47,24 @@ from tritorch.distributions.transforms import (
     TanhTransform,
     Transform,
 )
+
+
+def _modules() -> None:
+    """`from tritorch.distributions.normal import Normal` and its kin: PyTorch has a module for
+    each distribution.
+    """
+    for name, kind in list(globals().items()):
+        if isinstance(kind, type) and issubclass(kind, Distribution) and kind is not Distribution:
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+            place = _MODULES.get(name, words)
+            whole = f"{__name__}.{place}"
+            module = sys.modules.setdefault(whole, ModuleType(whole, kind.__doc__))
+            setattr(module, name, kind)
+
+
+#: where PyTorch keeps a distribution whose name does not tell
+_MODULES = {"OneHotCategoricalStraightThrough": "one_hot_categorical"}
+_modules()
 
 __all__ = [
     "AffineTransform", "Bernoulli", "Binomial", "Categorical", "Cauchy", "ComposeTransform",

@@ -45,7 +45,9 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
         return loss
     if reduction in ("mean", "sum"):
         result: Tensor = mean(loss) if reduction == "mean" else sum(loss)
-        if loss._grad_fn is not None and result._grad_fn is not None:
+        # a batched tensor of `vmap` has no graph of its own to be named
+        plain = type(loss) is Tensor
+        if plain and loss._grad_fn is not None and result._grad_fn is not None:
             name = type(loss._grad_fn).__name__
             if name in _WHOLE_LOSSES:
                 result._grad_fn.__class__ = node_class(type(result._grad_fn), name)

@@ -140,7 +140,8 @@ def rrelu(
             f"{upper}."
         )
     if not training:
-        return _finish(input, leaky_relu(input, (lower + upper) / 2), inplace)
+        middle = (lower + upper) / 2
+        return leaky_relu.operation.inplace(input, middle) if inplace else leaky_relu(input, middle)
     slopes = rand_like(input.detach()) * (upper - lower) + lower
     return _finish(input, input * where(input.detach() > 0, 1.0, slopes), inplace)
 

@@ -17,6 +17,10 @@ from tritorch.runtime import get_target
 class _Default(threading.local):
     device: Device = devices.cpu
 
+    def __init__(self) -> None:
+        #: the defaults that hold again where the blocks under way end
+        self.outer: list[Device] = []
+
 
 _default = _Default()
 
@@ -29,6 +33,38 @@ def get_default_device() -> Device:
 def set_default_device(device: Any) -> None:
     """Make new tensors on this device from now on, in this thread; None is the CPU."""
     _default.device = devices.cpu if device is None else resolve_device(device)
+
+
+def enter_default_device(device: Device) -> None:
+    """Make new tensors on this device until `leave_default_device`, in this thread."""
+    chosen = resolve_device(device)
+    _default.outer.append(_default.device)
+    _default.device = chosen
+
+
+def leave_default_device() -> None:
+    """Make them where they were made before the last `enter_default_device`."""
+    _default.device = _default.outer.pop()
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """The dtype and device of new tensors, from a class such as `FloatTensor` or its name.
+
+    PyTorch has deprecated it; `set_default_dtype` and `set_default_device` are the names to use.
+
+    Raises:
+        TypeError: it is not the type of a floating point tensor.
+    """
+    name = t if isinstance(t, str) else t.__name__
+    place, last = name.rpartition(".")[::2]
+    kind = next((kind for kind in dtypes.ALL if kind.legacy_name == last), None)
+    if kind is None or not kind.is_floating_point:
+        raise TypeError(
+            f"set_default_tensor_type: only floating-point types are supported as the default "
+            f"type, got {name!r}."
+        )
+    dtypes.set_default_dtype(kind)
+    set_default_device("cuda" if place.endswith("cuda") else None)
 
 
 def resolve_device(device: Any) -> Device:

@@ -15,6 +15,9 @@ from tritorch.optim.lr_combined import ChainedScheduler, ReduceLROnPlateau, Sequ
 from tritorch.optim.lr_cyclic import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from tritorch.optim.optimizer import Optimizer
 
+#: its name before PyTorch 2.0, which many schedulers of programs have as their base
+_LRScheduler = LRScheduler
+
 __all__ = [
     "ChainedScheduler",
     "ConstantLR",

@@ -84,8 +84,9 @@ class LargeFreeList:
             self.blocks.append(address)
             allocator.large_cached += self.size
             allocator.cached_by_age[address] = self
-            if allocator.large_cached > config.cpu_cached_bytes:
-                allocator.release_large(config.cpu_cached_bytes)
+            settings = allocator.settings  # this module's names are gone where tensors outlive it
+            if allocator.large_cached > settings.cpu_cached_bytes:
+                allocator.release_large(settings.cpu_cached_bytes)
 
 
 class CachingAllocator:
@@ -94,6 +95,7 @@ class CachingAllocator:
     def __init__(self) -> None:
         #: bytes requested -> the free list of their class; other requests are served all the same
         self.free_lists: dict[int, FreeList] = {}
+        self.settings = config
         # Reentrant: the garbage collector may free a block wherever the thread holds the lock.
         self.lock = threading.RLock()
         self._small: dict[int, list[int]] = {}  # by class

@@ -1,0 +1,128 @@
+"""What programs written for PyTorch say around their training: each line runs and holds."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+import tritorch as torch
+from tritorch import nn
+
+#: statements that must run, and an expression that must be true after them
+IDIOMS = [
+    ("import tritorch.distributed as dist", "not (dist.is_available() and dist.is_initialized())"),
+    ("", "torch.version.cuda is None and torch.version.__version__ == torch.__version__"),
+    ("", "not torch.mps.is_available() and not torch.xpu.is_available()"),
+    ("import tritorch.multiprocessing as mp", "mp.get_context('fork') is not None"),
+    ("mp = torch.multiprocessing", "mp.get_sharing_strategy() in mp.get_all_sharing_strategies()"),
+    ("f = torch.jit.script(abs)", "f(-1) == 1 and not torch.jit.is_scripting()"),
+    ("@torch.jit.ignore\ndef f(): return 1", "f() == 1"),
+    ("@torch.jit.ignore(drop=True)\ndef f(): return 1", "f() == 1"),
+    ("m = nn.ReLU()", "torch.jit.trace(m, torch.ones(1)) is m"),
+    ("class M(torch.jit.ScriptModule): pass", "isinstance(M(), nn.Module)"),
+    ("x: torch.jit.Final[int] = 1", "torch.jit.isinstance([x], list[int])"),
+    ("@torch.compiler.disable\ndef f(): return 1", "f() == 1"),
+    ("", "not torch.compiler.is_compiling()"),
+    ("from tritorch.nn.modules.utils import _pair, _triple", "_pair(3) == (3, 3) == _pair([3, 3])"),
+    ("import tritorch.utils.data.dataloader as d", "d.DataLoader is torch.utils.data.DataLoader"),
+    (
+        "from tritorch.distributions.categorical import Categorical\n"
+        "from tritorch.distributions.multivariate_normal import MultivariateNormal",
+        "Categorical is torch.distributions.Categorical",
+    ),
+    (
+        "from tritorch.nn.attention import SDPBackend, sdpa_kernel\n"
+        "q = torch.ones(1, 1, 2, 4)\n"
+        "with sdpa_kernel([SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]):\n"
+        "    y = nn.functional.scaled_dot_product_attention(q, q, q)",
+        "y.equal(q)",
+    ),
+    ("torch.backends.cuda.enable_flash_sdp(True)", "torch.backends.cuda.flash_sdp_enabled()"),
+    ("s = torch.cuda.get_rng_state_all(); torch.cuda.set_rng_state_all(s)", "s == []"),
+    ("with torch.device('cpu') as d: x = torch.ones(1)", "x.device == d"),
+    ("", "torch.ones(2).type(torch.DoubleTensor).dtype is torch.float64"),
+    (
+        "x = torch.ones(2, requires_grad=True)\n"
+        "g, = torch.autograd.grad(x.sum(), x, only_inputs=True)",
+        "g.equal(torch.ones(2))",
+    ),
+    (
+        "x = torch.tensor([-2.0, 3.0], requires_grad=True)\n"
+        "nn.RReLU(0.25, 0.75, inplace=True).eval()(x * 1).sum().backward()",
+        "x.grad.tolist() == [0.5, 1.0]",
+    ),
+    (
+        "class Half(torch.optim.lr_scheduler._LRScheduler):\n"
+        "    def get_lr(self): return [b / 2 for b in self.base_lrs]\n"
+        "s = Half(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0))",
+        "s.get_last_lr() == [0.5]",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("statements", "holds"), IDIOMS, ids=range(len(IDIOMS)))
+def test_idiom(statements: str, holds: str) -> None:
+    names = {"torch": torch, "nn": nn}
+    exec(statements, names)
+    assert eval(holds, names)
+
+
+@pytest.fixture
+def fresh_defaults():
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+
+
+def test_default_tensor_type(fresh_defaults: None) -> None:
+    torch.set_default_tensor_type(torch.DoubleTensor)
+    assert torch.ones(1).dtype is torch.float64
+    torch.set_default_tensor_type("torch.FloatTensor")
+    assert torch.ones(1).dtype is torch.float32
+    with pytest.raises(TypeError, match="floating-point types"):
+        torch.set_default_tensor_type("torch.LongTensor")
+
+
+def test_blocks_of_devices_nest() -> None:
+    with torch.device("cpu"), pytest.raises(ZeroDivisionError), torch.device("cpu"):
+        _ = 1 / 0
+    assert torch.get_default_device() == torch.device("cpu")
+
+
+def test_a_compiled_module_is_the_module_with_a_prefix() -> None:
+    within = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.compile(within, mode="max-autotune")
+        assert torch.compile(fullgraph=True)(abs) is abs
+    assert list(model.state_dict())[:2] == ["_orig_mod.0.weight", "_orig_mod.0.bias"]
+    model.eval()
+    assert not within[1].training and not model.training
+    model.note = 3
+    assert within.note == 3
+    x = torch.randn(4, 2)
+    assert model(x).equal(within(x))
+    assert torch.compile(within, disable=True) is within
+    with pytest.raises(RuntimeError, match="Either mode or options"):
+        torch.compile(within, mode="default", options={})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("hann_window", [0.0, 0.75, 0.75]),
+        ("hamming_window", [0.08, 0.77, 0.77]),
+        ("blackman_window", [0.0, 0.63, 0.63]),
+        ("bartlett_window", [0.0, 2 / 3, 2 / 3]),
+        ("kaiser_window", [5.2773e-05, 0.5188, 0.5188]),
+    ],
+)
+def test_windows(name: str, expected: list[float]) -> None:
+    """PyTorch's values; the symmetric window of 1 more ends where it begins."""
+    window = getattr(torch, name)
+    assert window(3).tolist() == pytest.approx(expected, abs=1e-4)
+    assert window(4, periodic=False).tolist() == pytest.approx([*expected, expected[0]], abs=1e-4)
+    assert window(1).tolist() == [1.0] and window(0).tolist() == []
+    with pytest.raises(RuntimeError, match="floating"):
+        window(3, dtype=torch.int64)
