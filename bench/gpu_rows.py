@@ -222,6 +222,43 @@ def _embedding_backward(torch: Any, scale: float) -> Call:
     return lambda: torch.autograd.grad(y, weight, upstream, retain_graph=True)
 
 
+def _scattered(torch: Any, scale: float) -> Call:
+    """Additions at chosen places along rows."""
+    x, values = (_random(torch, 4096, _size(4096, scale)) for _ in range(2))
+    places = torch.arange(x.numel(), device=place(torch)).reshape(x.shape) * 7 % x.shape[1]
+    return lambda: x.scatter_add_(1, places, values)
+
+
+def _counted(torch: Any, scale: float) -> Call:
+    values = torch.arange(_size(1 << 24, scale), device=place(torch)) * 131 % 1000
+    return lambda: torch.bincount(values)
+
+
+def _drawn(torch: Any, scale: float) -> Call:
+    shares = torch.rand(_size(4096, scale), 4096, device=place(torch))
+    return lambda: torch.multinomial(shares, 64, replacement=True)
+
+
+def _permuted(torch: Any, scale: float) -> Call:
+    return lambda: torch.randperm(_size(1 << 24, scale), device=place(torch))
+
+
+def _pooled(kind: str, *, backward: bool = False) -> Program:
+    """ResNet's first pooling and others of its size, channels last."""
+
+    def program(torch: Any, scale: float) -> Call:
+        x = _random(torch, _size(64, scale), 64, 112, 112, dtype="bfloat16")
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_(backward)
+        pool = getattr(torch.nn.functional, f"{kind}_pool2d")
+        if not backward:
+            return lambda: pool(x, 3, 2, 1)
+        y = pool(x, 3, 2, 1)
+        upstream = torch.ones_like(y)
+        return lambda: torch.autograd.grad(y, x, upstream, retain_graph=True)
+
+    return program
+
+
 def _bandwidth(name: str, program: Program, bar: float, moved: float) -> Row:
     return Row(name, program, bar, of_bandwidth=True, moved=moved)
 
@@ -336,7 +373,27 @@ def _others() -> list[Row]:
         Row("sort 16M", _pointwise(lambda t, x: t.sort(x[: 1 << 24])), 0.7),
         Row("topk 64", _rows(lambda t, x: t.topk(x, min(64, x.shape[-1])), 4096, 16_384, "float32"),
             0.7),
+        Row("sort 1024x65536 bf16", _rows(lambda t, x: t.sort(x, -1), 1024, 65_536, "bfloat16"),
+            0.7),
+        Row("sort 4M int64", _pointwise(lambda t, x: t.sort(x[: 1 << 22].long())), 0.7),
+        Row("topk 64 of 16M", _pointwise(lambda t, x: t.topk(x[: 1 << 24], min(64, len(x)))), 0.7),
         Row("cumsum", _rows(lambda t, x: t.cumsum(x, -1), rows, columns, "float32"), 0.7),
+        Row("cumsum 64M", _pointwise(lambda t, x: t.cumsum(x, 0)), 0.7),
+        Row("cumsum dim 0", _rows(lambda t, x: t.cumsum(x, 0), 4096, 4096, "float32"), 0.7),
+        Row("cummax 16M", _pointwise(lambda t, x: t.cummax(x[: 1 << 24], 0)), 0.7),
+        Row("median 4096x4096", _rows(lambda t, x: t.median(x, -1), 4096, 4096, "float32"), 0.7),
+        Row("unique 4M", _pointwise(lambda t, x: t.unique(x[: 1 << 22].round())), 0.7),
+        Row("masked_select 64M", _pointwise(lambda t, x: x[x > 0]), 0.7),
+        Row("nonzero 64M", _pointwise(lambda t, x: t.nonzero(x > 1)), 0.7),
+        Row("scatter_add 4096x4096", _scattered, 0.7),
+        Row("bincount 16M", _counted, 0.7),
+        Row("multinomial 4096x4096", _drawn, 0.7),
+        Row("randperm 16M", _permuted, 0.7),
+        *(
+            Row(f"{kind}_pool2d{' backward' * backward}", _pooled(kind, backward=backward), 0.7)
+            for kind in ("max", "avg")
+            for backward in (False, True)
+        ),
         Row("embedding backward", _embedding_backward, 0.7),
         Row("index_put accumulate", _index_put, 0.7),
     ]  # fmt: skip

@@ -63,14 +63,17 @@ def serves(x: Layout, w_shape: Shape, geometry: Geometry) -> bool:
 def _tile(
     *, target: str, pixels: int, filters: int, channels: int, dtype: str, multiprocessors: int
 ) -> dict[str, Any]:
-    """128 x 128, blocks of 128 bytes; lower tiles where there are fewer than multiprocessors."""
+    """128 x 128, blocks of 128 bytes; lower tiles where there are fewer than multiprocessors.
+
+    Channels that no 16 bytes divide go through registers one by one: those of more threads.
+    """
     single = dtype == "float32"
     width = max(min(next_power_of_2(filters), 64 if single else 128), 16)
     deep = max(min(next_power_of_2(channels), 32 if single else 64), 16)
     height = 64 if single else 128
     if ceil_divide(pixels, height) * ceil_divide(filters, width) < multiprocessors:
         height = 64
-    warps = 8 if height * width >= 128 * 128 else 4
+    warps = 8 if height * width >= 128 * 128 or channels % 8 else 4
     return {
         "BLOCK_M": height, "BLOCK_N": width, "BLOCK_K": deep, "num_warps": warps,
         "num_stages": 3 if single else 4,

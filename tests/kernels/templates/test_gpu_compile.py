@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,6 +14,7 @@ from tritorch.kernels.templates import (
     batch_norm,
     concat,
     convolution,
+    convolution_pixels,
     convolution_windows,
     cross_entropy,
     embedding,
@@ -34,6 +35,15 @@ CUDA = devices.device("cuda")
 ARCHITECTURES = [80, 90, 100]
 
 
+class Asked(NamedTuple):
+    """A kernel as a launch would have it."""
+
+    source: Any
+    signature: dict[str, str]
+    constants: dict[str, Any]
+    options: dict[str, Any]
+
+
 class Recorder:
     """A target that remembers what it is asked to compile."""
 
@@ -41,8 +51,8 @@ class Recorder:
     capability, multiprocessors = 80, 108
 
     def __init__(self) -> None:
-        self.kernels: list[tuple[Any, dict[str, str], dict[str, Any]]] = []
-        self.asked: tuple[Any, dict[str, str], dict[str, Any]] = (None, {}, {})
+        self.kernels: list[Asked] = []
+        self.asked = Asked(None, {}, {}, {})
         self.free_lists: dict[int, list[int]] = {}
 
     def compile(
@@ -52,13 +62,13 @@ class Recorder:
         constants: Mapping[str, Any],
         options: Mapping[str, Any] | None = None,
     ) -> Any:
-        self.asked = (source, dict(signature), dict(constants))
+        self.asked = Asked(source, dict(signature), dict(constants), dict(options or {}))
         if self.asked not in self.kernels:
             self.kernels.append(self.asked)
         return source
 
     def bind(self, kernel: Any, grid: Sequence[int], values: Sequence[Any]) -> Callable[..., None]:
-        assert len(values) == len(self.asked[1])
+        assert len(values) == len(self.asked.signature)
         assert 0 < grid[0] < 2**31
         return lambda *_: None
 
@@ -219,6 +229,16 @@ def plan_convolution() -> None:
         convolution.plan(x, w, layout(channels, kind=kind), geometry)
         convolution.plan_input(g, w, None, geometry)
         convolution.plan_weight(g, x, geometry)
+    for kind, channels in (("bfloat16", 64), ("float32", 3)):
+        x = convolution_pixels.last(layout(2, channels, 29, 29, kind=kind))
+        w = convolution_pixels.last(layout(64, channels, 3, 3, kind=kind))
+        g = convolution_pixels.last(layout(2, 64, 15, 15, kind=kind))
+        geometry = convolution.Geometry((3, 3), (2, 2), (1, 1), (1, 1), 1, (29, 29), (15, 15))
+        convolution_pixels.plan(x, w, layout(64, kind=kind), geometry)
+        convolution_pixels.plan_weight(g, x, geometry)
+    convolution_pixels.plan_input(g, w, None, geometry)
+    geometry = convolution.Geometry((7, 7), (1, 1), (3, 3), (1, 1), 1, (29, 29), (29, 29))
+    x = layout(2, 8, 29, 29, kind="float64")
     convolution_windows.plan_unfold(x, geometry)
     convolution_windows.plan_fold(layout(2, 8 * 49, 29 * 29), geometry)
 
@@ -308,11 +328,18 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__[5:])
 def test_compiles_for_gpus(family: Callable[[], None], recorder: Recorder) -> None:
-    family()
-    assert recorder.kernels
-    # Kernels of a family take turns: each for one architecture, the first for all of them.
-    for turn, (source, signature, constants) in enumerate(recorder.kernels):
-        chosen = ARCHITECTURES if turn == 0 else [ARCHITECTURES[turn % len(ARCHITECTURES)]]
-        for architecture in chosen:
-            code = triton_api.compile_gpu(source, signature, constants, ("cuda", architecture))
-            assert code.assembly["cubin"], f"{source.name} sm_{architecture}"
+    """What is launched on each architecture: planned for it, with its warps and stages. Kernels of
+    a family take turns, the first is compiled for all of them.
+    """
+    for place, architecture in enumerate(ARCHITECTURES):
+        recorder.capability, recorder.kernels = architecture, []
+        family()
+        assert recorder.kernels
+        for turn, (source, signature, constants, options) in enumerate(recorder.kernels):
+            if turn == 0 or turn % len(ARCHITECTURES) == place:
+                code = triton_api.compile_gpu(
+                    source, signature, constants, ("cuda", architecture), options
+                )
+                assert code.assembly["cubin"], f"{source.name} sm_{architecture}"
+                asked = options.get("num_warps", 4)
+                assert code.metadata["num_warps"] == asked, source.name
