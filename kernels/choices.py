@@ -192,7 +192,8 @@ def _from_database(path: Path, identity: str) -> list[Choice]:
     import sqlite3
 
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)
+        # Not "ro": what a writer that was killed has half written must be rolled back by a reader.
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=30.0)
         try:
             rows = connection.execute(
                 "SELECT kernel, digest, target, facts, config FROM best WHERE target = ?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -220,6 +221,22 @@ def test_what_vanishes_during_the_sweep_does_not_end_it(store: ObjectCache) -> N
         os.utime(path, (0, 0))
     store.store(KEY, METADATA, CODE)
     assert not any(path.exists() for path in old)
+
+
+def test_a_cache_that_is_cleared_meanwhile(
+    store: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder vanishes between writing and renaming."""
+    cleared: list[Path] = []
+
+    def clear(_descriptor: int) -> None:
+        if not cleared:
+            cleared.append(store.path(KEY).parent)
+            shutil.rmtree(cleared[0])
+
+    monkeypatch.setattr(os, "fsync", clear)
+    store.store(KEY, METADATA, CODE)
+    assert cleared and entries(store.directory) == [store.path(KEY)]
 
 
 def test_writers_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:

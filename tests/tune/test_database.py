@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tritorch.errors import TuneError
+from tritorch.kernels import choices
 from tritorch.tune.database import Database, Row, export, from_lock
 
 ROW = Row(
@@ -125,6 +126,45 @@ def test_a_damaged_file_is_moved_aside_and_said(database: Database, damage: str)
     assert aside.read_bytes() == bytes(data)
     database.add([ROW])
     assert database.rows() == [ROW]
+
+
+def test_damage_that_another_process_found_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What that one has begun anew is not moved aside."""
+    database.add([ROW])
+    opened: list[None] = []
+    prepared = database._prepared
+
+    def damaged_at_first() -> sqlite3.Connection:
+        opened.append(None)
+        if len(opened) == 1:
+            raise sqlite3.DatabaseError("file is not a database")
+        return prepared()
+
+    monkeypatch.setattr(database, "_prepared", damaged_at_first)
+    assert database.rows() == [ROW] and len(opened) == 2
+    assert not list(database.path.parent.glob("*.damaged-*"))
+
+
+KILLED = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size=1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE configurations SET ratio = 0.01, message = hex(zeroblob(200000))")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_programs_read_what_a_writer_killed_in_the_middle_left(database: Database) -> None:
+    """They look configurations up without a warning, and find what was there before."""
+    database.add([replace(ROW, config={"BLOCK": i}, ratio=0.5 + i) for i in range(50)])
+    subprocess.run([sys.executable, "-c", KILLED, str(database.path)], timeout=300)
+    assert Path(f"{database.path}-journal").exists()
+    (choice,) = choices._from_database(database.path, "cpu-a")
+    assert choice.config == {"BLOCK": 0}
+    assert {row.ratio for row in database.rows()} == {0.5 + i for i in range(50)}
 
 
 def test_a_newer_format_is_left_alone(database: Database) -> None:

@@ -103,8 +103,17 @@ class ObjectCache:
             )
 
     def _write(self, path: Path, data: bytes) -> None:
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for last in (False, False, True):
+            try:
+                self._write_once(path, data)
+                break
+            except FileNotFoundError:  # no folder yet, or somebody clears the cache at this moment
+                if last:
+                    raise
+                path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_stale(path.parent)
+
+    def _write_once(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
         try:
             with temporary.open("wb") as file:
@@ -116,7 +125,6 @@ class ObjectCache:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        self._remove_stale(path.parent)
 
     def _remove_stale(self, directory: Path) -> None:
         """Delete what writers that died an hour ago or more left behind."""

@@ -8,10 +8,11 @@ only those that you trust as you would trust a program.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,12 +46,19 @@ class Entry:
 
 def _files(part: str) -> Iterator[tuple[str, Path]]:
     """Key and file of every entry; what other programs left there is passed over."""
-    root = config.cache_dir / part
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for folder in _listed(config.cache_dir / part):
+        for path in _listed(folder):
             key = folder.name + path.name
             if _KEY.fullmatch(key):
                 yield key, path
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it is none, or was deleted a moment ago."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def entries() -> Iterator[Entry]:
@@ -87,22 +95,29 @@ def clear(*, stale_only: bool = False) -> tuple[int, int]:
         keep = {entry.key for entry in entries() if entry.current}
         doomed = [path for key, path in _files("cpu") if key not in keep]
         for path in doomed:
-            size = path.stat().st_size
-            path.unlink(missing_ok=True)
-            count, nbytes = count + 1, nbytes + size
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                size = path.stat().st_size
+                path.unlink()
+                count, nbytes = count + 1, nbytes + size
         return count, nbytes
     for part in PARTS:
         root = config.cache_dir / part
-        for folder, _, names in os.walk(root):
-            count += len(names)
-            nbytes += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
-        if root.is_dir():
+        for folder, folders, names in os.walk(root, topdown=False):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
             try:
-                shutil.rmtree(root)
+                for name in (*names, *links):
+                    with contextlib.suppress(FileNotFoundError):  # a program writes meanwhile
+                        path = os.path.join(folder, name)
+                        size = os.lstat(path).st_size
+                        os.unlink(path)
+                        count, nbytes = count + 1, nbytes + size
+                with contextlib.suppress(FileNotFoundError):
+                    os.rmdir(folder)
             except OSError as error:
-                raise CacheError(
-                    f"cache: cannot delete {root}: {error.strerror}. Delete it by hand."
-                ) from error
+                if error.errno != errno.ENOTEMPTY:  # else what it has written is there to stay
+                    raise CacheError(
+                        f"cache: cannot delete {root}: {error.strerror}. Delete it by hand."
+                    ) from error
     return count, nbytes
 
 

@@ -8,6 +8,7 @@ database any more is moved aside, and that is said.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import re
@@ -164,7 +165,13 @@ class Database:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) or not self.path.exists():
                 raise
-            self._move_aside(str(error))
+        with _alone_in(self.path.parent):
+            try:
+                return self._prepared()  # another process may have moved it aside meanwhile
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self._move_aside(str(error))
             return self._prepared()
 
     def _prepared(self) -> sqlite3.Connection:
@@ -277,6 +284,17 @@ class Database:
             if row.status == "ok" and not (row.seconds and row.ratio):
                 problems.append(f"{row.kernel}: verified, but has no time")
         return problems
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _place(row: Row) -> tuple[str, ...]:

@@ -34,6 +34,9 @@ from tritorch.utils.data.transport import (
 _LOOK_SECONDS = 1.0
 #: Workers get so long to end by themselves, and then so long after SIGTERM (s).
 _GRACE_SECONDS, _TERMINATE_SECONDS = 1.0, 1.0
+#: A worker that has closed its socket is waited for so long to learn how it ended (s): a process
+#: closes its files before it is known to have ended, and the machine may be busy.
+_END_SECONDS = 20.0
 
 _open_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
@@ -93,7 +96,7 @@ class Worker:
 
     def death(self) -> RuntimeError:
         """What to say about a worker that has ended without being asked."""
-        self.process.join(_GRACE_SECONDS)
+        self.process.join(_END_SECONDS)
         code = self.process.exitcode
         who = f"DataLoader worker (pid {self.process.pid})"
         if code is not None and code < 0:
