@@ -107,9 +107,9 @@ def clear(*, stale_only: bool = False) -> tuple[int, int]:
             try:
                 for name in (*names, *links):
                     with contextlib.suppress(FileNotFoundError):  # a program writes meanwhile
-                        path = os.path.join(folder, name)
-                        size = os.lstat(path).st_size
-                        os.unlink(path)
+                        place = os.path.join(folder, name)
+                        size = os.lstat(place).st_size
+                        os.unlink(place)
                         count, nbytes = count + 1, nbytes + size
                 with contextlib.suppress(FileNotFoundError):
                     os.rmdir(folder)
