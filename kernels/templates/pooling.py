@@ -162,7 +162,9 @@ def flat_values(five: Five, pixels: Triple, last: bool, target: str) -> tuple[in
         channels = 1
         values = {"size_c": five.c, "channels": 1, "count": five.n * five.c}
         total = five.n * five.c * numel(pixels)
-    block = min(FLAT[target] // channels, next_power_of_2(total))
+    # A GPU's threads have as many neighbouring channels as lie in 16 bytes.
+    lanes = FLAT[target] * (4 if last and target != "cpu" else 1)
+    block = min(lanes // channels, next_power_of_2(total))
     values |= {"PIXELS": block, "CHANNELS": channels}
     return ceil_divide(total, block) * ceil_divide(values["channels"], channels), values
 
