@@ -34,7 +34,7 @@ def stress(cache: Path, pool_threads: int, *arguments: object) -> dict[str, obje
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=SECONDS * 3 + 240,
+        timeout=SECONDS * 3 + 900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     report: dict[str, object] = json.loads(done.stdout.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
@@ -389,6 +390,7 @@ def test_streams_and_events() -> None:
 
 
 def test_memory_figures(gpu: Gpu) -> None:
+    gc.collect()  # what earlier tests left is not to go in the middle of this one
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.reset_accumulated_memory_stats()
     before = torch.cuda.memory_allocated()  # tables of plans, of earlier tests
