@@ -90,31 +90,42 @@ class _Access:
 
     def read(self, cell: IndexCell) -> tuple[Any, Any]:
         """The launch (y, x, index)."""
-        if self.x.device.type == "cpu" and numel(self.rest_shape) == 1:
-            found = self._read_columns(cell)
+        if self.x.device.type == "cpu":
+            alone = numel(self.rest_shape) == 1
+            found = self._read_columns(cell, SHORT) if alone else None
+            if found is None and self.wrap:
+                found = self._read_rows(cell)
+            if found is None and not alone:
+                found = self._read_columns(cell, _SHORT_REST)
             if found is not None:
                 return found
-        found = self._read_rows(cell) if self.x.device.type == "cpu" and self.wrap else None
-        if found is not None:
-            return found
         return self._bind(read_indexed, "y", {"y_ptr": self.other, "x_ptr": self.x}, cell, {})
 
-    def _read_columns(self, cell: IndexCell) -> tuple[Any, Any] | None:
-        """One element for each index, along rows of indices; None if the rows are short."""
-        strides = [self.other_strides[0], self.x_strides[0], self.index.strides]
-        sizes, merged = collapse(self.index_shape, strides)
-        if not sizes or sizes[-1] < SHORT or len(sizes) > LEVELS + 1:
+    def _read_columns(self, cell: IndexCell, short: int) -> tuple[Any, Any] | None:
+        """One element for each index, along rows of the result; None if the rows are short.
+
+        Along the dimensions of the rest the index stands still.
+        """
+        y = (*self.other_strides[1], *self.other_strides[0])
+        x = (*self.x_strides[1], *self.x_strides[0])
+        index = (*(0,) * len(self.rest_shape), *self.index.strides)
+        shape = (*self.rest_shape, *self.index_shape)
+        order = sorted(range(len(shape)), key=lambda d: -abs(y[d]))
+        sizes, merged = collapse(
+            tuple([shape[d] for d in order]), [tuple([s[d] for d in order]) for s in (y, x, index)]
+        )
+        if not sizes or sizes[-1] < short or len(sizes) > LEVELS + 1:
             return None
         last = len(sizes) - 1
         rows = levels(self.name, without(sizes, last), [without(s, last) for s in merged])
         choice = read_columns.choose("cpu", dtype=self.x.dtype.name, n_columns=sizes[last])
         n_blocks = ceil_divide(sizes[last], choice["BLOCK"])
-        y, x, index = (s[last] for s in merged)
         values = rows.values("y", "x", "index") | choice
         values |= {
             "n_columns": sizes[last], "n_blocks": n_blocks, "bound": self.bound, "lift": self.lift,
-            "step_size": self.step, "y_column_stride": y, "x_column_stride": x,
-            "index_column_stride": index, "WRAP": self.wrap, "cell_ptr": cell.address,
+            "step_size": self.step, "y_column_stride": merged[0][last],
+            "x_column_stride": merged[1][last], "index_column_stride": merged[2][last],
+            "WRAP": self.wrap, "cell_ptr": cell.address,
             "NARROW": self.wrap and self.bound * abs(self.step) < 1 << 31,
         }  # fmt: skip
         operands: dict[str, Any] = {
@@ -268,6 +279,8 @@ class _Access:
 
 #: rows of fewer indices share programs
 SHORT = 64
+#: the same where the index stands still along some dimensions
+_SHORT_REST = 16
 #: into how many parts a long sequence is cut; fixed, so that sums do not depend on the threads
 PARTS = 8
 

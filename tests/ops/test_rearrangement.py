@@ -30,6 +30,29 @@ def test_vander() -> None:
     assert torch.vander(torch.tensor([1, 2])).dtype is torch.int64
 
 
+@pytest.mark.parametrize("colours", [2, 3, 15, 16])
+def test_short_rows(colours: int) -> None:
+    """Copies and sums whose last dimension is short are done along another one."""
+    planes = np.arange(2 * colours * 5 * 33, dtype=np.float32).reshape(2, colours, 5, 33)
+    pixels = torch.tensor(planes).permute(0, 2, 3, 1)
+    same(pixels.contiguous(), planes.transpose(0, 2, 3, 1))
+    together = torch.tensor(planes.reshape(-1, colours)) + torch.arange(colours)
+    same(together, planes.reshape(-1, colours) + np.arange(colours))
+
+
+@pytest.mark.parametrize("shape", [(17, 40), (3, 17, 40), (17, 2, 3, 20)])
+def test_index_select_along_every_dimension(shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    x, order = torch.tensor(values), list(range(len(shape)))[::-1]
+    for dim, size in enumerate(shape):
+        places = np.arange(20) * 7 % size
+        same(x.index_select(dim, torch.tensor(places)), values.take(places, dim))
+        turned = x.permute(order).index_select(len(shape) - 1 - dim, torch.tensor(places))
+        same(turned, values.take(places, dim).transpose(order))
+        with pytest.raises(IndexError):
+            x.index_select(dim, torch.tensor([*places, size]))
+
+
 @pytest.mark.parametrize("with_replacement", [False, True])
 @pytest.mark.parametrize("r", [1, 2, 3, 5])
 def test_combinations(r: int, with_replacement: bool) -> None:
