@@ -23,6 +23,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -151,14 +152,17 @@ def _run(
         output, _ = process.communicate(timeout=max(seconds, 1))
         word = "passed" if process.returncode == 0 else f"failed ({process.returncode})"
     except subprocess.TimeoutExpired:
-        process.terminate()
-        try:
-            output, _ = process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-        word = "stopped"
+        output, word = _stopped(process), "stopped"
     return f"{word} after {time.monotonic() - start:.0f} s", output[-6000:]
+
+
+def _stopped(process: subprocess.Popen[str], patience: float = 10) -> str:
+    """The output of a process that is interrupted, as by Ctrl-C: pytest still counts its tests."""
+    for ask in (lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
+        ask()
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=patience)[0]
+    return ""
 
 
 def _pytest(device: str, *options: str) -> list[str]:
@@ -174,11 +178,12 @@ def run_tests(seconds: float, dry: bool) -> dict[str, Any]:
         return {"result": "left out: no pytest"}
     options = ["--maxfail=40"]
     if _there("xdist"):
-        options += ["-n", str(min(os.cpu_count() or 1, 8))]
+        options += ["-n", str(min(os.cpu_count() or 1, 14))]
     if dry:
         options += ["-k", "erfinv or hypot"]
     word, output = _run(_pytest("simulated" if dry else "cuda", *options), seconds)
-    counts = re.findall(r"\d+ (?:passed|failed|skipped|errors?)", output.splitlines()[-1])
+    last = next((line for line in reversed(output.splitlines()) if " in " in line), "")
+    counts = re.findall(r"\d+ (?:passed|failed|skipped|errors?)", last)
     return {"result": f"{word}: {', '.join(counts)}", "output": output}
 
 
