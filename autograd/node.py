@@ -21,6 +21,7 @@ from tritorch.autograd.saved import (
     check_version,
     packing,
 )
+from tritorch.layout import contiguous_strides
 
 #: (the node that wants the gradient or None, which of its outputs it is of)
 Edge = tuple["Node | None", int]
@@ -251,11 +252,10 @@ class AccumulateGrad(Node):
                     variable.grad = (
                         operations.detach(gradient) if gradient._requires_grad else gradient
                     )
-                elif layout.is_dense:
-                    copy = operations.restride(gradient, layout.shape, layout.strides)
-                    variable.grad = copy
                 else:
-                    variable.grad = operations.clone(gradient)
+                    shape = layout.shape
+                    strides = layout.strides if layout.is_dense else contiguous_strides(shape)
+                    variable.grad = operations.restride(gradient, shape, strides)
         hooks = variable._hooks
         if hooks is not None and hooks.post_accumulate:
             for hook in tuple(hooks.post_accumulate.values()):

@@ -13,6 +13,8 @@ from typing import Any
 
 from tritorch import dtypes
 
+#: a slice that keeps everything
+WHOLE = slice(None)
 _KINDS = "integers, slices (`:`), ellipsis (`...`), None and long or byte Variables"
 
 
@@ -21,14 +23,31 @@ class Selection:
     """A view of the indexed tensor, and the index tensors that still select along its dimensions.
 
     `strides` in elements; `offset`: elements to add to the address; `indices`: per pair the first
-    dimension
-    of the view that the tensor indexes (a mask of n dimensions covers n of them).
+    dimension of the view that the tensor indexes (a mask of n dimensions covers n of them);
+    `basic`: the index expression of the view alone: integers, slices, None.
     """
 
     shape: list[int] = field(default_factory=list)
     strides: list[int] = field(default_factory=list)
     offset: int = 0
     indices: list[tuple[int, Any]] = field(default_factory=list)
+    basic: list[Any] = field(default_factory=list)
+
+    def is_whole(self) -> bool:
+        """Whether the view is the tensor itself."""
+        return self.basic.count(WHOLE) == len(self.basic)
+
+    def keep(self, size: int, stride: int, part: Any = WHOLE) -> None:
+        """One more dimension of the view, which `part` of the expression makes."""
+        self.shape.append(size)
+        self.strides.append(stride)
+        self.basic.append(part)
+
+    def select(self, position: int, size: int, stride: int, dim: int) -> None:
+        """One element of a dimension."""
+        position = _position(position, size, dim)
+        self.offset += position * stride
+        self.basic.append(position)
 
 
 def parse_index(
@@ -75,21 +94,21 @@ def parse_index(
     for part in parts:
         if part is Ellipsis:
             for _ in range(skipped):
-                _keep(result, shape[dim], strides[dim])
+                result.keep(shape[dim], strides[dim])
                 dim += 1
             skipped = 0
         elif part is None:
-            _keep(result, 1, shape[dim] * strides[dim] if dim < ndim else 1)
+            result.keep(1, shape[dim] * strides[dim] if dim < ndim else 1, None)
         elif isinstance(part, bool):
             result.indices.append((len(result.shape), as_tensor([part])))
-            _keep(result, 1, 0)
+            result.keep(1, 0, None)
         elif isinstance(part, slice):
             _slice(result, part, shape[dim], strides[dim])
             dim += 1
         elif is_tensor(part):
             dim = _tensor(result, part, dim, shape, strides)
         elif _is_integer(part):
-            result.offset += _position(operator.index(part), shape[dim], dim) * strides[dim]
+            result.select(operator.index(part), shape[dim], strides[dim], dim)
             dim += 1
         else:
             raise IndexError(
@@ -97,7 +116,7 @@ def parse_index(
                 "Convert it to one of these."
             )
     for rest in range(dim, ndim):
-        _keep(result, shape[rest], strides[rest])
+        result.keep(shape[rest], strides[rest])
     return result
 
 
@@ -134,11 +153,6 @@ def _is_mask(part: Any) -> bool:
     return part.dtype is dtypes.bool or part.dtype is dtypes.uint8
 
 
-def _keep(result: Selection, size: int, stride: int) -> None:
-    result.shape.append(size)
-    result.strides.append(stride)
-
-
 def _position(value: int, size: int, dim: int) -> int:
     if not -size <= value < size:
         raise IndexError(f"index {value} is out of bounds for dimension {dim} with size {size}")
@@ -152,7 +166,9 @@ def _slice(result: Selection, part: slice, size: int, stride: int) -> None:
         raise ValueError(f"slice step must be positive, got {step}. Use flip to reverse.")
     start, stop, step = slice(*bounds).indices(size)
     result.offset += min(start, size) * stride
-    _keep(result, max(0, (stop - start + step - 1) // step), stride * step)
+    length = max(0, (stop - start + step - 1) // step)
+    kept = WHOLE if length == size else slice(start, stop, step)
+    result.keep(length, stride * step, kept)
 
 
 def _tensor(
@@ -167,11 +183,11 @@ def _tensor(
             )
         if part.ndim == 0:
             result.indices.append((len(result.shape), part.reshape(1)))
-            _keep(result, 1, 0)
+            result.keep(1, 0, None)
             return dim
         result.indices.append((len(result.shape), part))
         for position in range(part.ndim):
-            _keep(result, shape[dim + position], strides[dim + position])
+            result.keep(shape[dim + position], strides[dim + position])
         return dim + int(part.ndim)
     if part.dtype.category != 1:
         raise IndexError(
@@ -179,8 +195,8 @@ def _tensor(
             f"{part.dtype}. Convert with .long()."
         )
     if part.ndim == 0:
-        result.offset += _position(int(part.item()), shape[dim], dim) * strides[dim]
+        result.select(int(part.item()), shape[dim], strides[dim], dim)
         return dim + 1
     result.indices.append((len(result.shape), part))
-    _keep(result, shape[dim], strides[dim])
+    result.keep(shape[dim], strides[dim])
     return dim + 1

@@ -57,9 +57,11 @@ def _check_index(name: str, index: Layout) -> None:
         raise DtypeError(f"{name}: expected an index of int64, got {index.dtype}. Cast it.")
 
 
-def _check_mode(name: str, mode: str) -> None:
+def _checked_mode(name: str, mode: str, kind: Dtype) -> str:
+    """The mode; the sum of truth values is their maximum."""
     if mode not in MODES:
         raise ValueError(f"{name}: mode must be one of {', '.join(MODES)}; got {mode!r}.")
+    return "amax" if mode == "add" and kind is dtypes.bool else mode
 
 
 def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -369,7 +371,7 @@ def plan_scatter(
         ordered: in the order of the index on a GPU too, where that is slow.
         negative: whether negative indices count from the end or are out of bounds.
     """
-    _check_mode("scatter", mode)
+    mode = _checked_mode("scatter", mode, x.dtype)
     x, index, source = _row(x), _row(index), _row(source)
     dim = _check_along("scatter", x, dim, index)
     if any(s < i for s, i in zip(source.shape, index.shape)) or source.ndim != index.ndim:
@@ -551,7 +553,7 @@ def plan_index_put(
         ordered: in the order of the index on a GPU too, where that is slow.
         negative: whether negative indices count from the end or are out of bounds.
     """
-    _check_mode("index_put", mode)
+    mode = _checked_mode("index_put", mode, x.dtype)
     advanced = _Advanced("index_put", x, indices)
     if broadcast_shapes("index_put", values.shape, advanced.shape) != advanced.shape:
         raise ShapeError(

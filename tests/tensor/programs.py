@@ -137,6 +137,10 @@ m.nonzero(), m.nonzero(as_tuple=True), torch.nonzero(v), torch.argwhere(m).shape
 torch.zeros(2, 3).index_put((torch.tensor([0, 1]), torch.tensor([1, 2])), torch.tensor([5.0, 6.0])), torch.zeros(3).index_put_((torch.tensor([0, 0]),), torch.tensor([1.0, 2.0]), accumulate=True)
 len(x), [row.shape for row in x], 3 in i, 99 in i, list(v), v.tolist(), i.tolist(), x[0, 0].item(), i[0, 0].item(), m[0, 0].item(), [int(k) for k in i[0]]
 torch.nn.functional.one_hot(torch.tensor([0, 2, 1])), torch.nn.functional.one_hot(torch.tensor([[0], [1]]), 3).shape
+torch.ones(4, dtype=torch.bool).index_put_((torch.tensor([0, 1, 1]),), torch.tensor([True, True, True]), accumulate=True), torch.ones(3, dtype=torch.bool).scatter_add(0, torch.tensor([0, 0, 1]), torch.tensor([True, True, False]))
+torch.zeros(0, 3)[np.zeros((0, 3), dtype=bool)].shape, torch.zeros(2, 0)[np.zeros((2, 0), dtype=bool)].shape
+y = v.clone(); y[v > 2] = torch.tensor([[7.0, 8.0]]); y[torch.tensor([0, 1])] = torch.tensor([[[5.0]]]); y
+[w[k].grad_fn.name() for k in (None, (..., None), (None, 0), (0, None), (slice(1, 2), None), (slice(None), slice(0, 2)), (slice(None), slice(None)), (1, slice(0, 2)), (slice(0, 1), 1))]
 [1, 2, 3][torch.tensor(1)], range(5)[torch.tensor(2)], x[torch.tensor(0), torch.tensor(1)]
 """
 
@@ -194,6 +198,11 @@ y = w * 1; y.view(-1)[2:5].exp_(); y.sum().backward(); w.grad
 y = torch.zeros(3, 4); y[1:] = w[1:] * 2; y.sum().backward(); (w.grad, y.requires_grad)
 y = torch.zeros(3, 4); z = y[0]; z.copy_(w[0]); (y * 3).sum().backward(); w.grad
 y = w.clone(); y.relu_(); y.sum().backward(); w.grad
+y = torch.arange(8.0)[::2].detach(); y[1] = w[0, 0]; (y * torch.tensor([1.0, 10.0, 100.0, 1000.0])).sum().backward(); w.grad
+y = torch.ones(3, 4, 2) * w[..., None]; y[np.array([[True, False, True, False]] * 3), np.int64(-1)] *= 5; y.sum().backward(); w.grad
+y = w * 1; y.tensor_split(2, 1)[0].mul_(3); y.hsplit([1])[0].add_(1); (y * y).sum().backward(); (w.grad, [p.tolist() for p in v.tensor_split((3, 1))], w.tensor_split(2)[0].grad_fn.name(), w.split([1, 2])[0].grad_fn.name())
+y = torch.ones(3, 8)[:, ::2].detach().requires_grad_(); (y.t() * v[:, None]).sum().backward(); y.grad.stride(), y.grad
+torch.arange(8.0)[::2].ravel().stride(), torch.tensor(2.0).unfold(0, 1, 1), torch.tensor(2.0).unfold(0, 0, 1).shape, w.T.grad_fn.name()
 a, b, c, d = w.unbind(1); (a * b + c / d).sum().backward(); w.grad
 torch.cat([w, w * 2], 1).sum().backward(); w.grad
 torch.stack([w, w]).mean().backward(); w.grad

@@ -26,7 +26,7 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.overlap import meets
 from tritorch.ops.placement import resolve_device, resolve_dtype
 from tritorch.ops.promotion import NUMBERS
-from tritorch.runtime import get_target
+from tritorch.runtime import Storage, get_target
 from tritorch.tensor import Tensor, empty, wrap
 
 # ---- plans: launch(target address, source address or value)
@@ -184,11 +184,15 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
 
 
 def restride(input: Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
-    """A copy in a new dense buffer with these strides, with the history."""
+    """A copy in a new buffer with these strides, gaps included, with the history."""
     layout = Layout.of(input._layout.dtype, shape, strides, input._layout.device)
-    if not layout.is_dense:
-        layout = Layout.contiguous(layout.dtype, shape, layout.device)
-    return _recorded(duplicate(input, layout), CloneBackward0, input)
+    if layout.is_dense:
+        result = empty(layout)
+    else:
+        storage = Storage(layout.extent * layout.dtype.itemsize, get_target(layout.device))
+        result = wrap(storage, layout, storage.address)
+    copy_into(result, input)
+    return _recorded(result, CloneBackward0, input)
 
 
 def to_dtype(input: Tensor, dtype: Dtype) -> Tensor:

@@ -233,7 +233,7 @@ class Pointwise:
         self.differentiable = differentiable and not self.constant
         self.plans = Plans(self._plan, mixes=True)
         self.inplace_plans = Plans(self._inplace_plan, mixes=True)
-        self.out_plans = Plans(lambda key: self.plan_into(key[0], key[1:], name), mixes=True)
+        self.out_plans = Plans(self._out_plan, mixes=True)
         self.recipes = Plans(self._recipe)
         self._recipes_of_views = Plans(lambda parts: Recipe(self, parts, False))
         self._doc = doc
@@ -440,8 +440,15 @@ class Pointwise:
             raise self._no_target(kinds[0]())
         return self.plan_into(kinds[0], kinds, self.name + "_")
 
+    def _out_plan(self, key: Any) -> Callable[..., Any]:
+        layout, kinds = key[0], key[1:]
+        launch = self.plan_into(layout, kinds, self.name)
+        if _broadcast(self.name, kinds) != layout.shape:
+            raise ShapeError(f"{self.name}: out= has another shape than the result.")
+        return launch
+
     def into(self, out: Tensor, *values: Any) -> Tensor:
-        """Compute into `out=`; it takes the result's shape if it is empty."""
+        """Compute into `out=`; it takes the result's shape if it has another."""
         operands = self.accepted(values)
         if not isinstance(out, Tensor):
             raise TypeError(
@@ -559,8 +566,8 @@ def tensors_first(
     return lambda *values: launch(*[values[i] for i in order])
 
 
-def _broadcast(name: str, kinds: Sequence[Kind], layout: Layout) -> tuple[int, ...]:
-    return broadcast_shapes(name, layout.shape, *(k.shape for k in kinds if isinstance(k, Layout)))
+def _broadcast(name: str, kinds: Sequence[Kind], *layouts: Layout) -> tuple[int, ...]:
+    return broadcast_shapes(name, *(k.shape for k in (*layouts, *kinds) if isinstance(k, Layout)))
 
 
 def _overlaps_itself(layout: Layout) -> bool:

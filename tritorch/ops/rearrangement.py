@@ -25,6 +25,7 @@ from tritorch.ops.views import (
     alias,
     diagonal,
     expand,
+    flipped,
     narrow,
     permute,
     reshape,
@@ -332,7 +333,7 @@ def trace(input: Tensor) -> Tensor:
 def _matrix_transposed(input: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if not input._layout.ndim:
-        return alias(input)
+        return input
     if input._layout.ndim < 2:
         raise RuntimeError(
             "tensor.mT is only supported on matrices or batches of matrices, got a tensor of "
@@ -344,7 +345,7 @@ def _matrix_transposed(input: Tensor) -> Tensor:
 def _reversed(input: Tensor) -> Tensor:
     """All dimensions in reverse order."""
     if input._layout.ndim == 2:
-        return t(input)
+        return flipped(input)
     return permute(input, *reversed(range(input._layout.ndim)))
 
 

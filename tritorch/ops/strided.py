@@ -150,16 +150,16 @@ def _folded(g: Tensor, layout: Layout, dim: int, size: int, step: int) -> Tensor
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """All windows of `size` elements of a dimension, `step` apart, as a new last dimension."""
     layout = input._layout
-    if not layout.ndim:
-        input = as_strided(input, (1,), (1,))
-        layout = input._layout
     dim = normalize_dim("unfold", dimension, layout.ndim)
-    if size > layout.shape[dim] or step <= 0 or size < 0:
+    length = layout.shape[dim] if layout.ndim else 1
+    if size > length or step <= 0 or size < 0:
         raise RuntimeError(
-            f"unfold: maximum size for tensor at dimension {dim} is {layout.shape[dim]} but size "
+            f"unfold: maximum size for tensor at dimension {dim} is {length} but size "
             f"is {size}, step is {step}."
         )
-    count = (layout.shape[dim] - size) // step + 1
+    if not layout.ndim:
+        return as_strided(input, (size,), (1,))  # its one window, without a dimension of windows
+    count = (length - size) // step + 1
     shape = (*layout.shape[:dim], count, *layout.shape[dim + 1 :], size)
     strides = (
         *layout.strides[:dim], layout.strides[dim] * step, *layout.strides[dim + 1 :],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch import dtypes
-from tritorch.indexing import Selection, as_tuple, parse_index
+from tritorch.indexing import WHOLE, Selection, parse_index
 from tritorch.layout import Layout
 from tritorch.ops.comparison import masked_fill_
 from tritorch.ops.creation import tensor
@@ -21,6 +21,11 @@ from tritorch.tensor import Tensor
 
 _Slice = node_class(PartNode, "SliceBackward0")
 _Select = node_class(PartNode, "SelectBackward0")
+#: PyTorch applies the parts one after another and keeps the node of the last
+_nodes: dict[type, type[PartNode]] = {
+    slice: _Slice,
+    type(None): node_class(PartNode, "UnsqueezeBackward0"),
+}
 
 
 def _is_tensor(value: Any) -> bool:
@@ -32,24 +37,26 @@ def _parsed(input: Tensor, where: Any) -> Selection:
 
     def as_tensor(value: Any) -> Tensor:
         made = tensor(value, device=layout.device)
-        return made if made.numel() else to_dtype(made, dtypes.int64)
+        typed = made.numel() or hasattr(value, "dtype")
+        return made if typed else to_dtype(made, dtypes.int64)
 
     return parse_index(where, layout.shape, layout.strides, _is_tensor, as_tensor)
 
 
-def _view(input: Tensor, where: Any, found: Selection) -> Tensor:
+def _view(input: Tensor, found: Selection) -> Tensor:
     """The basic part of a selection as a view."""
     layout = input._layout
     new = Layout.of(layout.dtype, tuple(found.shape), tuple(found.strides), layout.device)
-    if new is layout and not found.offset:
+    where = tuple(found.basic)
+    last = next((part for part in reversed(where) if part != WHOLE), WHOLE)
+    if last is WHOLE:
         return alias(input)
-    node = _Slice if len(found.shape) >= layout.ndim else _Select
     offset = found.offset * layout.dtype.itemsize
 
     def again(x: Tensor) -> Tensor:
-        return _view(x, where, _parsed(x, where))
+        return _view(x, _parsed(x, where))
 
-    return part_view(input, new, offset if new.numel else 0, node, again)
+    return part_view(input, new, offset if new.numel else 0, _nodes.get(type(last), _Select), again)
 
 
 def _indices(view: Tensor, found: Selection) -> list[Tensor | None]:
@@ -90,35 +97,8 @@ def getitem(input: Tensor, where: Any) -> Tensor:
         return slice_dim(input, 0, start, stop, step)
     found = _parsed(input, where)
     basic = not found.indices
-    if found.shape == list(input._layout.shape) and found.strides == list(input._layout.strides):
-        view = alias(input) if basic else input
-    else:
-        view = _view(input, _basic(where, found), found)
+    view = _view(input, found) if basic or not found.is_whole() else input
     return view if basic else index(view, _indices(view, found))
-
-
-def _basic(where: Any, found: Selection) -> Any:
-    """The index expression with whole slices for what selects by tensors."""
-    if not found.indices:
-        return where
-    parts = as_tuple(where, _is_tensor)
-    result: list[Any] = []
-    for part in parts:
-        if part is None or part is Ellipsis or isinstance(part, slice):
-            result.append(part)
-        elif isinstance(part, bool):
-            result.append(None)
-        elif isinstance(part, Tensor):
-            mask = part._layout.dtype in (dtypes.bool, dtypes.uint8)
-            if part._layout.ndim:
-                result += [slice(None)] * (part._layout.ndim if mask else 1)
-            else:
-                result.append(None if mask else part)
-        elif hasattr(part, "__index__") and not getattr(part, "ndim", 0):
-            result.append(part)
-        else:
-            result.append(slice(None))
-    return tuple(result)
 
 
 def _scalar_index(input: Tensor) -> Tensor:
@@ -141,10 +121,7 @@ def _bounds(part: slice, size: int) -> tuple[int, int, int]:
 def setitem(input: Tensor, where: Any, value: Any) -> None:
     """x[...] = value: writes into the tensor; the value is converted and broadcast."""
     found = _parsed(input, where)
-    whole = found.shape == list(input._layout.shape) and found.strides == list(
-        input._layout.strides
-    )
-    view = input if whole and not found.offset else _view(input, _basic(where, found), found)
+    view = input if found.is_whole() else _view(input, found)
     if value.__class__ not in NUMBERS and not isinstance(value, Tensor):
         value = tensor(value, device=input._layout.device)
     if not found.indices:
@@ -167,7 +144,7 @@ def setitem(input: Tensor, where: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         if not value._layout.ndim and value._layout.device is not input._layout.device:
             value = moved(value, input._layout.device, False)
-        value = to_dtype(value, input._layout.dtype)
+        value = to_dtype(_fitted(value, ()), input._layout.dtype)
     index_put_(view, _indices(view, found), value)
 
 

@@ -37,6 +37,7 @@ _Expand = node_class(InverseNode, "ExpandBackward0")
 _Select = node_class(PartNode, "SelectBackward0")
 _Slice = node_class(PartNode, "SliceBackward0")
 _Split = node_class(PartsNode, "SplitBackward0")
+_SplitWithSizes = node_class(PartsNode, "SplitWithSizesBackward0")
 _Unbind = node_class(PartsNode, "UnbindBackward0")
 _Diagonal = node_class(PartNode, "DiagonalBackward0")
 
@@ -207,14 +208,16 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 @method("ravel")
 def ravel(input: Tensor) -> Tensor:
-    """All elements in one dimension."""
-    return reshape(input, -1)
+    """All elements in one dimension, contiguous: a view only of what is."""
+    return view(contiguous(input), -1)
 
 
 @operation("view")
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension as several."""
     shape = input._layout.shape
+    if not shape:
+        raise _no_dimensions("unflatten")
     dim = normalize_dim("unflatten", dim, len(shape))
     cut = inferred_shape("unflatten", shape[dim], tuple(sizes))
     return reshape(input, *shape[:dim], *cut, *shape[dim + 1 :])
@@ -262,6 +265,11 @@ def t(input: Tensor) -> Tensor:
         )
     layout = _transposes[input._layout, 0, 1] if ndim == 2 else input._layout
     return inverse_view(input, layout, _T, t)
+
+
+def flipped(input: Tensor) -> Tensor:
+    """A matrix with its dimensions in reverse order: what `permute` makes of it, sooner."""
+    return inverse_view(input, _transposes[input._layout, 0, 1], _Permute, flipped)
 
 
 @operation("view")
@@ -473,12 +481,12 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     dim = normalize_dim("split", dim, len(shape))
     size = shape[dim]
     if isinstance(split_size_or_sections, int):
-        step = split_size_or_sections
+        node, step = _Split, split_size_or_sections
         if step < 0 or (step == 0 and size):
             raise RuntimeError(f"split expects split_size be non-negative, but got {step}.")
         sizes = [min(step, size - i) for i in range(0, size, step)] if size else [0]
     else:
-        sizes = list(split_size_or_sections)
+        node, sizes = _SplitWithSizes, list(split_size_or_sections)
         if sum(sizes) != size or any(part < 0 for part in sizes):
             raise RuntimeError(
                 f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's "
@@ -490,7 +498,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
         part = (*shape[:dim], length, *shape[dim + 1 :])
         parts.append((Layout.of(layout.dtype, part, layout.strides, layout.device), start * step))
         start += length
-    return parts_views(tensor, parts, _Split, dim, MULTI_OUTPUT)
+    return parts_views(tensor, parts, node, dim, MULTI_OUTPUT)
 
 
 method("split_with_sizes")(split)
@@ -510,16 +518,23 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Exactly so many parts (the first ones larger), or parts cut before the indices given."""
+    """Exactly so many parts (the first ones larger), or parts cut before the indices given.
+
+    Each part is a slice of its own, which may be written to (those of `split` may not).
+    """
+    if not input._layout.ndim:
+        raise _no_dimensions("tensor_split")
     dim = normalize_dim("tensor_split", dim, input._layout.ndim)
     size = input._layout.shape[dim]
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
-        sizes = [size // count + (i < size % count) for i in range(count)]
+        if count <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {count}")
+        cuts = [i * (size // count) + min(i, size % count) for i in range(count + 1)]
     else:
-        cuts = [0, *[min(i if i >= 0 else i + size, size) for i in indices_or_sections], size]
-        sizes = [max(b - a, 0) for a, b in pairwise(cuts)]
-    return split(input, sizes, dim)
+        cuts = [0, *indices_or_sections, size]
+    parts = [slice(a, b).indices(size) for a, b in pairwise(cuts)]
+    return tuple(slice_dim(input, dim, a, max(b - a, 0)) for a, b, _ in parts)
 
 
 method("tensor_split")(tensor_split)

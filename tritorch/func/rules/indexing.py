@@ -179,9 +179,8 @@ def _getitem(level: Level, input: Tensor, where: Any) -> Any:
 
 
 @rule(subscript._view)
-def _view(level: Level, input: Tensor, where: Any, found: Any) -> Any:
-    parts = as_tuple(where, lambda value: isinstance(value, Tensor))
-    return batched(subscript.getitem(front(input, level), (slice(None), *parts)), 0, level)
+def _view(level: Level, input: Tensor, found: Any) -> Any:
+    return batched(subscript.getitem(front(input, level), (slice(None), *found.basic)), 0, level)
 
 
 @rule(subscript.setitem)
