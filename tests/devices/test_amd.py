@@ -14,8 +14,11 @@ from tritorch import triton_api
 ARCHITECTURE = "gfx942"
 
 
-def hsaco(source: object, signature: dict[str, str], constants: dict[str, object]) -> bytes:
-    code = triton_api.compile_gpu(source, signature, constants, ("hip", ARCHITECTURE))
+def hsaco(asked: families.Asked) -> bytes:
+    code = triton_api.compile_gpu(
+        asked.source, asked.signature, asked.constants, ("hip", ARCHITECTURE), asked.options
+    )
+    assert code.metadata["num_warps"] == asked.options.get("num_warps", 4)
     binary = code.assembly["hsaco"]
     assert isinstance(binary, bytes)
     return binary
@@ -30,8 +33,8 @@ def hsaco(source: object, signature: dict[str, str], constants: dict[str, object
 )  # fmt: skip
 def test_compiles_for_amd(family: Callable[[], None], recorder: Recorder) -> None:  # noqa: F811
     family()
-    for source, signature, constants in recorder.kernels[:3]:
-        binary = hsaco(source, signature, constants)
+    for asked in recorder.kernels[:3]:
+        binary = hsaco(asked)
         # An ELF file of the machine EM_AMDGPU (224) that holds the kernel.
         assert binary[:4] == b"\x7fELF" and int.from_bytes(binary[18:20], "little") == 224
-        assert source.name.encode() in binary
+        assert asked.source.name.encode() in binary

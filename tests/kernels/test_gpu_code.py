@@ -19,12 +19,12 @@ class Recorder:
     """Stands for the CUDA target: remembers what is compiled, binds nothing."""
 
     def __init__(self) -> None:
-        self.compiled: list[tuple[KernelSource, dict[str, str], dict[str, int]]] = []
+        self.compiled: list[tuple[KernelSource, dict[str, str], dict[str, int], dict]] = []
 
     identity = "none"
 
     def compile(self, source, signature, constants, options=None):
-        self.compiled.append((source, dict(signature), dict(constants)))
+        self.compiled.append((source, dict(signature), dict(constants), dict(options or {})))
         return source
 
     def bind(self, kernel, grid, values, *, work=None):
@@ -108,9 +108,9 @@ def test_kernels_compile_for_gpus(family, monkeypatch):
     monkeypatch.setattr("tritorch.runtime.get_target", lambda _device: recorder)
     family()
     assert recorder.compiled
-    for position, (source, signature, constants) in enumerate(recorder.compiled):
+    for position, (source, signature, constants, options) in enumerate(recorder.compiled):
         capability = (80, 90, 100)[position % 3]
-        code = compile_gpu(source, signature, constants, ("cuda", capability))
+        code = compile_gpu(source, signature, constants, ("cuda", capability), options)
         assert len(code.assembly["cubin"]) > 1000
         # one constant in float64 would make everything float64; sin and cos of huge numbers use it
         if "fp64" not in " ".join(signature.values()) and family not in (
