@@ -259,7 +259,7 @@ def _decorated(text: Iterable[str], name: str) -> str:
     lines = iter(text)
     head = [next((line for line in lines if line.lstrip().startswith(f"def {name}(")), "")]
     if not head[0]:
-        raise TypeError(f"{name}: its text cannot be found. Write kernels in files.")
+        raise TypeError(f"{name}: its text is not where it was. Start anew after changes.")
     outer = len(head[0]) - len(head[0].lstrip())
     depth = _opened(head[0])
     while depth:
