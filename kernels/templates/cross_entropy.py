@@ -26,6 +26,7 @@ from tritorch.kernels.templates.rows import (
     Rows,
     levels,
     next_power_of_2,
+    odd_rows,
     row_offset,
     row_warps,
     to_compute,
@@ -75,12 +76,15 @@ def cross_entropy_rows(
     loss_ptr, lse_ptr, x_ptr, target_ptr, weight_ptr, cell_ptr, ignore_index, smoothing, n_classes,
     size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3, x_class_stride,
     target_stride0, target_stride1, target_stride2, target_stride3, weight_stride,
-    WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, LOOPED: tl.constexpr, BLOCK: tl.constexpr,
+    WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, LOOPED: tl.constexpr, ODD: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: one row of n_classes logits."""
+    """One program: one row of n_classes logits. ODD: as `odd_rows` says."""
     row = tl.program_id(0)
     COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
-    x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    begin = row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    even_ptr = x_ptr + begin // 16 * 16
+    x_ptr += begin
     place = row_offset(
         row, size1, size2, size3, target_stride0, target_stride1, target_stride2, target_stride3
     )
@@ -101,6 +105,20 @@ def cross_entropy_rows(
             else:
                 weights += n_classes
                 weighted_x = tl.sum(tl.where(mask, x, 0.0), 0)
+    elif ODD:
+        top = tl.full((), -float("inf"), COMPUTE)
+        total = tl.full((), 0.0, COMPUTE)
+        lead = begin % 16
+        last = (lead + n_classes - 1) // BLOCK * BLOCK
+        for start in range(0, last + 1, tl.maximum(last, 1)):
+            places = start + tl.arange(0, BLOCK)
+            mask = (places >= lead) & (places < lead + n_classes)
+            x = to_compute(tl.load(even_ptr + places, mask=mask, other=-float("inf")))
+            top, total = online_sum(x, top, total)
+        for start in range(BLOCK, last, BLOCK):
+            x = to_compute(tl.load(even_ptr + start + tl.arange(0, BLOCK)))
+            top, total = online_sum(x, top, total)
+        lse = top + tl.log(total)
     else:
         top = tl.full((), -float("inf"), COMPUTE)
         total = tl.full((), 0.0, COMPUTE)
@@ -147,12 +165,18 @@ def cross_entropy_rows_backward(
     size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3, x_class_stride,
     dx_stride0, dx_stride1, dx_stride2, dx_stride3, dx_class_stride,
     target_stride0, target_stride1, target_stride2, target_stride3, weight_stride,
-    WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, MEAN: tl.constexpr, BLOCK: tl.constexpr,
+    WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, MEAN: tl.constexpr, ODD: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: dx of one row. share: the sum of weights that the mean divides by."""
+    """One program: dx of one row. share: the sum of weights that the mean divides by. ODD: as
+    `odd_rows` says, of x and dx alike.
+    """
     row = tl.program_id(0)
     COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
-    x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    begin = row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+    even_ptr = x_ptr + begin // 16 * 16
+    even_dx_ptr = dx_ptr + begin // 16 * 16
+    x_ptr += begin
     dx_ptr += row_offset(row, size1, size2, size3, dx_stride0, dx_stride1, dx_stride2, dx_stride3)
     target_ptr += row_offset(
         row, size1, size2, size3, target_stride0, target_stride1, target_stride2, target_stride3
@@ -185,18 +209,39 @@ def cross_entropy_rows_backward(
             whole = at_target + spread * n_classes
     else:
         whole = at_target
-    for start in range(0, n_classes, BLOCK):
-        classes = start + tl.arange(0, BLOCK)
-        mask = classes < n_classes
-        x = to_compute(tl.load(x_ptr + classes * x_class_stride, mask=mask, other=-float("inf")))
-        dx = whole * tl.exp(x - lse) - tl.where(classes == target, at_target, 0.0)
-        if SMOOTH:
-            if WEIGHT:
-                w = to_compute(tl.load(weight_ptr + classes * weight_stride, mask=mask, other=0.0))
-                dx -= spread * w
-            else:
-                dx -= spread
-        tl.store(dx_ptr + classes * dx_class_stride, dx.to(dx_ptr.dtype.element_ty), mask=mask)
+    if ODD:
+        KIND: tl.constexpr = dx_ptr.dtype.element_ty
+        lead = begin % 16
+        at = target + lead
+        last = (lead + n_classes - 1) // BLOCK * BLOCK
+        for start in range(0, last + 1, tl.maximum(last, 1)):
+            places = start + tl.arange(0, BLOCK)
+            mask = (places >= lead) & (places < lead + n_classes)
+            x = to_compute(tl.load(even_ptr + places, mask=mask, other=-float("inf")))
+            dx = whole * tl.exp(x - lse) - tl.where(places == at, at_target, 0.0)
+            tl.store(even_dx_ptr + places, dx.to(KIND), mask=mask)
+        for start in range(BLOCK, last, BLOCK):
+            places = start + tl.arange(0, BLOCK)
+            x = to_compute(tl.load(even_ptr + places))
+            dx = whole * tl.exp(x - lse) - tl.where(places == at, at_target, 0.0)
+            tl.store(even_dx_ptr + places, dx.to(KIND))
+    else:
+        for start in range(0, n_classes, BLOCK):
+            classes = start + tl.arange(0, BLOCK)
+            mask = classes < n_classes
+            x = to_compute(
+                tl.load(x_ptr + classes * x_class_stride, mask=mask, other=-float("inf"))
+            )
+            dx = whole * tl.exp(x - lse) - tl.where(classes == target, at_target, 0.0)
+            if SMOOTH:
+                if WEIGHT:
+                    w = to_compute(
+                        tl.load(weight_ptr + classes * weight_stride, mask=mask, other=0.0)
+                    )
+                    dx -= spread * w
+                else:
+                    dx -= spread
+            tl.store(dx_ptr + classes * dx_class_stride, dx.to(dx_ptr.dtype.element_ty), mask=mask)
 
 
 @kernel(space={"BLOCK": [256, 1024, 4096]}, default={"BLOCK": 1024}, key=("n_rows",))
@@ -425,6 +470,7 @@ def plan(
         values = {
             "ignore_index": ignore_index, "smoothing": float(label_smoothing),
             "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
+            "ODD": not label_smoothing and odd_rows(x),
             **losses.rows(x).values("x", "target"),
             **cross_entropy_rows.choose(
                 x.device.type, dtype=x.dtype.name, n_classes=losses.n_classes
@@ -463,6 +509,7 @@ def plan_backward(
     values = {
         "ignore_index": ignore_index, "smoothing": float(label_smoothing),
         "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
+        "ODD": not label_smoothing and odd_rows(x, losses.dx),
         "dx_class_stride": losses.dx.strides[losses.dim],
         **choice,
         **losses.rows(x, losses.dx).values("x", "dx", "target"),

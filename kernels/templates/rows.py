@@ -94,6 +94,20 @@ def row_warps(target: str, block: int) -> dict[str, int]:
     return {} if target == "cpu" else {"num_warps": max(1, min(16, block // 512))}
 
 
+def odd_rows(*layouts: Layout) -> bool:
+    """Whether a GPU walks through the rows by the multiples of 16 elements in memory: columns are
+    neighbours, and the step from row to row is none, so that accesses of 16 bytes would not start
+    with the rows. The first and the last block are masked, those between are whole.
+    """
+    first = layouts[0]
+    rows = first.strides[0] if first.ndim == 2 else 0
+    return (
+        first.device.type != "cpu"
+        and rows % 16 != 0
+        and all(x.strides == (rows, 1) for x in layouts)
+    )
+
+
 def next_power_of_2(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 

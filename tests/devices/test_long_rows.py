@@ -121,6 +121,23 @@ def test_scans_of_parts(gpu: CUDATarget, shape: tuple[int, ...], dim: int) -> No
     assert any("cummax" in name and "_of_parts" in name and form in name for name in names)
 
 
+def test_rows_that_begin_between_multiples_of_16_bytes(gpu: CUDATarget) -> None:
+    rng = np.random.default_rng(4)
+    x = torch.from_numpy(rng.standard_normal((5, 9001)).astype(np.float32))
+    target = torch.tensor([0, 9000, 7, -100, 4500])
+    before = {k: k.launches for k in gpu.kernels()}
+    found = []
+    for place in ("cpu", "cuda"):
+        logits = x.to(place).requires_grad_()
+        loss = torch.nn.functional.cross_entropy(logits, target.to(place))
+        (gradient,) = torch.autograd.grad(loss, logits)
+        found.append((loss.item(), gradient.cpu().numpy()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-5, atol=1e-9)
+    used = {k.name: k.constants for k in gpu.kernels() if k.launches > before.get(k, 0)}
+    assert all(used[f"cross_entropy_rows{part}"]["ODD"] for part in ("", "_backward"))
+
+
 def test_what_rests_on_sorting_takes_long_rows(gpu: CUDATarget) -> None:
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 300, 6001).astype(np.float32))
     programs: dict[str, Any] = {
