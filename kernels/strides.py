@@ -85,6 +85,13 @@ def is_channels_last(x: Layout, spatial: int = 0) -> bool:
     )
 
 
+def keeps_channels_last(x: Layout) -> bool:
+    """Whether results made from this are channels_last: with one channel its stride says so."""
+    if x.ndim in (4, 5) and x.shape[1] == 1:
+        return x.strides[1] == 1 and x.numel > x.shape[0]
+    return is_channels_last(x)
+
+
 def dense_in_format(shape: Shape, dtype: Dtype, x: Layout, spatial: int = 0) -> Layout:
     """Another shape without gaps: channels_last if x is, else contiguous."""
     if not is_channels_last(x, spatial):

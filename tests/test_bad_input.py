@@ -100,6 +100,28 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"(?i)cannot be converted|one element",
     ),
     "ragged data": (lambda: torch.tensor([[1, 2], [3]]), ValueError, r"length|sequence|dim"),
+    "a word for a number": (
+        lambda: torch.full((2,), "a"),  # type: ignore[arg-type]
+        TypeError,
+        r"full\(\): must be real number.*size=\[2\], fill_value='a'.*help of full",
+    ),
+    "a fraction for a size": (lambda: torch.zeros(2.5), TypeError, r"zeros\(\): .*size=\[2\.5\]"),
+    "what an operation calls, says it once": (
+        lambda: torch.block_diag(torch.ones(2, 2, 2)),
+        ValueError,
+        r"^block_diag\(\): [^:]*It was given tensors=\[Tensor of shape \[2, 2, 2\]\]",
+    ),
+    "roll out of range": (lambda: torch.ones(2).roll(1, 3), IndexError, r"roll: .*got 3"),
+    "whole numbers where fractions count": (
+        lambda: torch.hypot(torch.tensor([3]), torch.tensor([4])),
+        RuntimeError,
+        r"hypot: only for floating-point tensors, got torch.int64.*float\(\)",
+    ),
+    "truth values where numbers count": (
+        lambda: torch.tensor([True]) // torch.tensor([True]),
+        RuntimeError,
+        r"floor_divide: not defined for torch.bool.*int\(\)",
+    ),
     "unknown data": (lambda: torch.tensor("a"), TypeError, r"str"),
     "numpy of a tensor with history": (
         lambda: torch.ones(2, requires_grad=True).numpy(),

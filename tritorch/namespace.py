@@ -419,8 +419,8 @@ from tritorch.ops.rearrangement import (
     vsplit,
 )
 from tritorch.ops.scan import cummax, cummin, cumprod, cumsum, logcumsumexp
+from tritorch.ops.places import argwhere, nonzero
 from tritorch.ops.selection import (
-    argwhere,
     gather,
     index_add,
     index_copy,
@@ -429,7 +429,6 @@ from tritorch.ops.selection import (
     index_select,
     masked_scatter,
     masked_select,
-    nonzero,
     scatter,
     scatter_add,
     take,

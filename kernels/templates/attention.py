@@ -315,7 +315,11 @@ class _Backward:
 
 
 def like(of: Layout, shape: Shape, dtype: Dtype) -> Layout:
-    """A dense layout of a shape, with the dimensions in memory in the order of another layout."""
+    """A dense layout of a shape, with the dimensions in memory in the order of another layout, if
+    its last one is the fastest there; else row-major.
+    """
+    if of.strides[-1] != 1:
+        return Layout.contiguous(dtype, shape, of.device)
     lead = len(shape) - of.ndim
     order = sorted(range(of.ndim), key=lambda d: (-of.strides[d], d))
     order = [*range(lead), *(lead + d for d in order)]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
-from tritorch.kernels.strides import dense_like
+from tritorch.kernels.strides import dense_in_format
 from tritorch.kernels.templates.batch_norm_kernels import (
     batch_norm_backward_fused,
     batch_norm_fused,
@@ -175,7 +175,7 @@ class _Steps:
 
 
 def _output(x: Layout, dtype: Dtype | None = None) -> Layout:
-    return dense_like(dtype or x.dtype, x.shape, [x.strides], x.device)
+    return dense_in_format(x.shape, dtype or x.dtype, x)
 
 
 def plan(

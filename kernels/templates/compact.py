@@ -87,14 +87,15 @@ def compact_blocks(
         elif NDIM == 1:
             tl.store(y_ptr + to, i, mask=chosen)
         else:
+            total = tl.load(offsets_ptr + tl.num_programs(0))
             inner = i // shape_size3
             outer = inner // shape_size2
             if NDIM == 4:
-                tl.store(y_ptr + to * NDIM, outer // shape_size1, mask=chosen)
+                tl.store(y_ptr + to, outer // shape_size1, mask=chosen)
             if NDIM >= 3:
-                tl.store(y_ptr + to * NDIM + (NDIM - 3), outer % shape_size1, mask=chosen)
-            tl.store(y_ptr + to * NDIM + (NDIM - 2), inner % shape_size2, mask=chosen)
-            tl.store(y_ptr + to * NDIM + (NDIM - 1), i % shape_size3, mask=chosen)
+                tl.store(y_ptr + to + (NDIM - 3) * total, outer % shape_size1, mask=chosen)
+            tl.store(y_ptr + to + (NDIM - 2) * total, inner % shape_size2, mask=chosen)
+            tl.store(y_ptr + to + (NDIM - 1) * total, i % shape_size3, mask=chosen)
         count += tl.sum(chosen.to(tl.int32), 0)
 
 
@@ -123,8 +124,8 @@ def plan_compact(mask: Layout, x: Layout | None = None, *, coordinates: bool = F
 
     Args:
         x: what is chosen from; of mask's shape. Without it y gets places, of int64:
-        coordinates: a row each (total, mask.ndim) instead of row-major numbers (total,); mask has
-            at most four dimensions.
+        coordinates: (mask.ndim, total) instead of row-major numbers (total,); mask has at most four
+            dimensions.
     """
     if mask.numel == 0:
         return Plan((), nothing)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import ShapeError
 from tritorch.kernels.plan import Plan
-from tritorch.kernels.strides import dense_in_format, is_channels_last
+from tritorch.kernels.strides import dense_in_format, is_channels_last, keeps_channels_last
 from tritorch.kernels.templates.rows import (
     ceil_divide,
     levels,
@@ -66,9 +66,9 @@ def bind_copy(name: str, y: Layout, y_strides: Shape, x: Layout) -> tuple[Callab
     return copy_rows.bind(x.device, (rows.count * n_blocks,), operands, values)
 
 
-def plan_cat(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
+def plan_cat(inputs: Sequence[Layout], dim: int, out: Dtype, y: Layout | None = None) -> Plan:
     """y = the inputs, one behind the other along `dim`; launch(y, *inputs). y is of dtype
-    `out`, and contiguous, or channels_last if all inputs are.
+    `out`, and contiguous, or channels_last if all inputs are, unless given.
 
     Raises:
         ShapeError: shapes differ in another dimension. (An empty 1-d input is skipped, as in
@@ -86,9 +86,9 @@ def plan_cat(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
             )
     size = sum(x.shape[dim] for x in kept)
     shape = (*first.shape[:dim], size, *first.shape[dim + 1 :])
-    if all(is_channels_last(x) for x in kept):
-        y = dense_in_format(shape, out, first)
-    else:
+    if y is None and all(keeps_channels_last(x) for x in kept):
+        y = dense_in_format(shape, out, next((x for x in kept if is_channels_last(x)), first))
+    elif y is None:
         y = Layout.contiguous(out, shape, first.device)
     launches: list[tuple[Callable[..., None], int, int]] = []
     kernels: list[Any] = []
@@ -109,7 +109,9 @@ def plan_cat(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
 
 
 def plan_stack(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
-    """y = the inputs along a new dimension `dim`; launch(y, *inputs)."""
+    """y = the inputs along a new dimension `dim`, and laid out as cat's result is that has them
+    along the dimension there, as in PyTorch; launch(y, *inputs).
+    """
     first = inputs[0]
     dim = normalize_dim("stack", dim, first.ndim + 1)
     for x in inputs:
@@ -128,4 +130,11 @@ def plan_stack(inputs: Sequence[Layout], dim: int, out: Dtype) -> Plan:
         )
         for x in inputs
     ]
-    return plan_cat(expanded, dim, out)
+    shape = (*first.shape[:dim], len(inputs), *first.shape[dim:])
+    y = Layout.contiguous(out, shape, first.device)
+    if dim < first.ndim and all(keeps_channels_last(x) for x in inputs):
+        joined = (*first.shape[:dim], len(inputs) * first.shape[dim], *first.shape[dim + 1 :])
+        strides = dense_in_format(joined, out, first).strides
+        step = first.shape[dim] * strides[dim]
+        y = Layout.of(out, shape, (*strides[:dim], step, *strides[dim:]), first.device)
+    return plan_cat(expanded, dim, out, y)

@@ -26,6 +26,7 @@ from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Launch, Plan, Step, nothing
+from tritorch.kernels.strides import dense_like
 from tritorch.kernels.templates.bounds import IndexCell, out_of_bounds
 from tritorch.kernels.templates.embedding import embedding_rows, plan_zero
 from tritorch.kernels.templates.indexing_kernels import (
@@ -451,6 +452,16 @@ class _Advanced:
             for d in self.dims
         ]
 
+    def walked(self) -> list[Shape]:
+        """Strides of x and of the indices over the result's dimensions."""
+        n, rest = self.before, self.rest_strides
+        before, after = (0,) * n, (0,) * (len(rest) - n)
+        found = [(*rest[:n], *(0,) * len(self.index_shape), *rest[n:])]
+        for index in self.indices:
+            strides = broadcast_strides(index.shape, index.strides, self.index_shape)
+            found.append((*before, *strides, *after))
+        return found
+
     def access(self, other: Layout, strides: Shape) -> _Access:
         """The access of one index, or of the combined one; `strides`: other's over the result's
         shape.
@@ -526,11 +537,14 @@ def plan_index(x: Layout, indices: Sequence[Layout | None], *, negative: bool = 
             one.
         negative: whether negative values of a single index count from the end.
     Returns:
-        y, contiguous: NumPy's shape rule (the indices' common shape stands at the first indexed
-        dimension if they are adjacent, else in front).
+        y: NumPy's shape rule (the indices' common shape stands at the first indexed dimension if
+        they are adjacent, else in front). Dense, its dimensions in the order of x's and the
+        indices'; contiguous unless `negative`, as what PyTorch selects along one dimension.
     """
     advanced = _Advanced("index", x, indices)
     y = Layout.contiguous(x.dtype, advanced.shape, x.device)
+    if negative:
+        y = dense_like(x.dtype, advanced.shape, advanced.walked(), x.device)
     if y.numel == 0:
         return Plan((y,), nothing)
     cell = advanced.cells[0]

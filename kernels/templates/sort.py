@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tritorch import dtypes
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
+from tritorch.kernels.strides import dense_like
 from tritorch.kernels.templates.rows import (
     ceil_divide,
     levels,
@@ -199,16 +200,17 @@ def plan_sort(x: Layout, dim: int, *, descending: bool = False, name: str = "sor
     Args:
         x: any strides, any dtype but float8; a row has fewer than 2^31 elements.
     Returns:
-        values of x's dtype and indices of int64, both of x's shape and contiguous.
+        values of x's dtype and indices of int64, both of x's shape and dense, their dimensions in
+        the order of x's.
     """
     dim = _check(name, x, dim)
-    values = Layout.contiguous(x.dtype, x.shape, x.device)
+    values = dense_like(x.dtype, x.shape, [x.strides], x.device)
     indices = values.with_dtype(dtypes.int64)
     if x.numel == 0:
         return Plan((values, indices), nothing)
     if x.ndim == 0:
         x = Layout.of(x.dtype, (1,), (1,), x.device)
-    out = Layout.contiguous(x.dtype, x.shape, x.device)
+    out = dense_like(x.dtype, x.shape, [x.strides], x.device)
     rows = rows_of(name, [out, x], dim)
     n_cols = x.shape[dim]
     numbers: dict[str, Any] = {

@@ -52,7 +52,47 @@ IMAGES = {
     "pad": lambda x: F.pad(x, (1, 1, 2, 0)),
     "cat": lambda x: torch.cat([x, x + 1], 1),
     "flip": lambda x: x.flip(2),
+    "reflect": lambda x: F.pad(x, (1, 2, 2, 1), "reflect"),
+    "replicate": lambda x: F.pad(x, (1, 1, 0, 2), "replicate"),
+    "group_norm": lambda x: F.group_norm(x, 3),
+    "max_unpool2d": lambda x: F.max_unpool2d(*F.max_pool2d(x[..., :4], 2, return_indices=True), 2),
+    "channel_shuffle": lambda x: F.channel_shuffle(x, 3),
+    "pixel_unshuffle": lambda x: F.pixel_unshuffle(x[..., :4], 2),
+    "roll": lambda x: x.roll(1, 3),
+    "stack": lambda x: torch.stack([x, x])[0],
+    "with one channel": lambda x: torch.cat([x[:, :1], x], 1),
 }
+
+#: results that are row-major in PyTorch, whatever the strides of what they are made from
+ROW_MAJOR = {
+    "masked_fill": lambda x: x.masked_fill(x > 0, 1.0),
+    "tril": torch.tril,
+    "triu": lambda x: x.triu(1),
+    "logsigmoid": F.logsigmoid,
+    "scatter": lambda x: x.scatter(0, torch.zeros(1, 2, dtype=torch.int64), 1.0),
+    "scatter_add": lambda x: x.scatter_add(0, torch.zeros(1, 2, dtype=torch.int64), x),
+    "index_add": lambda x: x.index_add(0, torch.tensor([0]), x[:1]),
+    "index_copy": lambda x: x.index_copy(0, torch.tensor([0]), x[:1]),
+    "renorm": lambda x: x.renorm(2, 0, 1.0),
+    "bernoulli": lambda x: torch.bernoulli(x.sigmoid()),
+    "normal": lambda x: torch.normal(x, x.abs()),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "diag_embed": lambda x: torch.diag_embed(x, 0, 0, 1),
+    "one_hot": lambda x: F.one_hot((x > 0).long()),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
+}
+
+
+@pytest.mark.parametrize("name", ROW_MAJOR)
+def test_results_that_are_row_major(name: str) -> None:
+    """So `view` works on them; the values are those of a row-major operand."""
+    x = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, 6.0]])
+    torch.manual_seed(3)
+    expected = ROW_MAJOR[name](x)
+    torch.manual_seed(3)
+    result = ROW_MAJOR[name](x.t().contiguous().t())
+    assert result.is_contiguous()
+    assert torch.allclose(result.view(-1).float(), expected.view(-1).float())
 
 
 @pytest.mark.parametrize("name", IMAGES)

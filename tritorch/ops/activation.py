@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tritorch.kernels import scalar as s
+from tritorch.layout import normalize_dim
 from tritorch.ops.declare import method, pointwise
 from tritorch.tensor import Tensor
 
@@ -22,7 +23,7 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 @pointwise(
-    numpy=lambda x: np.where(x < 0, 0.0, x), inplace=True, samples=(0.0,),
+    numpy=lambda x: np.where(x < 0, 0.0, x), promote="numeric", inplace=True, samples=(0.0,),
     grad=lambda g, result: s.where(result <= 0, 0.0, g),
 )  # fmt: skip
 def relu(input):
@@ -37,6 +38,7 @@ def relu6(input):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
     inplace=True,
     method=False,
@@ -49,6 +51,7 @@ def leaky_relu(input, negative_slope: float = 0.01):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))), inplace=True,
     method=False, calls=({}, {"alpha": 0.5}), samples=_BIG,
 )  # fmt: skip
@@ -58,6 +61,7 @@ def elu(input, alpha: float = 1.0):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))),
     inplace=True, method=False, samples=_BIG, node="EluBackward0",
 )  # fmt: skip
@@ -68,6 +72,7 @@ def selu(input):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
     inplace=True, method=False, calls=({}, {"alpha": 0.5}), samples=_BIG,
 )  # fmt: skip
@@ -81,7 +86,12 @@ def _sigmoid(x):
 
 
 @pointwise(
-    numpy=lambda x: x * _sigmoid(x), inplace=True, method=False, samples=_BIG, integers=False
+    promote="floating",
+    numpy=lambda x: x * _sigmoid(x),
+    inplace=True,
+    method=False,
+    samples=_BIG,
+    integers=False,
 )
 def silu(input):
     """input * sigmoid(input), also called swish."""
@@ -98,6 +108,7 @@ def _soft(x):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x: x * np.tanh(np.logaddexp(x, 0)), inplace=True, method=False, samples=_BIG,
     grad=_mish_gradient, integers=False,
 )  # fmt: skip
@@ -107,6 +118,7 @@ def mish(input):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x: x * 0.5 * (1 + _erf(x / math.sqrt(2))), method=False, integers=False,
     samples=(1e4, -1e4, 9.0, -9.0), node="GeluBackward0",
 )  # fmt: skip
@@ -116,6 +128,7 @@ def _gelu(input):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     method=False, integers=False, samples=(100.0, -100.0, 9.0, -9.0), node="GeluBackward0",
 )  # fmt: skip
@@ -142,7 +155,7 @@ def _softplus_gradient(g, input, beta, threshold):
 
 
 @pointwise(
-    promote="float", method=False, samples=_BIG, grad=_softplus_gradient, integers=False,
+    promote="floating", method=False, samples=_BIG, grad=_softplus_gradient, integers=False,
     numpy=lambda x, beta, threshold: np.where(
         x * beta > threshold, x, np.logaddexp(x * beta, 0) / beta
     ),
@@ -154,8 +167,9 @@ def softplus(input, beta: float = 1.0, threshold: float = 20.0):
 
 
 @pointwise(
-    promote="float", method=False, samples=_BIG, numpy=lambda x: -np.logaddexp(-x, 0),
+    promote="floating", method=False, samples=_BIG, numpy=lambda x: -np.logaddexp(-x, 0),
     grad=lambda g, input: g * s.sigmoid(-input), integers=False, node="LogSigmoidBackward0",
+    row_major=True,
 )  # fmt: skip
 def logsigmoid(input):
     """log(sigmoid(input)); does not underflow."""
@@ -171,13 +185,20 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
     return s.where(input <= min_val, min_val, s.where(input >= max_val, max_val, input))
 
 
-@pointwise(numpy=lambda x: np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False)
+@pointwise(
+    promote="floating",
+    numpy=lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    inplace=True,
+    method=False,
+    integers=False,
+)
 def hardsigmoid(input):
     """A piecewise linear sigmoid: input / 6 + 1/2 between -3 and 3."""
     return s.where(input <= -3, 0.0, s.where(input >= 3, 1.0, input * (1 / 6) + 0.5))
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False,
     grad=lambda g, input: s.where(
         input <= -3, 0.0, s.where(input < 3, g * (input * (1 / 3) + 0.5), g)
@@ -190,6 +211,7 @@ def hardswish(input):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, lambd: np.where(np.abs(x) <= lambd, 0, x),
     method=False,
     calls=({}, {"lambd": 1.0}),
@@ -201,6 +223,7 @@ def hardshrink(input, lambd: float = 0.5):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, lambd: np.where(
         x > lambd, x - lambd, np.where(x < -lambd, x + lambd, np.where(np.isnan(x), x, 0))
     ),
@@ -228,6 +251,7 @@ def softsign(input):
 
 @pointwise(
     numpy=lambda x, threshold, value: np.where(x <= threshold, value, x),
+    promote="numeric",
     inplace=True,
     method=False,
     calls=({"threshold": 0.5, "value": 9.0},),
@@ -238,7 +262,9 @@ def threshold(input, threshold: float, value: float):
     return s.where(input <= threshold, value, input)
 
 
-@pointwise(numpy=lambda x, w: np.where(x > 0, x, w * x), method=False, integers=False)
+@pointwise(
+    promote="floating", numpy=lambda x, w: np.where(x > 0, x, w * x), method=False, integers=False
+)
 def _prelu(input, weight):
     """input where positive, else weight * input."""
     return s.where(input > 0, input, weight * input)
@@ -261,7 +287,11 @@ def prelu(input: Tensor, weight: Any) -> Tensor:
 
 
 @pointwise(
-    numpy=lambda a, b: a / (1 + np.exp(-b)), method=False, integers=False, node="GluBackward0"
+    promote="floating",
+    numpy=lambda a, b: a / (1 + np.exp(-b)),
+    method=False,
+    integers=False,
+    node="GluBackward0",
 )
 def _glu(input, gate):
     """input * sigmoid(gate)."""
@@ -270,10 +300,12 @@ def _glu(input, gate):
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half of `dim` times sigmoid of the second. Source: Dauphin et al., 2017."""
+    normalize_dim("glu", dim, input._layout.ndim)
     size = input._layout.shape[dim] if input._layout.ndim else 1
     if size % 2:
         raise RuntimeError(
-            f"Halving dimension must be even, but dimension {dim} is size {size}. Pad or cut it."
+            f"glu: Halving dimension must be even, but dimension {dim} is size {size}. Pad or cut "
+            "it."
         )
     return _glu(*input.chunk(2, dim))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tritorch.ops.declare import operation, takes
+from tritorch.ops.memory import contiguous
 from tritorch.ops.pooling_arguments import (
     adaptive_window,
     check_dtype,
@@ -34,6 +35,7 @@ def _adaptive_average(
     count: int, node_type: type[PoolNode], input: Tensor, output_size: Any
 ) -> Tensor:
     name = f"adaptive_avg_pool{count}d"
+    input = contiguous(input) if count == 3 else input  # as PyTorch's, which keep no other format
     check_dtype(name, input._layout, integers=False)
     window = adaptive_window(name, input._layout, count, output_size, False)
     if window.out == (1, 1, 1):
@@ -77,6 +79,7 @@ def _adaptive_maximum(
     count: int, node_type: type[PoolNode], input: Tensor, output_size: Any, return_indices: bool
 ) -> Any:
     name = f"adaptive_max_pool{count}d"
+    input = contiguous(input) if count == 3 else input
     check_dtype(name, input._layout, integers=False)
     window = adaptive_window(name, input._layout, count, output_size, True)
     result, indices = maximum(input, window, node_type, return_indices)

@@ -62,6 +62,7 @@ def _div(input, other):
 
 @pointwise(
     numpy=np.floor_divide,
+    promote="numeric",
     inplace=True,
     divisor="other",
     operators=("__floordiv__", "__rfloordiv__", "__ifloordiv__"),
@@ -76,7 +77,7 @@ def floor_divide(input, other):
     return input // other
 
 
-@pointwise(numpy=lambda x, y: np.trunc(x / y), method=False, divisor="other")
+@pointwise(numpy=lambda x, y: np.trunc(x / y), promote="numeric", method=False, divisor="other")
 def _trunc_divide(input, other):
     """input / other without its fraction."""
     return s.trunc_div(input, other)
@@ -202,8 +203,8 @@ def _power_gradient(g, input, exponent, result):
 
 
 @pointwise(
-    numpy=np.power, method=False, grad=_power_gradient, low=0.1, high=3.0, integers=False,
-    samples=(0.0, 1.0, 2.0), node="PowBackward0",
+    numpy=np.power, promote="numeric", method=False, grad=_power_gradient, low=0.1, high=3.0,
+    integers=False, samples=(0.0, 1.0, 2.0), node="PowBackward0",
 )  # fmt: skip
 def _pow(input, exponent):
     """input ** exponent."""
@@ -216,7 +217,7 @@ def square(input):
     return input * input
 
 
-@pointwise(method=False, numpy=lambda x: x * x * x, node="PowBackward0")
+@pointwise(promote="square", method=False, numpy=lambda x: x * x * x, node="PowBackward0")
 def _cube(input):
     """input ** 3."""
     return input * input * input
@@ -294,6 +295,7 @@ def neg(input):
 
 @pointwise(
     numpy=np.abs,
+    promote="numeric",
     inplace=True,
     operators=("__abs__",),
     aliases=("absolute",),
@@ -397,6 +399,7 @@ clip = clamp
 
 @pointwise(
     numpy=lambda x, y, w: np.where(np.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w)),
+    promote="floating",
     integers=False,
     inplace=True,
     samples=(0.5,),
@@ -478,7 +481,7 @@ def atan2(input, other):
 arctan2 = atan2
 
 
-@pointwise(numpy=np.hypot, promote="float", inplace=True, low=0.2)
+@pointwise(numpy=np.hypot, promote="floating", inplace=True, low=0.2, integers=False)
 def hypot(input, other):
     """sqrt(input ** 2 + other ** 2), without overflow in between."""
     big = s.maximum(s.abs(input), s.abs(other))

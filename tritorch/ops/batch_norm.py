@@ -20,7 +20,7 @@ from tritorch.layout import Layout, numel
 from tritorch.ops.arithmetic import addcmul
 from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import NO_EDGE, Plans
-from tritorch.ops.memory import contiguous, to_dtype
+from tritorch.ops.memory import contiguous, formatted, to_dtype
 from tritorch.ops.reduction import mean as mean_
 from tritorch.ops.reduction import sum
 from tritorch.ops.views import expand, reshape
@@ -281,7 +281,7 @@ def group_norm(
         return _affine(input * 1.0, weight, bias)
     rows = reshape(input, 1, shape[0] * num_groups, -1)
     normal = _batch_norm(rows, None, None, None, None, True, 0.0, float(eps))
-    return _affine(reshape(normal, *shape), weight, bias)
+    return formatted(_affine(reshape(normal, *shape), weight, bias), input)
 
 
 def _numpy_instance_norm(
@@ -327,6 +327,7 @@ def instance_norm(
             f"instance_norm: expected an input of at least 2 dimensions, got shape {list(shape)}."
         )
     if not use_input_stats:
+        input = contiguous(input)
         return _batch_norm(
             input, weight, bias, running_mean, running_var, False, float(momentum), float(eps)
         )

@@ -205,7 +205,7 @@ def where(
     them.
     """
     if input is None and other is None:
-        from tritorch.ops.selection import nonzero
+        from tritorch.ops.places import nonzero
 
         return nonzero(condition, as_tuple=True)
     return _where(condition, input, other, out=out)
@@ -217,7 +217,7 @@ def _where_method(input: Tensor, condition: Tensor, other: Any) -> Tensor:
     return _where(condition, input, other)
 
 
-@pointwise(promote="first", method=False, numpy=lambda x, m, v: np.where(m, v, x))
+@pointwise(promote="first", method=False, numpy=lambda x, m, v: np.where(m, v, x), row_major=True)
 def _masked_fill(input, mask, value):
     """value where the mask holds, else input."""
     return s.where(mask, value, input)

@@ -13,12 +13,11 @@ from typing import Any
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
-from tritorch.kernels.strides import is_channels_last
 from tritorch.config import watch
 from tritorch.kernels.templates import convolution as kernels
 from tritorch.kernels.templates import convolution_pixels as pixels
 from tritorch.kernels.templates.convolution import Geometry
-from tritorch.layout import Layout, channels_last, channels_last_3d, contiguous_strides
+from tritorch.layout import Layout, channels_last, contiguous_strides
 from tritorch.ops import convolution_integers as integers
 from tritorch.ops.convolution_arguments import (
     Arguments,
@@ -31,7 +30,7 @@ from tritorch.ops.convolution_reference import (
 )
 from tritorch.ops.declare import operation, takes
 from tritorch.ops.dispatch import NO_EDGE, Plans
-from tritorch.ops.memory import contiguous
+from tritorch.ops.memory import contiguous, formatted
 from tritorch.ops.reduction import sum
 from tritorch.ops.views import squeeze, unsqueeze
 from tritorch.tensor import Tensor, empty
@@ -128,16 +127,6 @@ def _over_channels(g: Tensor) -> Tensor:
     return sum(g, tuple(d for d in range(g._layout.ndim) if d != 1))
 
 
-def _formatted(result: Tensor, *operands: Tensor | None) -> Tensor:
-    """The result with its channels side by side if an operand's are, as in PyTorch.
-
-    Kernels write planes: copying those takes less time than writing with gaps does.
-    """
-    if any(x is not None and is_channels_last(x._layout) for x in operands):
-        return contiguous(result, channels_last if result._layout.ndim == 4 else channels_last_3d)
-    return contiguous(result)
-
-
 def _linear(
     plans: Plans, node_type: Any, x: Tensor, weight: Tensor, bias: Tensor | None,
     geometry: Geometry, like: Tensor | None = None,
@@ -158,7 +147,7 @@ def _linear(
         wanted = x._requires_grad or weight._requires_grad or bias._requires_grad
     written = layout.is_contiguous and weight._layout.is_contiguous
     if own is not x or like is not None or not written:
-        result = _formatted(result, x, weight, like)
+        result = formatted(result, x, weight, like)
         layout = result._layout
     if wanted and mode.enabled:
         edges = (edge(x), edge(weight), NO_EDGE if bias is None else edge(bias))
@@ -190,7 +179,7 @@ def _weight_gradient(g: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
     result = empty(plan.outputs[0])
     plan.launch(result._address, own._address, image._address)
     if not result._layout.is_contiguous:
-        result = _formatted(result, g, x)
+        result = formatted(result, g, x)
     if (g._requires_grad or x._requires_grad) and mode.enabled:
         node = ConvolutionBackwardBackward0((edge(g), edge(x)), (result._layout,))
         node.geometry = geometry
@@ -241,7 +230,7 @@ def _run(
     geometry = _geometries[key]
     run = _convolve if x.dtype.is_floating_point else integers.convolve
     if x.ndim == rank + 1:
-        return squeeze(run(unsqueeze(input, 0), weight, bias, geometry), 0)
+        return squeeze(run(unsqueeze(contiguous(input), 0), weight, bias, geometry), 0)
     return run(input, weight, bias, geometry)
 
 
@@ -265,7 +254,7 @@ def _run_transposed(
     geometry = _transposed_geometries[key]
     run = _transpose if x.dtype.is_floating_point else integers.transpose_of
     if x.ndim == rank + 1:
-        return squeeze(run(unsqueeze(input, 0), weight, bias, geometry), 0)
+        return squeeze(run(unsqueeze(contiguous(input), 0), weight, bias, geometry), 0)
     return run(input, weight, bias, geometry)
 
 

@@ -101,6 +101,7 @@ def pointwise(
     node: str = "",
     calls: Sequence[dict[str, Any]] = ({},),
     divisor: str = "",
+    row_major: bool = False,
 ) -> Callable[[Callable[..., Any]], Function]:
     """Declare an operation whose results depend on one element of each operand.
 
@@ -118,6 +119,7 @@ def pointwise(
         aliases: further names of function and methods.
         node: name of the node, `NameBackward0` unless given.
         divisor: the operand by which integers are divided; 0 raises IntegerDivisionError on CPUs.
+        row_major: new results are, whatever the operands' strides, as some of PyTorch's.
         numpy, low, high, samples, integers, calls: see `OpInfo`.
     """
 
@@ -141,6 +143,7 @@ def pointwise(
             doc=function.__doc__,
             out=out,
             divisor=divisor,
+            row_major=row_major,
         )
         attach(operation, method, inplace, operators, aliases)
         OPS.append(

@@ -35,6 +35,16 @@ def _numeric(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], 
     return computes, results
 
 
+def _floating(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
+    computes, results = _same(operation, kinds)
+    if not computes[0].is_floating_point:
+        raise DtypeError(
+            f"{operation.name}: only for floating-point tensors, got {computes[0]}. Convert with "
+            ".float()."
+        )
+    return computes, results
+
+
 def _difference(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
     """As PyTorch's `-`, which no operand may be a bool of."""
     for kind in kinds:
@@ -47,7 +57,7 @@ def _difference(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype
 
 
 def _square(operation: Pointwise, kinds: Sequence[Kind]) -> tuple[list[Dtype], list[Dtype]]:
-    """The same dtype, but int64 for bool: it is `** 2`, and 2 is an int."""
+    """The same dtype, but int64 for bool: it is `** 2` or `** 3`, whose exponent is an int."""
     return _same(operation, [*kinds, int])[0][:1], _same(operation, [*kinds, int])[1]
 
 
@@ -110,6 +120,7 @@ RULES: dict[str, Rule] = {
     "same": _same,
     "float": _float,
     "numeric": _numeric,
+    "floating": _floating,
     "difference": _difference,
     "square": _square,
     "integral": _integral,

@@ -69,7 +69,7 @@ def log1p(input):
     return s.log1p(input)
 
 
-@pointwise(promote="float", numpy=np.logaddexp, samples=(-1000.0, 1000.0))
+@pointwise(promote="floating", numpy=np.logaddexp, samples=(-1000.0, 1000.0), integers=False)
 def logaddexp(input, other):
     """log(exp(input) + exp(other)); does not overflow."""
     big, small = s.maximum(input, other), s.minimum(input, other)
@@ -277,19 +277,19 @@ def logit_(input: Tensor, eps: float | None = None) -> Tensor:
 # ---- rounding and sign; their gradients are zero
 
 
-@pointwise(numpy=np.floor, inplace=True)
+@pointwise(numpy=np.floor, promote="numeric", inplace=True)
 def floor(input):
     """The largest whole number that is not greater."""
     return s.floor(input)
 
 
-@pointwise(numpy=np.ceil, inplace=True)
+@pointwise(numpy=np.ceil, promote="numeric", inplace=True)
 def ceil(input):
     """The smallest whole number that is not smaller."""
     return s.ceil(input)
 
 
-@pointwise(numpy=np.trunc, inplace=True, aliases=("fix",))
+@pointwise(numpy=np.trunc, promote="numeric", inplace=True, aliases=("fix",))
 def trunc(input):
     """The whole number towards zero."""
     return s.trunc(input)
@@ -298,13 +298,13 @@ def trunc(input):
 fix = trunc
 
 
-@pointwise(numpy=np.rint, method=False, samples=(0.5, 1.5, 2.5, -0.5))
+@pointwise(numpy=np.rint, promote="numeric", method=False, samples=(0.5, 1.5, 2.5, -0.5))
 def _round(input):
     """The nearest whole number, halves to even."""
     return s.round(input)
 
 
-@pointwise(numpy=None, method=False)
+@pointwise(numpy=None, promote="floating", method=False)
 def _round_decimals(input, scale: float):
     """The nearest multiple of 1 / scale."""
     return s.round(input * scale) / scale
@@ -326,7 +326,7 @@ def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
     return _round_decimals.operation.inplace(input, 10.0**decimals)
 
 
-@pointwise(numpy=lambda x: x - np.trunc(x), inplace=True, integers=False)
+@pointwise(numpy=lambda x: x - np.trunc(x), promote="floating", inplace=True, integers=False)
 def frac(input):
     """input without its whole part; it keeps the sign."""
     return input - s.trunc(input)

@@ -32,7 +32,6 @@ from tritorch.ops.views import (
 )
 from tritorch.ops.views import (
     expand,
-    movedim,
     narrow,
     reshape,
     select,
@@ -341,6 +340,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
     for shift, dim in zip(shifts, dims):
+        dim = normalize_dim("roll", dim, input._layout.ndim)
         size = input._layout.shape[dim]
         shift = shift % size if size else 0
         if shift:
@@ -358,12 +358,12 @@ def _below(diagonal: Any, rows: Any, columns: Any) -> Any:
     return place % columns - place // columns <= diagonal
 
 
-@pointwise(numpy=None, method=False, out=False, node="TrilBackward0")
+@pointwise(numpy=None, method=False, out=False, node="TrilBackward0", row_major=True)
 def _tril(input, rows: int, columns: int, diagonal: int):
     return s.where(_below(diagonal, rows, columns), input, 0)
 
 
-@pointwise(numpy=None, method=False, out=False, node="TriuBackward0")
+@pointwise(numpy=None, method=False, out=False, node="TriuBackward0", row_major=True)
 def _triu(input, rows: int, columns: int, diagonal: int):
     return s.where(_below(diagonal - 1, rows, columns), 0, input)
 
@@ -406,7 +406,7 @@ def tril_indices(
 ) -> Tensor:
     """Indices of the lower triangle of a matrix, a row each for rows and columns."""
     from tritorch.ops.creation import ones
-    from tritorch.ops.selection import nonzero
+    from tritorch.ops.places import nonzero
 
     mask = tril(ones(row, col, dtype=dtypes.int32, device=device), offset)
     return nonzero(mask).t().contiguous().to(dtype or dtypes.int64)
@@ -417,7 +417,7 @@ def triu_indices(
 ) -> Tensor:
     """Indices of the upper triangle of a matrix, a row each for rows and columns."""
     from tritorch.ops.creation import ones
-    from tritorch.ops.selection import nonzero
+    from tritorch.ops.places import nonzero
 
     mask = triu(ones(row, col, dtype=dtypes.int32, device=device), offset)
     return nonzero(mask).t().contiguous().to(dtype or dtypes.int64)
@@ -431,10 +431,13 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     size = layout.shape[-1] + abs(offset)
     ndim = layout.ndim + 1
     a, b = normalize_dim("diag_embed", dim1, ndim), normalize_dim("diag_embed", dim2, ndim)
-    shape = (*layout.shape[:-1], size, size)
-    whole = Layout.contiguous(layout.dtype, shape, layout.device)
-    made = place(input, whole, lambda x: _diagonal(x, offset, -2, -1))
-    return made if (a, b) == (ndim - 2, ndim - 1) else movedim(made, (-2, -1), (a, b))
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    shape = list(layout.shape[:-1])
+    for d in sorted((a, b)):
+        shape.insert(d, size)
+    whole = Layout.contiguous(layout.dtype, tuple(shape), layout.device)
+    return place(input, whole, lambda x: _diagonal(x, offset, a, b))
 
 
 @method("diag")
@@ -566,7 +569,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     elif num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
     classes = arange(num_classes, device=tensor._layout.device)
-    return (unsqueeze(tensor, -1) == classes).long()
+    return (unsqueeze(contiguous(tensor), -1) == classes).long()
 
 
 def broadcast_shapes(*shapes: Any) -> Any:

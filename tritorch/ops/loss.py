@@ -72,7 +72,9 @@ def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
 # ---- element by element
 
 
-@pointwise(numpy=lambda x, y: (x - y) ** 2, method=False, out=False, integers=False)
+@pointwise(
+    promote="floating", numpy=lambda x, y: (x - y) ** 2, method=False, out=False, integers=False
+)
 def _mse_loss(input, target):
     difference = input - target
     return difference * difference
@@ -84,6 +86,7 @@ def _l1_loss(input, target):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, y, beta: np.where(
         np.abs(x - y) < beta, 0.5 * (x - y) ** 2 / beta, np.abs(x - y) - 0.5 * beta
     ),
@@ -95,6 +98,7 @@ def _smooth_l1_loss(input, target, beta: float):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, y, delta: np.where(
         np.abs(x - y) <= delta, 0.5 * (x - y) ** 2, delta * (np.abs(x - y) - 0.5 * delta)
     ),
@@ -106,6 +110,7 @@ def _huber_loss(input, target, delta: float):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda p, t: (
         -(t * np.maximum(np.log(p), -100) + (1 - t) * np.maximum(np.log1p(-p), -100))
     ),
@@ -126,6 +131,7 @@ def _binary_cross_entropy(input, target):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, t: np.logaddexp(x, 0) - x * t, method=False, out=False, integers=False,
     samples=(1e4, -1e4),
     grad=lambda g, input, target: (g * (s.sigmoid(input) - target), -g * input),
@@ -136,6 +142,7 @@ def _binary_cross_entropy_with_logits(input, target):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, t, w: (1 - t) * x + (1 + (w - 1) * t) * np.logaddexp(-x, 0), method=False,
     out=False, integers=False, node="BinaryCrossEntropyWithLogitsBackward0",
 )  # fmt: skip
@@ -146,6 +153,7 @@ def _weighted_logits(input, target, pos_weight):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, t: t * np.log(np.where(t == 0, 1, t)) - t * x, method=False,
     out=False, integers=False, low=0.05, node="KlDivBackward0",
     grad=lambda g, input, target: (-g * target, g * (s.log(target) + 1.0 - input)),
@@ -156,6 +164,7 @@ def _kl_div(input, target):
 
 
 @pointwise(
+    promote="floating",
     numpy=lambda x, t: np.exp(t) * (t - x), method=False, out=False, integers=False,
     node="KlDivBackward0",
 )  # fmt: skip
@@ -166,10 +175,10 @@ def _kl_div_log(input, target):
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Any = None) -> Tensor:
     """(input - target) ** 2; with weights, "mean" divides by their sum."""
     _same_shape("mse_loss", input, target)
-    loss = _mse_loss(input, target)
     if weight is None:
-        return reduced(loss, reduction)
-    loss = loss * weight
+        return reduced(_mse_loss(input, target), reduction)
+    difference = input - target
+    loss = difference * difference * weight
     if reduction == "mean":
         return sum(loss) / sum(expand(weight, *loss._layout.shape))
     return reduced(loss, reduction)

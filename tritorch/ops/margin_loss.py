@@ -239,7 +239,7 @@ def multilabel_margin_loss(
     return reduced(loss, reduction_of(size_average, reduce, reduction))
 
 
-@takes("floating", "float8", "integers")
+@takes("floating", "float8")
 def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
     reduce: Any = None, reduction: str = "mean",

@@ -26,7 +26,7 @@ from tritorch.ops.decomposition import (
 from tritorch.ops.extrema import amax, amin, vector_norm
 from tritorch.ops.joining import stack, triu_indices
 from tritorch.ops.linalg import bmm, matmul
-from tritorch.ops.memory import to_dtype
+from tritorch.ops.memory import contiguous, to_dtype
 from tritorch.ops.orthogonal import eigh, qr, svd, svdvals
 from tritorch.ops.views import movedim, reshape, unsqueeze
 from tritorch.tensor import Tensor
@@ -486,7 +486,7 @@ def _norm_factors(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 @takes("floating", "float8")
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """The slices along `dim`, scaled where needed to a p-norm of at most `maxnorm`."""
-    return input * _norm_factors(input, p, dim, maxnorm)
+    return contiguous(input * _norm_factors(input, p, dim, maxnorm))
 
 
 @method("renorm_")

@@ -13,11 +13,13 @@ from tritorch.autograd.node import Node
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import copy as kernels
-from tritorch.kernels.strides import dense_like
+from tritorch.kernels.strides import dense_like, keeps_channels_last
 from tritorch.layout import (
     Layout,
     MemoryFormat,
     broadcast_shapes,
+    channels_last,
+    channels_last_3d,
     contiguous_format,
     preserve_format,
 )
@@ -181,6 +183,16 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
         return input
     dense_layout = dense(layout, None, memory_format, "contiguous")
     return _recorded(duplicate(input, dense_layout), CloneBackward0, input)
+
+
+def formatted(result: Tensor, *operands: Tensor | None) -> Tensor:
+    """The result with its channels side by side if an operand's are, as in PyTorch, else row-major.
+
+    For what writes planes: copying those takes less time than writing with gaps does.
+    """
+    if any(x is not None and keeps_channels_last(x._layout) for x in operands):
+        return contiguous(result, channels_last if result._layout.ndim == 4 else channels_last_3d)
+    return contiguous(result)
 
 
 def restride(input: Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:

@@ -374,6 +374,10 @@ def embedding(
     Raises:
         IndexError: an index is no row.
     """
+    if weight._layout.ndim != 2:
+        raise RuntimeError(
+            f"embedding: 'weight' must be 2-D, got shape {list(weight._layout.shape)}. Reshape it."
+        )
     if sparse and weight._requires_grad and mode.enabled:
         _warn_of_dense_gradients()
     if max_norm is not None or scale_grad_by_freq:

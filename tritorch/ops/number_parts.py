@@ -172,7 +172,7 @@ def nextafter_(input: Tensor, other: Tensor) -> Tensor:
 # ---- powers and logarithms
 
 
-@pointwise(promote="float", numpy=np.logaddexp2, samples=(-1000.0, 1000.0))
+@pointwise(promote="floating", numpy=np.logaddexp2, samples=(-1000.0, 1000.0), integers=False)
 def logaddexp2(input, other):
     """log2(2^input + 2^other); does not overflow."""
     big, small = s.maximum(input, other), s.minimum(input, other)

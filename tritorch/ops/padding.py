@@ -10,6 +10,7 @@ import numpy as np
 from tritorch.devices import device as Device
 from tritorch.kernels.strides import dense_in_format
 from tritorch.ops.declare import operation, takes
+from tritorch.ops.memory import dense, formatted
 from tritorch.ops.selection import index_select
 from tritorch.ops.view_nodes import PlaceBackward0, node_class, place
 from tritorch.ops.views import slice_dim
@@ -56,6 +57,8 @@ def _constant(input: Tensor, pairs: list[Pair], value: float) -> Tensor:
         return whole
 
     layout = dense_in_format(tuple(shape), input._layout.dtype, input._layout)
+    if not any(amount > 0 for pair in pairs for amount in pair):
+        layout = dense(part._layout)
     padded = place(part, layout, view, value, exactly=True)
     if padded._grad_fn is not None:
         padded._grad_fn.__class__ = node_class(PlaceBackward0, "ConstantPadNdBackward0")
@@ -147,8 +150,9 @@ def pad(
             f"{mode} padding takes the last 1 to 3 dimensions of an input with one or two more; "
             f"got {len(pad)} amounts for a {input._layout.ndim}-dimensional input."
         )
+    padded = input
     for dim, (before, after) in enumerate(pairs):
         if before or after:
             found = _POSITIONS[mode](input._layout.shape[dim], before, after)
-            input = index_select(input, dim, _positions(found, input._layout.device))
-    return input
+            padded = index_select(padded, dim, _positions(found, input._layout.device))
+    return padded if mode == "circular" else formatted(padded, input)

@@ -202,6 +202,7 @@ class Pointwise:
         promote: a word of `RULES`.
         grad: see `gradient_trees`.
         divisor: the operand by which integers are divided, where CPUs refuse 0.
+        row_major: new results are, whatever the operands' strides.
     """
 
     def __init__(
@@ -218,6 +219,7 @@ class Pointwise:
         doc: str | None = None,
         out: bool = False,
         divisor: str = "",
+        row_major: bool = False,
     ) -> None:
         self.name = name
         self.operands = tuple(operands)
@@ -238,6 +240,7 @@ class Pointwise:
         self._recipes_of_views = Plans(lambda parts: Recipe(self, parts, False))
         self._doc = doc
         self._divisor = divisor
+        self._row_major = row_major
         self._parameters = tuple(Parameter(n, d) for n, (_, d) in self.parameters.items())
         self.function = self._function(name, False, out)
 
@@ -385,9 +388,14 @@ class Pointwise:
         kinds = self._kinds(key)
         device = common_device(self.name, kinds)
         computes, results = self.rule(self, kinds)
+        layouts = None
+        if self._row_major:
+            shape = _broadcast(self.name, kinds)
+            layouts = [Layout.contiguous(dtype, shape, device) for dtype in results]
         plan = self.kernel.plan(
-            [*kinds, *self._parameter_kinds()], self._computes(computes), results, device=device
-        )
+            [*kinds, *self._parameter_kinds()], self._computes(computes), results, layouts,
+            device=device,
+        )  # fmt: skip
         launch = tensors_first(plan.launch, len(results), kinds, len(self.parameters))
         target = get_target(device)
         if len(results) == 1:
@@ -567,7 +575,8 @@ def tensors_first(
 
 
 def _broadcast(name: str, kinds: Sequence[Kind], *layouts: Layout) -> tuple[int, ...]:
-    return broadcast_shapes(name, *(k.shape for k in (*layouts, *kinds) if isinstance(k, Layout)))
+    shapes = [k.shape for k in (*layouts, *kinds) if isinstance(k, Layout)]
+    return broadcast_shapes(name, *dict.fromkeys(shapes))
 
 
 def _overlaps_itself(layout: Layout) -> bool:

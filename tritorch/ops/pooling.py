@@ -6,6 +6,7 @@ from typing import Any
 
 from tritorch import dtypes
 from tritorch.ops.declare import operation, takes
+from tritorch.ops.memory import contiguous
 from tritorch.ops.pooling_arguments import (
     check_dtype,
     window_of,
@@ -211,6 +212,7 @@ def avg_pool3d(
 
     Shape: (N, C, D, H, W) or (C, D, H, W).
     """
+    input = contiguous(input)  # as PyTorch's, which keeps no other format
     return _avg_pool(
         "avg_pool3d", 3, AvgPool3DBackward0, input, kernel_size, stride, padding, ceil_mode,
         count_include_pad, divisor_override,

@@ -20,11 +20,11 @@ from tritorch.devices import cpu
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
-from tritorch.layout import Layout
+from tritorch.layout import Layout, contiguous_format
 from tritorch.ops.creation import _finished, _like, _sizes
 from tritorch.ops.declare import method, takes, without_gradient, writes
 from tritorch.ops.dispatch import Plans
-from tritorch.ops.memory import FillBackward0, dense
+from tritorch.ops.memory import FillBackward0, contiguous, dense
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.ops.views import expand
 from tritorch.runtime import recording
@@ -287,7 +287,7 @@ def normal(
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         shaped = mean + std * 0 if isinstance(std, Tensor) else mean
-        noise = randn_like(shaped.detach(), generator=generator)
+        noise = randn_like(contiguous(shaped.detach()), generator=generator)
         return noise * std + mean
     result = _new("normal", (() if size is None else size,), dtype, device)
     return draw("normal", result, (float(mean), float(std)), generator)
@@ -416,7 +416,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
 @takes("floating", "integers", "bool")
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """1 with the probability that each element (or `p`) says, else 0."""
-    result = empty(dense(input._layout))
+    result = empty(dense(input._layout, None, contiguous_format))
     return bernoulli_(result, input.detach() if p is None else p, generator=generator)
 
 

@@ -17,8 +17,9 @@ from tritorch.ops.creation import arange, empty, ones
 from tritorch.ops.declare import method, operation, takes, without_gradient, writes
 from tritorch.ops.joining import cat, diag, flip
 from tritorch.ops.memory import clone
+from tritorch.ops.places import argwhere
 from tritorch.ops.scan import cumprod
-from tritorch.ops.selection import argwhere, index_put, index_put_
+from tritorch.ops.selection import index_put, index_put_
 from tritorch.ops.strided import as_strided
 from tritorch.ops.subscript import getitem
 from tritorch.ops.views import (

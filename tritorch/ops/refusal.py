@@ -1,4 +1,5 @@
 """What is no tensor where one is needed: a TypeError that names operation, argument and type.
+What else Python objects to in an operation's arguments is said with the operation and the values.
 
 Operations do not ask what they are given: they take `x._layout`, and a list has none. `refuse`
 lets them catch what follows from that. It costs a call nothing: a handler is appended to the
@@ -9,6 +10,7 @@ own compiler makes of `except: handler(); raise`.
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -33,6 +35,12 @@ _WORDS: dict[str, str] = {
 
 #: what may follow from a value that behaves like a tensor for a while
 _CONSEQUENCES = {TypeError, ValueError, RuntimeError, IndexError, ShapeError, DtypeError}
+#: what Python itself says of a value of the wrong kind, which names neither operation nor argument
+_BARE = re.compile(
+    "is not iterable|unsupported operand type|must be real number|index out of range"
+    "|could not convert string|invalid literal for|values to unpack|not supported between"
+    "|is not subscriptable|interpreted as an integer|has no len|bad operand type"
+)
 #: annotations of what is several tensors
 _SEVERAL = ("Sequence[Tensor]", "list[Tensor]", "tuple[Tensor, ...]")
 
@@ -217,11 +225,31 @@ def translate() -> None:
         given = _given(frame)
         place = _place(given, error.obj) or _no_tensor(frame, given)  # type: ignore[union-attr]
     elif kind in _CONSEQUENCES:
-        place = _no_tensor(frame, _given(frame))
+        given = _given(frame)
+        place = _no_tensor(frame, given)
     else:
         return
     if place is not None:
         raise _said(frame, place) from None
+    if kind in (TypeError, ValueError, IndexError) and _BARE.search(text := str(error)):
+        cause = error.__cause__  # type: ignore[union-attr]
+        if cause is None:  # else an operation that it called has said it
+            raise kind(_told(frame, text, given)) from error
+
+
+def _told(frame: FrameType, text: str, given: list[tuple[str, Any]]) -> str:
+    """What Python said, with operation and values."""
+    values = ", ".join([f"{name}={_shown(value)}" for name, value in given if value is not None])
+    name = frame.f_code.co_name
+    return f"{name}(): {text}. It was given {values}. See help of {name} for what these may be."
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"Tensor of shape {list(value._layout.shape)}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value[:4]))}{', ...' if len(value) > 4 else ''}]"
+    return f"{value!r:.60}"
 
 
 class _Place(NamedTuple):

@@ -1,4 +1,4 @@
-"""Reading and writing through index tensors and masks: gather, scatter, index_*, nonzero."""
+"""Reading and writing through index tensors and masks: gather, scatter, index_*, masked_*."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from tritorch.devices import cpu
 from tritorch.errors import DeviceError
 from tritorch.kernels.templates import compact
 from tritorch.kernels.templates import indexing as kernels
-from tritorch.layout import Layout, normalize_dim
-from tritorch.ops.declare import method, operation, takes, without_gradient, writes
+from tritorch.layout import Layout, contiguous_format, normalize_dim
+from tritorch.ops.declare import method, operation, takes, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import contiguous, dense, duplicate, fill
 from tritorch.ops.overlap import share_elements
+from tritorch.ops.places import counted, flat_nonzero, nonzero
 from tritorch.ops.promotion import NUMBERS
 from tritorch.ops.transfer import moved
 from tritorch.ops.view_nodes import node_class, place
-from tritorch.ops.views import expand, reshape, slice_dim, unbind
+from tritorch.ops.views import expand, reshape, slice_dim
 from tritorch.tensor import Tensor, empty
 
 Indices = Sequence[Tensor | None]
@@ -70,8 +71,10 @@ def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     return result
 
 
-def _fresh(x: Tensor) -> Tensor:
+def _fresh(x: Tensor, row_major: bool = False) -> Tensor:
     """A copy without history, to be written into."""
+    if row_major:
+        return duplicate(x, dense(x._layout, None, contiguous_format))
     return duplicate(x, dense(x._layout))
 
 
@@ -163,9 +166,13 @@ def _apart(target: Tensor, read: Tensor) -> Tensor:
 
 
 def _put(input: Tensor, indices: Indices, values: Any, how: str, negative: bool = True) -> Tensor:
-    """A copy of input in which values meet what stands at the indices."""
+    """A copy of input in which values meet what stands at the indices.
+
+    `negative`: whether values of a single index may count from the end; those that may not belong
+    to operations along one dimension, whose results are row-major in PyTorch.
+    """
     values = _values(input, values)
-    result = _fresh(input)
+    result = _fresh(input, row_major=not negative)
     _write(result, indices, values, how, negative)
     node = _put_node(input, result, indices, values, how)
     if node is not None:
@@ -330,7 +337,7 @@ def corner(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 def scattered(input: Tensor, dim: int, index: Tensor, src: Any, how: str) -> Tensor:
     dim = normalize_dim("scatter", dim, input._layout.ndim)
     source = _source(input, index, src)
-    result = _fresh(input)
+    result = _fresh(input, row_major=True)
     _scatter_raw(result, dim, index, source, how)
     node = _scatter_node(input, result, dim, index, source, how)
     if node is not None:
@@ -433,19 +440,28 @@ def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
     return [*[None] * dim, reshape(index_, -1)]
 
 
+def _addend(input: Tensor, source: Tensor, alpha: Any) -> Tensor:
+    if source._layout.dtype is not input._layout.dtype:
+        raise RuntimeError(
+            f"index_add(): self ({input._layout.dtype}) and source ({source._layout.dtype}) must "
+            "have the same scalar type. Cast one of them."
+        )
+    return source if alpha == 1 else source * alpha
+
+
 @method("index_add")
 @writes
 @takes("all")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy of input with slices of source added at the indices."""
-    scaled = source if alpha == 1 else source * alpha
+    scaled = _addend(input, source, alpha)
     return _put(input, _along(dim, input, index), scaled, "add", negative=False)
 
 
 @method("index_add_")
 def index_add_(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """In-place version of `index_add`."""
-    scaled = source if alpha == 1 else source * alpha
+    scaled = _addend(input, source, alpha)
     return _put_(input, _along(dim, input, index), scaled, "add", negative=False)
 
 
@@ -486,79 +502,7 @@ def take(input: Tensor, index_: Tensor) -> Tensor:
 # ---- masks
 
 
-_counts = Plans(compact.plan_count)
-_places = Plans(lambda mask: compact.plan_compact(mask))
-_coordinates = Plans(lambda mask: compact.plan_compact(mask, coordinates=True))
 _chosen = Plans(lambda key: compact.plan_compact(*key))
-
-
-def _counted(mask: Tensor) -> tuple[Tensor, int]:
-    """Where each block's part of the result begins, and how long the result is."""
-    plan = _counts[mask._layout]
-    offsets = empty(plan.outputs[0])
-    plan.launch(offsets._address, mask._address)
-    return offsets, int(offsets[-1])
-
-
-def _few_levels(x: Tensor) -> Tensor:
-    return x if x._layout.ndim <= 4 else contiguous(x)
-
-
-def _found(mask: Tensor, plans: Plans, *shape: int) -> Tensor:
-    offsets, count = _counted(mask)
-    found = empty(Layout.contiguous(dtypes.int64, (count, *shape), mask._layout.device))
-    plans[mask._layout].launch(found._address, offsets._address, mask._address)
-    return found
-
-
-def flat_nonzero(input: Tensor) -> Tensor:
-    """Row-major positions of the nonzero elements."""
-    if not input._layout.numel:
-        return empty(Layout.contiguous(dtypes.int64, (0,), input._layout.device))
-    return _found(_few_levels(input), _places)
-
-
-@method("nonzero")
-@writes
-@without_gradient
-@takes("all")
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The indices of nonzero elements: a row each, or with `as_tuple` a tensor per dimension."""
-    input = input.detach()
-    shape = input._layout.shape
-    if as_tuple and not shape:
-        return (flat_nonzero(input),)
-    if not input._layout.numel:
-        rows = empty(Layout.contiguous(dtypes.int64, (0, len(shape)), input._layout.device))
-    elif 1 <= len(shape) <= 4:
-        rows = _found(input, _coordinates, len(shape))
-    else:
-        rows = _from_flat(flat_nonzero(input), shape)
-    return unbind(rows, 1) if as_tuple else rows
-
-
-def _from_flat(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Coordinates of row-major positions."""
-    from tritorch.ops.joining import stack
-
-    if not shape:
-        return empty(Layout.contiguous(dtypes.int64, (flat.numel(), 0), flat._layout.device))
-    columns: list[Tensor] = []
-    for size in reversed(shape):
-        columns.append(flat % size)
-        flat = flat // size
-    return stack(columns[::-1], 1)
-
-
-@writes
-@without_gradient
-@takes("floating", "integers", "bool")
-def argwhere(input: Tensor) -> Tensor:
-    """The indices of nonzero elements, a row each."""
-    return nonzero(input)
-
-
-method("argwhere")(argwhere)
 
 
 @method("masked_select")
@@ -576,7 +520,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     layout = input._layout
     if (input._requires_grad and mode.enabled) or layout.ndim > 4 or not layout.numel:
         return index(reshape(input, -1), [flat_nonzero(mask)])
-    offsets, count = _counted(mask)
+    offsets, count = counted(mask)
     found = empty(Layout.contiguous(layout.dtype, (count,), layout.device))
     plan = _chosen[mask._layout, layout]
     plan.launch(found._address, offsets._address, mask._address, input._address)

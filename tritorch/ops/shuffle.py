@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tritorch.ops.declare import operation, takes
-from tritorch.ops.memory import contiguous
+from tritorch.ops.memory import formatted
 from tritorch.ops.views import permute, reshape
 from tritorch.tensor import Tensor
 
@@ -73,7 +73,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     parts = reshape(input, *lead, c // (r * r), r, r, h, w)
     turned = permute(parts, *_shuffle_axes(len(lead), (0, 3, 1, 4, 2)))
     result: Tensor = reshape(turned, *lead, c // (r * r), h * r, w * r)
-    return contiguous(result)
+    return formatted(result, input)
 
 
 @operation(
@@ -101,7 +101,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     parts = reshape(input, *lead, c, h // r, r, w // r, r)
     turned = permute(parts, *_shuffle_axes(len(lead), (0, 2, 4, 1, 3)))
     result: Tensor = reshape(turned, *lead, c * r * r, h // r, w // r)
-    return contiguous(result)
+    return formatted(result, input)
 
 
 @operation(
@@ -132,4 +132,4 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     parts = reshape(input, n, groups, c // groups, *rest)
     order = (0, 2, 1, *range(3, len(rest) + 3))
     result: Tensor = reshape(permute(parts, *order), n, c, *rest)
-    return contiguous(result)
+    return formatted(result, input)

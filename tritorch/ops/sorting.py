@@ -21,10 +21,11 @@ from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import ceil, floor, isnan, round
 from tritorch.ops.joining import cat
 from tritorch.ops.memory import contiguous, fill, to_dtype
+from tritorch.ops.places import flat_nonzero
+from tritorch.ops.promotion import common_dtype
 from tritorch.ops.return_types import ValuesIndices
 from tritorch.ops.scan import cumsum
 from tritorch.ops.selection import (
-    flat_nonzero,
     gather,
     index_add_,
     index_select,
@@ -148,8 +149,8 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
     if not input._layout.ndim:
         return return_types.kthvalue(*found)
     if keepdim:
-        return return_types.kthvalue(*(narrow(x, dim, k - 1, 1) for x in found))
-    return return_types.kthvalue(*(select_(x, dim, k - 1) for x in found))
+        return return_types.kthvalue(*(contiguous(narrow(x, dim, k - 1, 1)) for x in found))
+    return return_types.kthvalue(*(contiguous(select_(x, dim, k - 1)) for x in found))
 
 
 @method("median")
@@ -348,6 +349,8 @@ def searchsorted(
     if not isinstance(input, Tensor):
         values = as_tensor(input, sorted_sequence._layout.dtype)
     right = right or side == "right"
+    kind = common_dtype([sorted_sequence._layout, values._layout])
+    sorted_sequence, values = to_dtype(sorted_sequence, kind), to_dtype(values, kind)
     plan = _searches[sorted_sequence._layout, values._layout, right]
     result = empty(plan.outputs[0])
     plan.launch(result._address, sorted_sequence._address, values._address)
@@ -515,6 +518,10 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements are in each of `bins` equal parts of [min, max]."""
     low, high = float(min), float(max)
+    if bins <= 0:
+        raise RuntimeError(f"histc: bins must be > 0, but got {bins}.")
+    if low > high:
+        raise RuntimeError(f"histc: max must be larger than min, but got {min} and {max}.")
     if low == high == 0 and input._layout.numel:
         low, high = float(input.min()), float(input.max())
     if low == high:

@@ -119,6 +119,8 @@ def diff(
     """Differences of neighbours along `dim`, n times."""
     if not input._layout.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional. Use reshape(1).")
+    if n < 0:
+        raise RuntimeError(f"diff: order must be non-negative but got {n}.")
     dim = normalize_dim("diff", dim, input._layout.ndim)
     parts = [part for part in (prepend, input, append) if part is not None]
     if len(parts) > 1:

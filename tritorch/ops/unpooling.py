@@ -12,6 +12,7 @@ from tritorch.layout import numel
 from tritorch.ops.creation import zeros
 from tritorch.ops.declare import operation, takes
 from tritorch.ops.extrema import aminmax
+from tritorch.ops.memory import formatted
 from tritorch.ops.pooling_arguments import numbers
 from tritorch.ops.selection import scatter
 from tritorch.ops.views import reshape
@@ -138,7 +139,8 @@ def max_unpool2d(
     output_size: Any = None,
 ) -> Tensor:  # fmt: skip
     """See `max_unpool1d`; the counterpart of `max_pool2d`."""
-    return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+    result = _unpool(2, input, indices, kernel_size, stride, padding, output_size)
+    return formatted(result, input)
 
 
 @operation("pooling", method=False, operands=2, numpy=_numpy_unpool, cases=_unpool_cases(3))

@@ -25,8 +25,14 @@ def layout_of(x: Array) -> Layout:
 
 
 def run_plan(plan: Plan, *inputs: Array, scalars: Sequence[Any] = ()) -> list[Array]:
-    """Launch on fresh outputs (filled with something wrong) and return them."""
-    outputs = [np.full(out.shape, 77, out.dtype.numpy) for out in plan.outputs]
+    """Launch on fresh outputs (dense, filled with something wrong) and return them."""
+    outputs = [
+        np.ndarray(
+            out.shape, out.dtype.numpy, np.full(max(out.numel, 1), 77, out.dtype.numpy),
+            strides=tuple(step * out.dtype.itemsize for step in out.strides),
+        )
+        for out in plan.outputs
+    ]  # fmt: skip
     addresses = [a.ctypes.data for a in (*outputs, *inputs)]
     plan.launch(*addresses, *scalars)
     return outputs

@@ -29,11 +29,11 @@ def test_places(shape: Any, turned: bool, rng: Any, layout: Any, run: Any) -> No
     plan.launch(flat.ctypes.data, offsets.ctypes.data, mask.ctypes.data)
     np.testing.assert_array_equal(flat[:-1], np.flatnonzero(mask))
     assert flat[-1] == -7
-    rows = np.full((offsets[-1] + 1, mask.ndim), -7)
+    rows = np.full(offsets[-1] * mask.ndim + 1, -7)
     plan = compact.plan_compact(layout(mask), coordinates=True)
     plan.launch(rows.ctypes.data, offsets.ctypes.data, mask.ctypes.data)
-    np.testing.assert_array_equal(rows[:-1], np.argwhere(mask))
-    assert (rows[-1] == -7).all()
+    np.testing.assert_array_equal(rows[:-1].reshape(mask.ndim, -1).T, np.argwhere(mask))
+    assert rows[-1] == -7
 
 
 @pytest.mark.parametrize("shape", SHAPES)
