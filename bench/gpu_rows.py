@@ -376,7 +376,7 @@ def _others() -> list[Row]:
         Row("sort 1024x65536 bf16", _rows(lambda t, x: t.sort(x, -1), 1024, 65_536, "bfloat16"),
             0.7),
         Row("sort 4M int64", _pointwise(lambda t, x: t.sort(x[: 1 << 22].long())), 0.7),
-        Row("topk 64 of 16M", _pointwise(lambda t, x: t.topk(x[: 1 << 24], min(64, len(x)))), 0.7),
+        Row("16M topk 64", _pointwise(lambda t, x: t.topk(x[: 1 << 24], min(64, len(x)))), 0.7),
         Row("cumsum", _rows(lambda t, x: t.cumsum(x, -1), rows, columns, "float32"), 0.7),
         Row("cumsum 64M", _pointwise(lambda t, x: t.cumsum(x, 0)), 0.7),
         Row("cumsum dim 0", _rows(lambda t, x: t.cumsum(x, 0), 4096, 4096, "float32"), 0.7),
