@@ -206,7 +206,8 @@ def grad(
                     raise RuntimeError(
                         "materialize_grads cannot be used when the given input is a GradientEdge"
                     )
-                result[index] = operations.zeros(tensor._layout)
+                result[index] = zeros = operations.zeros(tensor._layout)
+                zeros._requires_grad = True  # as PyTorch's
     return tuple(result)
 
 

@@ -172,6 +172,12 @@ def test_no_grad_inside_counts_and_outside_does_not() -> None:
         assert float(found) == 12.0
         assert not found.requires_grad
         assert float(grad(grad(lambda y: y**3))(x)) == 18.0
+    with torch.inference_mode():
+        found = grad(lambda y: y**2 * w)(x)
+        assert float(found) == 12.0
+        assert not found.requires_grad
+        assert float(grad(grad(lambda y: y**3))(x)) == 18.0
+        assert float(jvp(lambda y: y**3, (x,), (x,))[1]) == 81.0
 
 
 def test_writing_in_place_inside() -> None:

@@ -202,6 +202,8 @@ y = torch.arange(8.0)[::2].detach(); y[1] = w[0, 0]; (y * torch.tensor([1.0, 10.
 y = torch.ones(3, 4, 2) * w[..., None]; y[np.array([[True, False, True, False]] * 3), np.int64(-1)] *= 5; y.sum().backward(); w.grad
 y = w * 1; y.tensor_split(2, 1)[0].mul_(3); y.hsplit([1])[0].add_(1); (y * y).sum().backward(); (w.grad, [p.tolist() for p in v.tensor_split((3, 1))], w.tensor_split(2)[0].grad_fn.name(), w.split([1, 2])[0].grad_fn.name())
 y = torch.ones(3, 8)[:, ::2].detach().requires_grad_(); (y.t() * v[:, None]).sum().backward(); y.grad.stride(), y.grad
+torch.zeros(2, 0, dtype=torch.int32).median(), torch.zeros(0, dtype=torch.uint8).median(), torch.zeros(0).median()
+y = torch.zeros(2, 3); torch.add(torch.ones(3), 1, out=y); y
 torch.arange(8.0)[::2].ravel().stride(), torch.tensor(2.0).unfold(0, 1, 1), torch.tensor(2.0).unfold(0, 0, 1).shape, w.T.grad_fn.name()
 a, b, c, d = w.unbind(1); (a * b + c / d).sum().backward(); w.grad
 torch.cat([w, w * 2], 1).sum().backward(); w.grad

@@ -9,7 +9,7 @@ from typing import Any
 from tritorch.autograd.differentiate import GradientEdge
 from tritorch.autograd.differentiate import grad as autograd_grad
 from tritorch.autograd.edges import attach, edge
-from tritorch.autograd.grad_mode import enable_grad, is_grad_enabled
+from tritorch.autograd.grad_mode import inference_mode, is_grad_enabled
 from tritorch.autograd.node import NO_EDGE, AccumulateGrad, Node
 from tritorch.func.batched import BatchedTensor, state
 from tritorch.func.interception import gradients
@@ -91,7 +91,7 @@ class Pullback:
         tracked = [_input(shown(x, self.levels), self.recording) for x in inputs]
         self.inputs = [x for x, _ in tracked]
         self.places = [node for _, node in tracked]
-        with enable_grad():
+        with inference_mode(False):  # its derivatives are wanted whatever the mode outside
             around = _enclosing.places
             _enclosing.places = around.union(self.places)
             try:
@@ -162,7 +162,7 @@ class Pushforward:
 
     def __init__(self, pull: Pullback) -> None:
         self.pull = pull
-        with enable_grad():
+        with inference_mode(False):
             pairs = [_input(zeros_of(output), False) for output in pull.outputs]
             self.gradients = pull([x for x, _ in pairs], create=True)
         self.vectors = [x for x, _ in pairs]

@@ -160,7 +160,8 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     if dim is None:
         flat = reshape(input, -1)
         if not flat._layout.numel:
-            return flat.sum() * float("nan")
+            kind = flat._layout.dtype
+            return flat.sum() * float("nan") if kind.is_floating_point else _least(flat)
         if bool(isnan(flat.detach()).any()):
             return flat.max()
         return kthvalue(flat, (flat._layout.numel + 1) // 2, 0).values
@@ -178,6 +179,12 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     if not keepdim:
         values, indices = values.squeeze(dim), indices.squeeze(dim)
     return return_types.median(values, indices)
+
+
+def _least(like: Tensor) -> Tensor:
+    """What PyTorch calls the median of no integers."""
+    kind = like._layout.dtype
+    return full((), dtypes.iinfo(kind).min, dtype=kind, device=like._layout.device)
 
 
 @method("nanmedian")
