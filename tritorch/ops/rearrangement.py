@@ -16,7 +16,7 @@ from tritorch.layout import contiguous_format
 from tritorch.ops.creation import arange, empty, ones
 from tritorch.ops.declare import method, operation, takes, without_gradient, writes
 from tritorch.ops.joining import cat, diag, flip
-from tritorch.ops.memory import clone
+from tritorch.ops.memory import clone, contiguous
 from tritorch.ops.places import argwhere
 from tritorch.ops.scan import cumprod
 from tritorch.ops.selection import index_put, index_put_
@@ -113,7 +113,8 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     places = arange(count, device=input._layout.device)
     axes = [reshape(places, *[count if d == k else 1 for d in range(r)]) for k in range(r)]
     ordered = [a <= b if with_replacement else a < b for a, b in pairwise(axes)]
-    return getitem(input, argwhere(expand(reduce(lambda a, b: a & b, ordered), *[count] * r)))
+    chosen = argwhere(expand(reduce(lambda a, b: a & b, ordered), *[count] * r))
+    return getitem(input, contiguous(chosen))
 
 
 @without_gradient
