@@ -246,6 +246,30 @@ def test_whole_module() -> None:
         load(True)
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_of_numpy(protocol: int) -> None:
+    """With weights_only=False only, as in PyTorch."""
+    array = np.arange(6.0).reshape(2, 3)
+    value = {
+        "array": array, "again": array, "columns": np.ones((2, 2), order="F"),
+        "text": np.array(["ab", "c"]), "empty": np.zeros((0, 3)), "best": np.float64(0.5),
+        "steps": np.int64(3), "last": np.True_, "swapped": np.ones(2, ">i2"),
+    }  # fmt: skip
+    buffer = io.BytesIO()
+    torch.save({**value, "random": np.random.RandomState(0).get_state()}, buffer, None, protocol)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    for name, part in value.items():
+        assert type(loaded[name]) is type(part) and loaded[name].shape == part.shape
+        assert (loaded[name] == part).all()
+    assert loaded["again"] is loaded["array"]
+    loaded["array"][0, 0] = 7
+    np.random.RandomState().set_state(loaded["random"])
+    buffer.seek(0)
+    with pytest.raises(LoadError, match="weights_only=False"):
+        torch.load(buffer)
+
+
 @pytest.mark.parametrize(
     ("instructions", "message"),
     [
@@ -258,6 +282,16 @@ def test_whole_module() -> None:
         (b"ctorch.nn.modules.module\nos.system\n.", "system was not an allowed global"),
         (b"ctorch.nn.utils\nrnn\n.", "rnn was not an allowed global"),
         (b"ctorch.nn.modules.linear\nLinear\n)\x81}q\0X\1\0\0\0acos\nsystem\nsb.", "blocked"),
+        (b"cnumpy\nndarray\nJ\0\xca\x9a;\x85R.", "calls a str"),
+        (b"cnumpy\ndtype\nX\1\0\0\0O\x85R.", "'O', not of numbers"),
+        (b"cnumpy\ndtype\nX\2\0\0\0f8\x85R(K\3X\1\0\0\0<NX\1\0\0\0aNJ____J____K\0tb.", "records"),
+        (
+            b"cnumpy._core.multiarray\n_reconstruct\nNNN\x87R"
+            b"(K\1J\0\xca\x9a;\x85cnumpy\ndtype\nX\2\0\0\0f8\x85R\x89C\1at"
+            b"b.",
+            "1 bytes for an array of",
+        ),
+        (b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\2\0\0\0f8\x85RC\1a\x86R.", "1 bytes"),
     ],
 )
 def test_parts_of_modules_are_never_called(instructions: bytes, message: str) -> None:

@@ -125,10 +125,11 @@ def load(
         map_location: where tensors go: a device, a dictionary from saved to wanted devices, or a
             function of storage and location; None: to where they were.
         pickle_module: not used; must be None.
-        weights_only: False lets whole modules be made of tritorch.nn's classes, in PyTorch's files
-            as in ours: without a call, their attributes are set. Other classes that are not
-            tensors, containers or numbers, such as a program's own modules, are made only if
-            `add_safe_globals` or `safe_globals` lists them, True or False.
+        weights_only: False lets NumPy's arrays and numbers be made, and whole modules of
+            tritorch.nn's classes, in PyTorch's files as in ours: without a call, their attributes
+            are set. Other classes that are not tensors, containers or numbers, such as a program's
+            own modules, are made only if `add_safe_globals` or `safe_globals` lists them, True or
+            False.
         mmap: map the file into memory: tensors are read when they are used, and changing them does
             not change the file. Needs a path.
         encoding: of text that Python 2 wrote.

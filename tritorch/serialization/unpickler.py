@@ -16,11 +16,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from tritorch.errors import LoadError, OutOfMemoryError
+from tritorch.serialization.known_arrays import ARRAYS, give_state, is_array_part
 from tritorch.serialization.known_modules import is_module_class, known_part
 from tritorch.serialization.safe_globals import BLOCKED_MODULES
 
 #: Hashing a key visits every element, and a small file can name one tuple 2**n times.
 _MAX_KEY_ELEMENTS = 10_000
+
+
+#: the class of arrays, which is named as an argument and never called
+_NDARRAY = "numpy.ndarray"
 
 
 class Unpickler:
@@ -31,7 +36,8 @@ class Unpickler:
         size: how many bytes it has at most; nothing longer is asked for.
         known: "module.name" -> what it stands for.
         listed: the same for what the user allowed; its instances may be given state.
-        modules: whether modules of `known_modules` may be made, too: without a call.
+        modules: whether modules of `known_modules` may be made, too: without a call; and NumPy's
+            arrays and numbers (`known_arrays`).
         storage_of: the storage for a persistent id.
         encoding: of byte strings of Python 2; "bytes" leaves them.
     """
@@ -49,7 +55,7 @@ class Unpickler:
         self._modules = modules
         self._file = file
         self._size = size
-        self._known = known
+        self._known = known = {**known, **ARRAYS} if modules else known
         self._listed = listed
         self._callable = {id(value) for value in (*known.values(), *listed.values())}
         self._listed_ids = {id(value) for value in listed.values()}
@@ -178,13 +184,14 @@ class Unpickler:
         elif whole in self._listed:
             self._stack.append(self._listed[whole])
         else:
-            part = known_part(whole)
+            part = _NDARRAY if whole == _NDARRAY else known_part(whole)
             if part is not None and self._modules:
                 self._stack.append(part)
                 return
             advice = (
-                "It is a part of a whole module; `load(..., weights_only=False)` makes those."
-                if part is not None
+                "It is a part of a whole module or of an array of NumPy's; "
+                "`load(..., weights_only=False)` makes those."
+                if part is not None or whole in ARRAYS
                 else "If you trust it, use "
                 f"`tritorch.serialization.add_safe_globals([{name}])` or the "
                 f"`tritorch.serialization.safe_globals([{name}])` context manager."
@@ -222,6 +229,8 @@ class Unpickler:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is OrderedDict:
             target.__dict__.update(state)
+        elif self._modules and is_array_part(target):
+            give_state(target, state)
         elif id(type(target)) not in self._listed_ids and not (
             self._modules and is_module_class(type(target))
         ):
