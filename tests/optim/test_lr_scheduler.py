@@ -34,6 +34,7 @@ def rates(scheduler: Any, epochs: int = 5) -> list[float]:
         ),
         (lambda o: lr_scheduler.ExponentialLR(o, 0.9), [1.0, 0.9, 0.81, 0.729, 0.6561, 0.59049]),
         (lambda o: lr_scheduler.LinearLR(o, 0.25, 1.0, 3), [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]),
+        (lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, 2), [1.0, 0.5, 0.0, 0.0, 0.0, 0.0]),
         (lambda o: lr_scheduler.CosineAnnealingLR(o, 3), [1.0, 0.75, 0.25, 0.0, 0.25, 0.75]),
         (
             lambda o: lr_scheduler.CosineAnnealingLR(o, 2, eta_min=0.1),

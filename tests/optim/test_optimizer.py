@@ -195,6 +195,14 @@ def test_named_parameters() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.2
 
 
+def test_text_of_groups() -> None:
+    parameters = [{"params": [torch.ones(1)]}, {"params": [torch.ones(1)], "lr": 0.5}]
+    text = repr(torch.optim.Rprop(parameters, lr=0.25))
+    groups = text.removeprefix("Rprop (\n").removesuffix("\n)").split("\n\n")
+    assert [group.splitlines()[0] for group in groups] == ["Parameter Group 0", "Parameter Group 1"]
+    assert "    lr: 0.25" in groups[0] and "    lr: 0.5" in groups[1]
+
+
 def test_groups_that_are_refused() -> None:
     (p,) = ready((2,))
     optimizer = torch.optim.SGD([p])

@@ -153,7 +153,11 @@ class LinearLR(LRScheduler):
         """The rates found, times what the factor grew by."""
         if self.last_epoch <= 0:
             return self._scaled(self.start_factor)
-        return self._scaled(self._factor(self.last_epoch) / self._factor(self.last_epoch - 1))
+        if self.last_epoch > self.total_iters:
+            return self._scaled(1.0)
+        change = self.end_factor - self.start_factor
+        before = self.total_iters * self.start_factor + (self.last_epoch - 1) * change
+        return self._scaled(1.0 + change / before)
 
     def _get_closed_form_lr(self) -> list[float]:
         return self._from_base(self._factor(self.last_epoch))
