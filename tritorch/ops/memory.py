@@ -283,8 +283,10 @@ def type_(input: Tensor, dtype: Any = None) -> Any:
     if isinstance(dtype, str):
         name = dtype.rpartition(".")[2]
         dtype = next((kind for kind in dtypes.ALL if kind.legacy_name == name), dtype)
-    elif isinstance(dtype, type) and isinstance(getattr(dtype, "dtype", None), dtypes.dtype):
-        dtype = dtype.dtype  # FloatTensor and its kin
+    elif isinstance(dtype, type) and isinstance(
+        kind := getattr(dtype, "dtype", None), dtypes.dtype
+    ):
+        dtype = kind  # of FloatTensor and its kin
     return to_dtype(input, resolve_dtype(dtype, "type"))
 
 

@@ -22,7 +22,7 @@ _PLAIN = re.compile(r"(b1|[iuf][1248]|[fc](8|16)|c32|[SU]\d{1,9})")
 def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
     if type(name) is not str or not _PLAIN.fullmatch(name):
         raise LoadError(f"load: the pickle has an array of {str(name)[:40]!r}, not of numbers.")
-    return np.dtype(name, False, True)  # type: ignore[call-overload, no-any-return]
+    return np.dtype(name, False, True)
 
 
 def _array(kind: Any, shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
@@ -51,8 +51,8 @@ def give_state(target: Any, state: Any) -> None:
     if isinstance(target, np.dtype):
         if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
             raise LoadError("load: the pickle has an array of records, not of numbers.")
-        sizes = (target.itemsize, target.alignment) if target.kind in "SU" else (-1, -1)
-        whole = (3, state[1], None, None, None, *sizes, 0)
+        bounds = (target.itemsize, target.alignment) if target.kind in "SU" else (-1, -1)
+        whole = (3, state[1], None, None, None, *bounds, 0)
         target.__setstate__(whole)  # type: ignore[attr-defined]
         return
     _, shape, kind, columns_first, content = state
