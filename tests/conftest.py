@@ -1,17 +1,30 @@
-"""Options of the whole suite: which target the tests of `tests/devices` run on.
+"""What holds for the whole suite: options, settings, random numbers.
 
-Kernels run with their own rules, not with what this machine has tuned.
+Kernels run with their own rules, not with what this machine has tuned. Random numbers are the same
+whichever tests ran before: `--hypothesis-profile=searching` lets Hypothesis look for new examples.
 """
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Set before tritorch reads its settings, and for the processes that tests start.
 os.environ.setdefault("TRITORCH_TUNE_DB", os.path.join(os.sep, "nonexistent", "tune.sqlite"))
+
+import tritorch as torch
+
+# The first example pays for imports and compilation, and machines are shared: time says nothing.
+settings.register_profile(
+    "searching", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("suite", settings.get_profile("searching"), derandomize=True)
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +42,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if others:
             config.hook.pytest_deselected(items=others)
             items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test begins with the same random numbers."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,10 @@
-"""Hypothesis without deadlines: the first example pays for imports, and machines are shared."""
+"""What runs on several feature levels."""
 
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from tests.triton_cpu.running import LEVELS, target_of
-
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 
 
 @pytest.fixture(params=LEVELS)
