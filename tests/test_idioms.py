@@ -8,6 +8,7 @@ import pytest
 
 import tritorch as torch
 from tritorch import nn
+from tritorch.ops import placement
 
 #: statements that must run, and an expression that must be true after them
 IDIOMS = [
@@ -88,6 +89,7 @@ def test_blocks_of_devices_nest() -> None:
     with torch.device("cpu"), pytest.raises(ZeroDivisionError), torch.device("cpu"):
         _ = 1 / 0
     assert torch.get_default_device() == torch.device("cpu")
+    assert not placement._default.outer
 
 
 def test_a_compiled_module_is_the_module_with_a_prefix() -> None:
