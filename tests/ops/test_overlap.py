@@ -41,7 +41,7 @@ IN_PLACE: dict[str, Callable[[Tensor, Tensor], object]] = {
     "mul_": lambda a, b: a.mul_(b),
     "lerp_": lambda a, b: a.lerp_(b, 0.25),
     "copy_": lambda a, b: a.copy_(b),
-    "add, out": lambda a, b: torch.add(b, 1, out=a),
+    "add, out": lambda a, b: torch.add(b.expand_as(a), 1, out=a),
     "maximum, out": lambda a, b: torch.maximum(a, b, out=a),
     "where, out": lambda a, b: torch.where(b > 0, b, a, out=a),
     "assignment": lambda a, b: a.__setitem__(slice(None), b),
