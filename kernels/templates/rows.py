@@ -97,10 +97,11 @@ def row_warps(target: str, block: int) -> dict[str, int]:
 def odd_rows(*layouts: Layout) -> bool:
     """Whether a GPU walks through the rows by the multiples of 16 elements in memory: columns are
     neighbours, and the step from row to row is none, so that accesses of 16 bytes would not start
-    with the rows. The first and the last block are masked, those between are whole.
+    with the rows. The first and the last block are masked, those between are whole: a block must
+    not end before a row begins, so rows of less than 16 columns are none of these.
     """
     first = layouts[0]
-    rows = first.strides[0] if first.ndim == 2 else 0
+    rows = first.strides[0] if first.ndim == 2 and first.shape[1] >= 16 else 0
     return (
         first.device.type != "cpu"
         and rows % 16 != 0
