@@ -33,7 +33,7 @@ class OptimizedModule(Module):
         self._orig_mod = module
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         """The mode of the module within."""
         return self._orig_mod.training
 
