@@ -91,7 +91,6 @@ def _sigmoid(x):
     inplace=True,
     method=False,
     samples=_BIG,
-    integers=False,
 )
 def silu(input):
     """input * sigmoid(input), also called swish."""
@@ -110,7 +109,7 @@ def _soft(x):
 @pointwise(
     promote="floating",
     numpy=lambda x: x * np.tanh(np.logaddexp(x, 0)), inplace=True, method=False, samples=_BIG,
-    grad=_mish_gradient, integers=False,
+    grad=_mish_gradient,
 )  # fmt: skip
 def mish(input):
     """input * tanh(softplus(input)). Source: Misra, 2019."""
@@ -119,7 +118,7 @@ def mish(input):
 
 @pointwise(
     promote="floating",
-    numpy=lambda x: x * 0.5 * (1 + _erf(x / math.sqrt(2))), method=False, integers=False,
+    numpy=lambda x: x * 0.5 * (1 + _erf(x / math.sqrt(2))), method=False,
     samples=(1e4, -1e4, 9.0, -9.0), node="GeluBackward0",
 )  # fmt: skip
 def _gelu(input):
@@ -130,7 +129,7 @@ def _gelu(input):
 @pointwise(
     promote="floating",
     numpy=lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-    method=False, integers=False, samples=(100.0, -100.0, 9.0, -9.0), node="GeluBackward0",
+    method=False, samples=(100.0, -100.0, 9.0, -9.0), node="GeluBackward0",
 )  # fmt: skip
 def _gelu_tanh(input):
     """An approximation of gelu by tanh."""
@@ -155,7 +154,7 @@ def _softplus_gradient(g, input, beta, threshold):
 
 
 @pointwise(
-    promote="floating", method=False, samples=_BIG, grad=_softplus_gradient, integers=False,
+    promote="floating", method=False, samples=_BIG, grad=_softplus_gradient,
     numpy=lambda x, beta, threshold: np.where(
         x * beta > threshold, x, np.logaddexp(x * beta, 0) / beta
     ),
@@ -168,7 +167,7 @@ def softplus(input, beta: float = 1.0, threshold: float = 20.0):
 
 @pointwise(
     promote="floating", method=False, samples=_BIG, numpy=lambda x: -np.logaddexp(-x, 0),
-    grad=lambda g, input: g * s.sigmoid(-input), integers=False, node="LogSigmoidBackward0",
+    grad=lambda g, input: g * s.sigmoid(-input), node="LogSigmoidBackward0",
     row_major=True,
 )  # fmt: skip
 def logsigmoid(input):
@@ -190,7 +189,6 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0):
     numpy=lambda x: np.clip(x / 6 + 0.5, 0, 1),
     inplace=True,
     method=False,
-    integers=False,
 )
 def hardsigmoid(input):
     """A piecewise linear sigmoid: input / 6 + 1/2 between -3 and 3."""
@@ -199,7 +197,7 @@ def hardsigmoid(input):
 
 @pointwise(
     promote="floating",
-    numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False, integers=False,
+    numpy=lambda x: x * np.clip(x / 6 + 0.5, 0, 1), inplace=True, method=False,
     grad=lambda g, input: s.where(
         input <= -3, 0.0, s.where(input < 3, g * (input * (1 / 3) + 0.5), g)
     ),
@@ -215,7 +213,6 @@ def hardswish(input):
     numpy=lambda x, lambd: np.where(np.abs(x) <= lambd, 0, x),
     method=False,
     calls=({}, {"lambd": 1.0}),
-    integers=False,
 )
 def hardshrink(input, lambd: float = 0.5):
     """input where it is larger than lambd in size, else 0."""
@@ -227,7 +224,7 @@ def hardshrink(input, lambd: float = 0.5):
     numpy=lambda x, lambd: np.where(
         x > lambd, x - lambd, np.where(x < -lambd, x + lambd, np.where(np.isnan(x), x, 0))
     ),
-    method=False, calls=({}, {"lambd": 1.0}), integers=False,
+    method=False, calls=({}, {"lambd": 1.0}),
 )  # fmt: skip
 def softshrink(input, lambd: float = 0.5):
     """input, moved towards 0 by lambd."""
@@ -262,9 +259,7 @@ def threshold(input, threshold: float, value: float):
     return s.where(input <= threshold, value, input)
 
 
-@pointwise(
-    promote="floating", numpy=lambda x, w: np.where(x > 0, x, w * x), method=False, integers=False
-)
+@pointwise(promote="floating", numpy=lambda x, w: np.where(x > 0, x, w * x), method=False)
 def _prelu(input, weight):
     """input where positive, else weight * input."""
     return s.where(input > 0, input, weight * input)
@@ -290,7 +285,6 @@ def prelu(input: Tensor, weight: Any) -> Tensor:
     promote="floating",
     numpy=lambda a, b: a / (1 + np.exp(-b)),
     method=False,
-    integers=False,
     node="GluBackward0",
 )
 def _glu(input, gate):

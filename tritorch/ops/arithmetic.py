@@ -400,7 +400,6 @@ clip = clamp
 @pointwise(
     numpy=lambda x, y, w: np.where(np.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w)),
     promote="floating",
-    integers=False,
     inplace=True,
     samples=(0.5,),
 )
@@ -481,7 +480,7 @@ def atan2(input, other):
 arctan2 = atan2
 
 
-@pointwise(numpy=np.hypot, promote="floating", inplace=True, low=0.2, integers=False)
+@pointwise(numpy=np.hypot, promote="floating", inplace=True, low=0.2)
 def hypot(input, other):
     """sqrt(input ** 2 + other ** 2), without overflow in between."""
     big = s.maximum(s.abs(input), s.abs(other))

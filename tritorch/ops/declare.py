@@ -158,7 +158,7 @@ def pointwise(
                 high=high,
                 samples=samples,
                 differentiable=operation.differentiable,
-                integers=integers,
+                integers=integers and promote != "floating",
                 inplace=inplace,
                 calls=calls,
                 operation=operation,
