@@ -42,6 +42,7 @@ FLOORS = {
     "tritorch.jit": 5.5,
     "tritorch.mps": 0,
     "tritorch.multiprocessing": 0,
+    "tritorch.testing": 5.5,
     "tritorch.version": 6,
     "tritorch.xpu": 0,
     "tritorch.namespace": 4.5,

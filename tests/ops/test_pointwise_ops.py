@@ -130,7 +130,9 @@ def test_dtypes(op: OpInfo) -> None:
         run(op, arrays, tensors, str(dtype), combined=4 if dtype.itemsize < 4 else 1)
     if op.promote == "floating":
         integers = tritorch.ones((2,), dtype=tritorch.int64)
-        with pytest.raises(RuntimeError, match="only for floating-point tensors, got torch.int64"):
+        with pytest.raises(
+            RuntimeError, match=r"only for floating-point tensors, got torch\.int64"
+        ):
             op.function(*[integers] * op.operands, **op.calls[0])
 
 
