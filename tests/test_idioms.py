@@ -25,6 +25,11 @@ IDIOMS = [
     ("x: torch.jit.Final[int] = 1", "torch.jit.isinstance([x], list[int])"),
     ("@torch.compiler.disable\ndef f(): return 1", "f() == 1"),
     ("", "not torch.compiler.is_compiling()"),
+    (
+        "names = [torch.typename(x) for x in (torch.ones(1), nn.Parameter(torch.ones(1)).half(), 3)]",
+        "names == ['torch.FloatTensor', 'torch.HalfTensor', 'int']",
+    ),
+    ("", "[torch.typename(x) for x in (int, len)] == ['int', 'len']"),
     ("from tritorch.nn.modules.utils import _pair, _triple", "_pair(3) == (3, 3) == _pair([3, 3])"),
     ("import tritorch.utils.data.dataloader as d", "d.DataLoader is torch.utils.data.DataLoader"),
     (

@@ -502,6 +502,7 @@ from tritorch.ops.queries import (
     is_storage,
     is_tensor,
     numel,
+    typename,
     BFloat16Tensor,
     BoolTensor,
     ByteTensor,

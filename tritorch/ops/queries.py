@@ -20,6 +20,15 @@ def is_storage(obj: Any) -> bool:
     return isinstance(obj, Storage)
 
 
+def typename(obj: Any) -> str:
+    """The legacy name of a tensor's type, as `torch.FloatTensor`; else module and name of a class."""
+    if isinstance(obj, Tensor):
+        return str(obj.type())
+    named = obj if hasattr(obj, "__qualname__") else type(obj)
+    module = getattr(named, "__module__", None) or "builtins"
+    return named.__qualname__ if module == "builtins" else f"{module}.{named.__qualname__}"
+
+
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is a floating-point one."""
     return input.is_floating_point()
