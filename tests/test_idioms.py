@@ -26,7 +26,8 @@ IDIOMS = [
     ("@torch.compiler.disable\ndef f(): return 1", "f() == 1"),
     ("", "not torch.compiler.is_compiling()"),
     (
-        "names = [torch.typename(x) for x in (torch.ones(1), nn.Parameter(torch.ones(1)).half(), 3)]",
+        "x = torch.ones(1)\n"
+        "names = [torch.typename(x) for x in (x, nn.Parameter(x).half(), 3)]",
         "names == ['torch.FloatTensor', 'torch.HalfTensor', 'int']",
     ),
     ("", "[torch.typename(x) for x in (int, len)] == ['int', 'len']"),

@@ -21,7 +21,7 @@ def is_storage(obj: Any) -> bool:
 
 
 def typename(obj: Any) -> str:
-    """The legacy name of a tensor's type, as `torch.FloatTensor`; else module and name of a class."""
+    """The legacy name of a tensor's type, as `torch.FloatTensor`; of others module and name."""
     if isinstance(obj, Tensor):
         return str(obj.type())
     named = obj if hasattr(obj, "__qualname__") else type(obj)
