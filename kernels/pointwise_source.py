@@ -26,8 +26,7 @@ class Operand(NamedTuple):
     """An operand of a specialisation: `memory` is its dtype there, None for a scalar argument.
 
     `strides`: the classes of its last two collapsed strides ("0", "1" or "s" each; one if the rank
-        is 1); the
-    Triton type of a scalar argument.
+        is 1; the last may be one of `STEPS`); the Triton type of a scalar argument.
     """
 
     name: str
@@ -88,6 +87,9 @@ def free_name(name: str) -> str:
 
 #: names of the constants per form
 BLOCKS = {"flat": ("BLOCK",), "rows": ("COLUMNS",), "tiles": ("ROWS", "COLUMNS")}
+#: strides that the text may hold as numbers, and their classes
+STEPS = {-1: "r", 2: "2", 3: "3", 4: "4"}
+_NUMBERS = {letter: str(step) for step, letter in STEPS.items()}
 _SHORT = {"float": "f", "int": "i", "uint": "u", "bfloat": "bf"}
 
 
@@ -253,13 +255,19 @@ def _tile_offsets(key: SourceKey) -> list[str]:
 def _offset(name: str, classes: str, key: SourceKey) -> str:
     """Text of the offsets of an operand within its block; "" where it is one element."""
     if key.form == "flat":
-        return {"0": "", "1": "offsets", "s": f"offsets * {name}_stride"}[classes]
+        stepped = _stepped("offsets", f"{name}_stride", classes)
+        return {"0": "", "1": "offsets"}.get(classes, stepped)
     outer = [f"i{d} * {name}_stride_{d}" for d in range(key.rank - 2)]
     rows = "rows" if key.form == "tiles" else "row" if key.rank == 2 else f"i{key.rank - 2}"
     terms = outer if key.form == "rows" or name == "index" else []
     terms += {"0": [], "1": [rows], "s": [f"{rows} * {name}_row_stride"]}[classes[0]]
-    terms += {"0": [], "1": ["columns"], "s": [f"columns * {name}_column_stride"]}[classes[1]]
+    last = _stepped("columns", f"{name}_column_stride", classes[1])
+    terms += {"0": [], "1": ["columns"]}.get(classes[1], [last])
     return " + ".join(terms)
+
+
+def _stepped(lanes: str, stride: str, letter: str) -> str:
+    return f"{lanes} * {_NUMBERS.get(letter, stride)}"
 
 
 def _mask(classes: str, key: SourceKey) -> str:

@@ -44,6 +44,13 @@ def transposed_difference() -> Plan:
     return kernel.plan([layout(64, 64), turned], [FLOAT] * 2, [FLOAT])
 
 
+def known_steps() -> Plan:
+    kernel = PointwiseKernel("sub", ["x", "y"], trace(lambda x, y: x - y, ["x", "y"]))
+    second = Layout.of(FLOAT, (8, 100), (200, 2))
+    backwards = Layout.of(FLOAT, (8, 100), (100, -1))
+    return kernel.plan([second, backwards], [FLOAT] * 2, [FLOAT])
+
+
 def mean_of_columns() -> Plan:
     return mean.plan([layout(5000, 64)], (0,), False, [FLOAT], [FLOAT])
 
@@ -60,6 +67,7 @@ PLANS = [
     softplus,
     scale_shift,
     transposed_difference,
+    known_steps,
     mean_of_columns,
     argmax_of_rows,
     reverse_cumsum,

@@ -81,6 +81,8 @@ def test_broadcasting(shape_x, shape_y):
         lambda a: a.T,
         lambda a: a[::2],
         lambda a: a[:, ::3],
+        lambda a: a[:, 1::2],
+        lambda a: a[:, ::-1],
         lambda a: a[:, :, None].transpose(2, 1, 0),
         lambda a: a.reshape(40, 5, 10).transpose(1, 2, 0),
         lambda a: a.reshape(2, 20, 5, 10)[:, ::2].transpose(3, 1, 0, 2),
