@@ -55,7 +55,7 @@ class Primitive(NamedTuple):
 
 PRIMITIVES: dict[str, Primitive] = {}
 #: nodes that are no primitives
-LEAVES = ("input", "constant", "index")
+LEAVES = ("input", "constant", "index", "diagonal")
 
 
 class Expr:
@@ -216,6 +216,11 @@ def index() -> Expr:
     scanned part.
     """
     return _node("index", ())
+
+
+def diagonal() -> Expr:
+    """How far right of the main diagonal the element is: its column less its row (pointwise)."""
+    return _node("diagonal", ())
 
 
 def cast(x: Expr | Number, dtype: Any) -> Expr:

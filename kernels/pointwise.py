@@ -54,6 +54,7 @@ from tritorch.kernels.pointwise_source import (
     SourceKey,
     free_name,
     pointwise_source,
+    position_read,
 )
 from tritorch.kernels.strides import dense_like, needs_int64, stride_class
 from tritorch.kernels.templates.bounds import ZeroCell
@@ -113,7 +114,7 @@ class PointwiseKernel:
             outputs, {old: variable(new) for old, new in zip(inputs, self.inputs) if old != new}
         )
         self.divisor = inputs.index(divisor) if divisor else -1
-        self.reads_index = any(node.op == "index" for node in topological(self.outputs))
+        self.position = position_read(self.outputs)
         self._sources: dict[SourceKey, KernelSource] = {}
         self._compiled: dict[tuple[Any, ...], Any] = {}
 
@@ -202,8 +203,10 @@ class PointwiseKernel:
         device: Device,
     ) -> Plan:
         walked = [o.strides for o in outputs] + list(strides)
-        if self.reads_index:
+        if self.position == "index":
             walked.append(contiguous_strides(shape))
+        elif self.position:
+            walked.append((0,) * (len(shape) - 2) + (-1, 1))
         # the output's order: its smallest stride innermost
         first = walked[0]
         if not outputs[0].is_contiguous:
@@ -247,7 +250,7 @@ class PointwiseKernel:
                 else Operand(name, None, compute, scalar_type(compute))
                 for name, o, compute in zip(self.inputs, operands, computes, strict=True)
             ),
-            position=classes[-1] if self.reads_index else None,
+            position=classes[-1] if self.position else None,
         )
         cell = None
         if self.divisor >= 0 and device.type == "cpu" and computes[self.divisor].category == 1:

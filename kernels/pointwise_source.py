@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
-from tritorch.kernels.expression import Expr
+from tritorch.kernels.expression import Expr, topological
 from tritorch.kernels.helpers import prelude
 from tritorch.kernels.triton_printer import (
     Printer,
@@ -118,6 +118,14 @@ def _stride_names(name: str, rank: int, classes: str) -> list[str]:
     return names + [f"{name}_{part}" for part, c in zip(last, classes) if c == "s"]
 
 
+def position_read(outputs: Sequence[Expr]) -> str:
+    """Which position of the element the trees read: index, diagonal, or none ("")."""
+    found = {node.op for node in topological(outputs)} & {"index", "diagonal"}
+    if len(found) > 1:
+        raise TypeError("index and diagonal: a kernel reads only one of them.")
+    return found.pop() if found else ""
+
+
 def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> KernelSource:
     """The kernel for one specialisation; it computes `outputs` of the inputs in `key`."""
     function = _function_name(name, key)
@@ -145,11 +153,11 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
             ]
     index = None
     if key.position is not None:
-        text = _offset("index", key.position, key)
+        text = _offset("index", key.position, key) or "tl.full((), 0, tl.int32)"
         index = Value(
             text if text.isidentifier() else f"({text})", dtypes.int64 if key.wide else dtypes.int32
         )
-    printer = Printer(inputs, index)
+    printer = Printer(inputs, index, position=position_read(outputs))
     values = printer.print(outputs)
     body += printer.statements
     for operand, value in zip(key.outputs, values):

@@ -25,6 +25,7 @@ from tritorch.kernels.expression import (
     apply,
     cast,
     constant,
+    diagonal,
     index,
 )
 
@@ -381,6 +382,7 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "diagonal",
     "digamma",
     "div",
     "e",

@@ -134,16 +134,21 @@ def by_way_of(of: Dtype, to: Dtype) -> str:
 
 class Printer:
     """Prints trees that read `inputs` (name -> value); `index` is the text of the element's
-    position.
+    position, which `position` (index or diagonal) stands for.
 
     After `print`, `statements` holds the lines and `helpers` the device functions that they call.
     """
 
     def __init__(
-        self, inputs: Mapping[str, Value], index: Value | None = None, prefix: str = "t"
+        self,
+        inputs: Mapping[str, Value],
+        index: Value | None = None,
+        prefix: str = "t",
+        position: str = "index",
     ) -> None:
         self.inputs = inputs
         self.index = index
+        self.position = position
         self.prefix = prefix
         self.statements: list[str] = []
         self.helpers: set[str] = set()
@@ -189,9 +194,9 @@ class Printer:
     def _node(self, node: Expr) -> Value:
         if node.op == "input":
             return self.inputs[node.value]
-        if node.op == "index":
-            if self.index is None:
-                raise DtypeError("index: this kind of kernel has no element index.")
+        if node.op in ("index", "diagonal"):
+            if self.index is None or node.op != self.position:
+                raise DtypeError(f"{node.op}: this kind of kernel has no element {node.op}.")
             return self.index
         if node.op == "cast":
             (source,) = node.args

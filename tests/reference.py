@@ -33,7 +33,7 @@ def _value(node: Expr, arguments: list[Any], inputs: Mapping[str, Any], index: A
         return np.asarray(inputs[node.value])
     if node.op == "constant":
         return node.value
-    if node.op == "index":
+    if node.op in ("index", "diagonal"):
         return index
     if node.op == "cast":
         return np.asarray(arguments[0]).astype(node.value.numpy)

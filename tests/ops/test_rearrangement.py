@@ -153,3 +153,16 @@ def test_einsum_of_lists() -> None:
 def test_gradients(function: Any) -> None:
     assert gradcheck(function, (leaf(),))
     assert gradgradcheck(function, (leaf(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_triangles(dtype: Any) -> None:
+    whole = torch.arange(1, 2 * 5 * 7 + 1).reshape(2, 5, 7).to(dtype)
+    views = (whole, whole.mT, whole[0], whole[..., ::2], whole[:, :1, :1], whole[:, :, 3:4])
+    for view in views:
+        for diagonal in (0, 2, -3, 2**40, -(2**40)):
+            near = max(-9, min(9, diagonal))
+            for function, expected in ((torch.tril, np.tril), (torch.triu, np.triu)):
+                found = function(view, diagonal)
+                assert found.dtype is dtype and found.is_contiguous()
+                np.testing.assert_array_equal(found.numpy(), expected(view.numpy(), near))

@@ -353,52 +353,52 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 # ---- triangles and diagonals
 
 
-def _below(diagonal: Any, rows: Any, columns: Any) -> Any:
-    place = s.index() % (rows * columns)
-    return place % columns - place // columns <= diagonal
+def _below(diagonal: Any) -> Any:
+    return s.diagonal() <= s.cast(diagonal, dtypes.int32)
 
 
 @pointwise(numpy=None, method=False, out=False, node="TrilBackward0", row_major=True)
-def _tril(input, rows: int, columns: int, diagonal: int):
-    return s.where(_below(diagonal, rows, columns), input, 0)
+def _tril(input, diagonal: int):
+    return s.where(_below(diagonal), input, False)
 
 
 @pointwise(numpy=None, method=False, out=False, node="TriuBackward0", row_major=True)
-def _triu(input, rows: int, columns: int, diagonal: int):
-    return s.where(_below(diagonal - 1, rows, columns), 0, input)
+def _triu(input, diagonal: int):
+    return s.where(_below(diagonal - 1), False, input)
 
 
-def _matrix(name: str, input: Tensor) -> tuple[int, int]:
+def _within(name: str, input: Tensor, diagonal: int) -> int:
+    """The diagonal, or the first beyond the matrix on its side."""
     shape = input._layout.shape
     if len(shape) < 2:
         raise RuntimeError(
             f"{name}: input tensor must have at least 2 dimensions, got {len(shape)}."
         )
-    return shape[-2], shape[-1]
+    return max(-shape[-2] - 1, min(diagonal, shape[-1] + 1))
 
 
 @method("tril")
 def tril(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The lower triangle of matrices, zeros above `diagonal`."""
-    return finished(_tril(input, *_matrix("tril", input), diagonal), out, "tril")
+    return finished(_tril(input, _within("tril", input, diagonal)), out, "tril")
 
 
 @method("triu")
 def triu(input: Tensor, diagonal: int = 0, *, out: Tensor | None = None) -> Tensor:
     """The upper triangle of matrices, zeros below `diagonal`."""
-    return finished(_triu(input, *_matrix("triu", input), diagonal), out, "triu")
+    return finished(_triu(input, _within("triu", input, diagonal)), out, "triu")
 
 
 @method("tril_")
 def tril_(input: Tensor, diagonal: int = 0) -> Tensor:
     """In-place version of `tril`."""
-    return _tril.operation.inplace(input, *_matrix("tril", input), diagonal)
+    return _tril.operation.inplace(input, _within("tril", input, diagonal))
 
 
 @method("triu_")
 def triu_(input: Tensor, diagonal: int = 0) -> Tensor:
     """In-place version of `triu`."""
-    return _triu.operation.inplace(input, *_matrix("triu", input), diagonal)
+    return _triu.operation.inplace(input, _within("triu", input, diagonal))
 
 
 def tril_indices(
