@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,6 +144,17 @@ class Exported:
             "strides": tuple(stride * kind.itemsize for stride in strides),
             "typestr": code,
         }
+
+
+#: what reads an element at an address of the host's memory, by dtype: an array takes 3 us to make.
+number_at: dict[Dtype, Any] = {
+    dtypes.float32: ctypes.c_float.from_address, dtypes.float64: ctypes.c_double.from_address,
+    dtypes.int8: ctypes.c_int8.from_address, dtypes.int16: ctypes.c_int16.from_address,
+    dtypes.int32: ctypes.c_int32.from_address, dtypes.int64: ctypes.c_int64.from_address,
+    dtypes.uint8: ctypes.c_uint8.from_address, dtypes.uint16: ctypes.c_uint16.from_address,
+    dtypes.uint32: ctypes.c_uint32.from_address, dtypes.uint64: ctypes.c_uint64.from_address,
+    dtypes.bool: ctypes.c_bool.from_address,
+}  # fmt: skip
 
 
 def array_of_memory(

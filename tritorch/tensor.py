@@ -15,7 +15,7 @@ from tritorch import dtypes
 from tritorch.autograd import edges
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
-from tritorch.host import array_of_memory
+from tritorch.host import array_of_memory, number_at
 from tritorch.layout import Layout, normalize_dim
 from tritorch.printing import format_tensor
 from tritorch.runtime import get_target, recording
@@ -398,11 +398,15 @@ class Tensor:
 
     def item(self) -> Any:
         """The only element as a Python number."""
-        if self._layout.numel != 1:
+        layout = self._layout
+        if layout.numel != 1:
             raise RuntimeError(
-                f"a Tensor with {self._layout.numel} elements cannot be converted to Scalar. "
+                f"a Tensor with {layout.numel} elements cannot be converted to Scalar. "
                 "Use tolist(), or index it first."
             )
+        number = number_at.get(layout.dtype)
+        if number is not None and layout.device.type == "cpu" and recording.current is None:
+            return number(self._address).value
         return self._array().item()
 
     def tolist(self) -> Any:
