@@ -17,6 +17,7 @@ from tritorch.ops.declare import operation, pointwise, takes
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.memory import to_dtype
 from tritorch.ops.normalization import embedding
+from tritorch.ops.reduction import mean, sum
 from tritorch.ops.scatter_reduction import index_reduce
 from tritorch.ops.selection import index_add, index_copy_, index_select
 from tritorch.ops.sorting import bincount, searchsorted, unique
@@ -95,6 +96,14 @@ def _check(
         )
 
 
+def _evenly(input: Tensor, weight: Tensor, mode: str, factors: Tensor | None) -> bool:
+    """Whether bags of one length are summed, which needs no scattering."""
+    shape = input._layout.shape
+    kind = weight._layout.dtype
+    alike = kind.is_floating_point and (factors is None or factors._layout.dtype is kind)
+    return len(shape) == 2 and shape[1] > 0 and mode != "max" and alike
+
+
 def _bags(input: Tensor, offsets: Any, last: bool) -> tuple[Tensor, int]:
     """The bag of each index of the flat input, and how many bags there are."""
     places = arange(input._layout.numel, device=input._layout.device)
@@ -145,6 +154,15 @@ def embedding_bag(
         padding_idx: an index that does not count and gets no gradient.
     """
     _check(input, weight, offsets, mode, per_sample_weights, include_last_offset)
+    if (
+        max_norm is None
+        and padding_idx is None
+        and _evenly(input, weight, mode, per_sample_weights)
+    ):
+        rows = embedding(input, weight, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
+        if per_sample_weights is not None:
+            rows = rows * unsqueeze(per_sample_weights, -1)
+        return sum(rows, 1) if mode == "sum" else mean(rows, 1)
     bags, count = _bags(input, offsets, include_last_offset)
     flat = reshape(input, -1)
     if max_norm is not None:
