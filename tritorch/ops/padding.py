@@ -10,10 +10,11 @@ import numpy as np
 from tritorch.devices import device as Device
 from tritorch.kernels.strides import dense_in_format
 from tritorch.ops.declare import operation, takes
-from tritorch.ops.memory import dense, formatted
+from tritorch.ops.joining import cat, flip
+from tritorch.ops.memory import contiguous, dense, formatted
 from tritorch.ops.selection import index_select
 from tritorch.ops.view_nodes import PlaceBackward0, node_class, place
-from tritorch.ops.views import slice_dim
+from tritorch.ops.views import expand, slice_dim
 from tritorch.tensor import Tensor, from_array
 
 #: (elements before, elements after) of a dimension; negative ones are cut off
@@ -96,6 +97,32 @@ _POSITIONS: dict[str, Callable[[int, int, int], Any]] = {
 }
 
 
+def _beside(input: Tensor, mode: str, dim: int, before: int, after: int) -> list[Tensor]:
+    """What stands before and after the elements: slices, which are copied without an index."""
+    size = input._layout.shape[dim]
+    if mode == "circular":
+        return [slice_dim(input, dim, size - before, before), slice_dim(input, dim, 0, after)]
+    if mode == "reflect":
+        parts = slice_dim(input, dim, 1, before), slice_dim(input, dim, size - 1 - after, after)
+        return [flip(part, dim) if n > 1 else part for part, n in zip(parts, (before, after))]
+    shape = list(input._layout.shape)
+    ends = []
+    for end, count in ((0, before), (size - 1, after)):
+        shape[dim] = count
+        ends.append(expand(slice_dim(input, dim, end, 1), *shape))
+    return ends
+
+
+def _framed(input: Tensor, mode: str, dim: int, before: int, after: int) -> Tensor:
+    """The tensor with its own elements before and after those of one dimension."""
+    size = input._layout.shape[dim]
+    found = _POSITIONS[mode](size, before, after)
+    if before < 0 or after < 0 or not size:
+        return index_select(input, dim, _positions(found, input._layout.device))
+    front, back = _beside(input, mode, dim, before, after)
+    return cat([*[front] * (before > 0), input, *[back] * (after > 0)], dim)
+
+
 def _positions(found: Any, device: Device) -> Tensor:
     return from_array(np.ascontiguousarray(found, dtype=np.int64), device)
 
@@ -151,8 +178,7 @@ def pad(
             f"got {len(pad)} amounts for a {input._layout.ndim}-dimensional input."
         )
     padded = input
-    for dim, (before, after) in enumerate(pairs):
-        if before or after:
-            found = _POSITIONS[mode](input._layout.shape[dim], before, after)
-            padded = index_select(padded, dim, _positions(found, input._layout.device))
-    return padded if mode == "circular" else formatted(padded, input)
+    for dim in reversed(range(len(pairs))):
+        if any(pairs[dim]):
+            padded = _framed(padded, mode, dim, *pairs[dim])
+    return contiguous(padded) if mode == "circular" else formatted(padded, input)
