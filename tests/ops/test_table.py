@@ -21,7 +21,7 @@ QUESTIONS = {
     "broadcast_shapes", "can_cast", "get_default_device", "get_rng_state", "initial_seed",
     "is_complex", "is_floating_point", "is_nonzero", "is_same_size", "is_signed", "is_storage",
     "is_tensor", "manual_seed", "nn.functional.reduction_of", "numel", "result_type", "seed",
-    "set_default_device", "set_rng_state", "Tensor.is_pinned",
+    "set_default_device", "set_rng_state", "Tensor.is_pinned", "typename",
 }  # fmt: skip
 
 
