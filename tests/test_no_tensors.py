@@ -134,6 +134,10 @@ def test_other_operands_and_options() -> None:
             lambda: torch.nn.functional.cross_entropy(x, target=[1, 2]),
             "cross_entropy(): argument 'target' (position 2) must be Tensor, not list",
         ),
+        (  # the same number stands for a dimension, where it is right
+            lambda: x.index_add_(1, torch.tensor([0]), 1),  # type: ignore[arg-type]
+            "index_add_(): argument 'source' (position 4) must be Tensor, not int",
+        ),
         (
             lambda: torch.randn(2, generator=3),
             "randn(): argument 'generator' (position 2) must be torch.Generator, not int",

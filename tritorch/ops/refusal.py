@@ -218,12 +218,12 @@ def translate() -> None:
     kind = type(error)
     if kind is OperandError:
         given = _given(frame)
-        place = _place(given, error.operand) or _no_tensor(frame, given, Tensor)  # type: ignore[union-attr]
+        place = _place(frame, given, error.operand) or _no_tensor(frame, given, Tensor)  # type: ignore[union-attr]
     elif kind is AttributeError:
         if error.name is None or isinstance(error.obj, Tensor):  # type: ignore[union-attr]
             return
         given = _given(frame)
-        place = _place(given, error.obj) or _no_tensor(frame, given)  # type: ignore[union-attr]
+        place = _place(frame, given, error.obj) or _no_tensor(frame, given)  # type: ignore[union-attr]
     elif kind in _CONSEQUENCES:
         given = _given(frame)
         place = _no_tensor(frame, given)
@@ -276,11 +276,13 @@ def _given(frame: FrameType) -> list[tuple[str, Any]]:
     return [(name, values[name]) for name in names if name in values]
 
 
-def _place(given: list[tuple[str, Any]], wrong: Any) -> _Place | None:
-    """Where a value was given."""
-    for position, (name, value) in enumerate(given, 1):
-        if value is wrong:
-            return _Place(position, name, wrong, False)
+def _place(frame: FrameType, given: list[tuple[str, Any]], wrong: Any) -> _Place | None:
+    """Where a value was given: of several places (a small number is one object) a tensor's."""
+    same = [(i, name) for i, (name, value) in enumerate(given, 1) if value is wrong]
+    if len(same) > 1:
+        same.sort(key=lambda place: "Tensor" not in _annotation(frame, place[1]))
+    if same:
+        return _Place(*same[0], wrong, False)
     for position, (name, value) in enumerate(given, 1):
         if _holds(value, wrong):
             return _Place(position, name, wrong, True)

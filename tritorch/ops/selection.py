@@ -441,7 +441,7 @@ def _along(dim: int, input: Tensor, index_: Tensor) -> list[Tensor | None]:
 
 
 def _addend(input: Tensor, source: Tensor, alpha: Any) -> Tensor:
-    if source._layout.dtype is not input._layout.dtype:
+    if input._layout.dtype is not source._layout.dtype:
         raise RuntimeError(
             f"index_add(): self ({input._layout.dtype}) and source ({source._layout.dtype}) must "
             "have the same scalar type. Cast one of them."
