@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,11 @@ def _duration(seconds: float) -> str:
 
 def main() -> None:
     """Read two files, write the page."""
-    speeds, starts = (json.loads(Path(name).read_text()) for name in sys.argv[1:3])
+    parser = argparse.ArgumentParser(prog="python -m bench.tables", description=__doc__)
+    parser.add_argument("speeds", type=Path, help="what bench.report saved")
+    parser.add_argument("starts", type=Path, help="what bench.startup saved")
+    given = parser.parse_args()
+    speeds, starts = (json.loads(path.read_text()) for path in (given.speeds, given.starts))
     page = (
         f"{INTRODUCTION}\n## Speed\n\n{header(speeds)}{comparison(speeds)}\n## Starting\n\n"
         f"{header(starts)}\n{startup(starts)}"

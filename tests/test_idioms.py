@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
 
+import numpy as np
 import pytest
+from scipy import signal
 
 import tritorch as torch
 from tritorch import nn
@@ -116,21 +120,34 @@ def test_a_compiled_module_is_the_module_with_a_prefix() -> None:
         torch.compile(within, mode="default", options={})
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("hann_window", [0.0, 0.75, 0.75]),
-        ("hamming_window", [0.08, 0.77, 0.77]),
-        ("blackman_window", [0.0, 0.63, 0.63]),
-        ("bartlett_window", [0.0, 2 / 3, 2 / 3]),
-        ("kaiser_window", [5.2773e-05, 0.5188, 0.5188]),
-    ],
-)
-def test_windows(name: str, expected: list[float]) -> None:
-    """PyTorch's values; the symmetric window of 1 more ends where it begins."""
-    window = getattr(torch, name)
-    assert window(3).tolist() == pytest.approx(expected, abs=1e-4)
-    assert window(4, periodic=False).tolist() == pytest.approx([*expected, expected[0]], abs=1e-4)
-    assert window(1).tolist() == [1.0] and window(0).tolist() == []
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 8, 33])
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("name", ["hann", "hamming", "blackman", "bartlett", "kaiser"])
+def test_windows(name: str, periodic: bool, length: int) -> None:
+    window = getattr(torch, f"{name}_window")
+    found = window(length, periodic, dtype=torch.float64)
+    kind = ("kaiser", 12.0) if name == "kaiser" else name
+    wanted = signal.get_window(kind, length, fftbins=periodic) if length else np.zeros(0)
+    np.testing.assert_allclose(found.numpy(), wanted, 1e-12, 1e-14)
+    assert window(length, periodic).dtype is torch.float32
     with pytest.raises(RuntimeError, match="floating"):
         window(3, dtype=torch.int64)
+
+
+def _end(index: int, failing: int) -> None:
+    """One process fails, the others wait for it."""
+    if index == failing:
+        os._exit(3)
+    if failing >= 0:
+        threading.Event().wait()
+
+
+def test_processes_end_with_the_first_that_fails() -> None:
+    mp = torch.multiprocessing
+    assert mp.spawn(_end, (-1,), nprocs=2, start_method="fork") is None
+    with pytest.raises(RuntimeError, match="process 1 terminated with exit code 3"):
+        mp.spawn(_end, (1,), nprocs=3, start_method="fork")
+    started = mp.spawn(_end, (-1,), nprocs=2, join=False, start_method="fork")
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0, 0]

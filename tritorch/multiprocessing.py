@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from multiprocessing import *  # noqa: F403 - its names are this module's
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from typing import Any
 
 _STRATEGIES = {"file_descriptor", "file_system"}
@@ -57,11 +58,14 @@ def spawn(
         process.start()
     if not join:
         return processes
-    for index, process in enumerate(processes):
-        process.join()
-        if process.exitcode:
-            for other in processes[index + 1 :]:
-                other.terminate()
-                other.join()
-            raise RuntimeError(f"process {index} terminated with exit code {process.exitcode}")
+    waiting = {process.sentinel: index for index, process in enumerate(processes)}
+    while waiting:  # whichever ends first: the others may wait for one that failed
+        for sentinel in wait(list(waiting)):
+            index = waiting.pop(sentinel)
+            processes[index].join()
+            if code := processes[index].exitcode:
+                for other in processes:
+                    other.terminate()
+                    other.join()
+                raise RuntimeError(f"process {index} terminated with exit code {code}")
     return None

@@ -50,6 +50,22 @@ def sort_key(x, DESCENDING: tl.constexpr):
 
 
 @helper
+def keys_at(x_ptr, columns, stride, n_cols, SMALLEST: tl.constexpr, KEY: tl.constexpr):
+    """The sort keys of some columns; 0, the least key, beyond the end."""
+    inside = columns < n_cols
+    key = sort_key(tl.load(x_ptr + columns * stride, mask=inside, other=0), SMALLEST).to(KEY)
+    return tl.where(inside, key, tl.zeros((), dtype=KEY))
+
+
+@helper
+def collect(found_ptr, count, columns, chosen, ROOM: tl.constexpr):
+    """Append the chosen columns to the candidates, as long as there is room; the new count."""
+    place = count + tl.cumsum(chosen.to(tl.int32), 0) - 1
+    tl.store(found_ptr + place, columns, mask=chosen & (place < ROOM))
+    return count + tl.sum(chosen.to(tl.int32), 0)
+
+
+@helper
 def key_value(key, x_ptr, DESCENDING: tl.constexpr):
     """The value (of x's type, of at most 32 bits) that a key was made from, and whether it is one
     of several: the zeros, nan.

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tritorch import dtypes
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset, rows_of
-from tritorch.kernels.templates.sort_keys import key_dtype, sort_key
-from tritorch.kernels.templates.template import helper, kernel
+from tritorch.kernels.templates.sort_keys import collect, key_dtype, keys_at, sort_key
+from tritorch.kernels.templates.template import kernel
 from tritorch.kernels.templates.topk_gpu import plan_parts
 from tritorch.layout import Layout, normalize_dim
 
@@ -29,22 +29,6 @@ if TYPE_CHECKING:
 
 #: the greatest k: candidates are ranked by comparing all pairs
 LIMIT = 512
-
-
-@helper
-def keys_at(x_ptr, columns, stride, n_cols, SMALLEST: tl.constexpr, KEY: tl.constexpr):
-    """The sort keys of some columns; 0, the least key, beyond the end."""
-    inside = columns < n_cols
-    key = sort_key(tl.load(x_ptr + columns * stride, mask=inside, other=0), SMALLEST).to(KEY)
-    return tl.where(inside, key, tl.zeros((), dtype=KEY))
-
-
-@helper
-def collect(found_ptr, count, columns, chosen, ROOM: tl.constexpr):
-    """Append the chosen columns to the candidates, as long as there is room; the new count."""
-    place = count + tl.cumsum(chosen.to(tl.int32), 0) - 1
-    tl.store(found_ptr + place, columns, mask=chosen & (place < ROOM))
-    return count + tl.sum(chosen.to(tl.int32), 0)
 
 
 @kernel()

@@ -17,8 +17,8 @@ from tritorch import dtypes
 from tritorch.kernels.hardware import hardware_of
 from tritorch.kernels.plan import Plan, Step
 from tritorch.kernels.templates.rows import levels, next_power_of_2, row_offset, without
-from tritorch.kernels.templates.sort_keys import key_dtype, sort_key
-from tritorch.kernels.templates.template import helper, kernel
+from tritorch.kernels.templates.sort_keys import collect, key_dtype, keys_at, sort_key
+from tritorch.kernels.templates.template import kernel
 from tritorch.layout import Layout, contiguous_strides
 
 if TYPE_CHECKING:
@@ -26,22 +26,6 @@ if TYPE_CHECKING:
 
 #: programs of a multiprocessor that rows are cut in parts for, and the shortest row that is cut
 _WAVES, _LONG = 8, 32768
-
-
-@helper
-def part_keys(x_ptr, columns, stride, end, SMALLEST: tl.constexpr, WORD: tl.constexpr):
-    """The sort keys of some columns; 0, the least key, from `end` on."""
-    inside = columns < end
-    key = sort_key(tl.load(x_ptr + columns * stride, mask=inside, other=0), SMALLEST).to(WORD)
-    return tl.where(inside, key, tl.zeros((), dtype=WORD))
-
-
-@helper
-def append(found_ptr, count, columns, chosen, ROOM: tl.constexpr):
-    """Add the chosen columns to the candidates, as long as there is room; the new count."""
-    place = count + tl.cumsum(chosen.to(tl.int32), 0) - 1
-    tl.store(found_ptr + place, columns, mask=chosen & (place < ROOM))
-    return count + tl.sum(chosen.to(tl.int32), 0)
 
 
 def _block(*, target: str, n_cols: int, k: int) -> dict[str, Any]:
@@ -84,7 +68,7 @@ def topk_part(
     lanes = tl.arange(0, BLOCK)
     best = tl.zeros((BLOCK,), dtype=WORD)
     for first in range(start, end, BLOCK):
-        key = part_keys(x_ptr, first + lanes, x_column_stride, end, SMALLEST, WORD)
+        key = keys_at(x_ptr, first + lanes, x_column_stride, end, SMALLEST, WORD)
         best = tl.maximum(best, key)
     # At least k elements reach the k-th greatest of the lanes' maxima.
     bound = tl.zeros((), dtype=WORD)
@@ -96,9 +80,9 @@ def topk_part(
     count = tl.full((), 0, tl.int32)
     for first in range(start, end, BLOCK):
         here = first + lanes
-        key = part_keys(x_ptr, here, x_column_stride, end, SMALLEST, WORD)
+        key = keys_at(x_ptr, here, x_column_stride, end, SMALLEST, WORD)
         if tl.max(key, 0) >= bound:
-            count = append(found_ptr, count, here, (key >= bound) & (here < end), ROOM)
+            count = collect(found_ptr, count, here, (key >= bound) & (here < end), ROOM)
     if count > ROOM:
         # Too many: the k-th greatest is found bit by bit, then as many of its equals as are wanted.
         bound = tl.zeros((), dtype=WORD)
@@ -106,7 +90,7 @@ def topk_part(
             trial = bound | (one << (BITS - 1 - bit))
             reached = tl.full((), 0, tl.int32)
             for first in range(start, end, BLOCK):
-                key = part_keys(x_ptr, first + lanes, x_column_stride, end, SMALLEST, WORD)
+                key = keys_at(x_ptr, first + lanes, x_column_stride, end, SMALLEST, WORD)
                 reached += tl.sum((key >= trial).to(tl.int32), 0)
             if reached >= k:
                 bound = trial
@@ -114,20 +98,20 @@ def topk_part(
         count = tl.full((), 0, tl.int32)
         for first in range(start, end, BLOCK):
             here = first + lanes
-            key = part_keys(x_ptr, here, x_column_stride, end, SMALLEST, WORD)
+            key = keys_at(x_ptr, here, x_column_stride, end, SMALLEST, WORD)
             if tl.max(key, 0) > bound:
-                count = append(found_ptr, count, here, key > bound, ROOM)
+                count = collect(found_ptr, count, here, key > bound, ROOM)
         first = start
         while (count < k) & (first < end):
             here = first + lanes
-            key = part_keys(x_ptr, here, x_column_stride, end, SMALLEST, WORD)
-            count = append(found_ptr, count, here, (key == bound) & (here < end), ROOM)
+            key = keys_at(x_ptr, here, x_column_stride, end, SMALLEST, WORD)
+            count = collect(found_ptr, count, here, (key == bound) & (here < end), ROOM)
             first += BLOCK
         count = tl.minimum(count, ROOM)
     tl.debug_barrier()
     rooms = tl.arange(0, ROOM)
     mine = tl.load(found_ptr + rooms, mask=rooms < count, other=0)
-    key = part_keys(x_ptr, mine, x_column_stride, end, SMALLEST, WORD)
+    key = keys_at(x_ptr, mine, x_column_stride, end, SMALLEST, WORD)
     if KEY == 64:
         rank = tl.zeros((ROOM,), dtype=tl.int32)
         for i in range(count):
