@@ -11,6 +11,17 @@ from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
 
 
+def _table_size(name: str, embeddings: Tensor) -> tuple[int, int]:
+    """Rows of a given table and their elements."""
+    if embeddings.ndim != 2:
+        raise ValueError(
+            f"{name}.from_pretrained: the table has shape {tuple(embeddings.shape)}, expected "
+            "(rows, elements)."
+        )
+    rows, width = embeddings.shape
+    return rows, width
+
+
 class _Table(Module):
     """`num_embeddings` vectors of `embedding_dim` elements, and how they are looked up."""
 
@@ -103,7 +114,7 @@ class Embedding(_Table):
         sparse: bool = False,
     ) -> Embedding:  # fmt: skip
         """An Embedding around a given table (rows, elements), not trained unless `freeze=False`."""
-        rows, width = embeddings.shape
+        rows, width = _table_size(cls.__name__, embeddings)
         return cls(
             rows, width, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, embeddings,
             freeze,
@@ -158,7 +169,7 @@ class EmbeddingBag(_Table):
         sparse: bool = False, include_last_offset: bool = False, padding_idx: int | None = None,
     ) -> EmbeddingBag:  # fmt: skip
         """An EmbeddingBag around a given table, not trained unless `freeze=False`."""
-        rows, width = embeddings.shape
+        rows, width = _table_size(cls.__name__, embeddings)
         made = cls(
             rows, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
             include_last_offset, padding_idx,

@@ -406,6 +406,32 @@ def test_plateau(mode: str, expected: list[float]) -> None:
         assert o.param_groups[0]["lr"] == pytest.approx(rate)
 
 
+def test_plateau_by_default() -> None:
+    """Better is less by a share of 1e-4; the eleventh epoch that is not reduces to a tenth."""
+    o = optimizer()
+    rate = o.param_groups[0]["lr"]
+    scheduler = L.ReduceLROnPlateau(o)
+    scheduler.step(1.0)
+    scheduler.step(0.9)
+    for _ in range(10):
+        scheduler.step(0.89995)
+        assert scheduler.get_last_lr()[0] == rate
+    scheduler.step(0.89995)
+    assert scheduler.get_last_lr()[0] == pytest.approx(rate / 10)
+    assert (scheduler.best, scheduler.num_bad_epochs, scheduler.last_epoch) == (0.9, 0, 13)
+    for group in o.param_groups:
+        group["lr"] = 1e-9
+    for _ in range(11):
+        scheduler.step(1.0)
+    assert scheduler.get_last_lr() == [1e-9, 1e-9]  # too small a step to be taken
+    o.param_groups[0]["lr"] = 1.0
+    most = L.ReduceLROnPlateau(o, "max", patience=0)
+    for value, reduced in ((1.0, False), (1.00005, True), (1.001, False), (0.0, True)):
+        before = o.param_groups[0]["lr"]
+        most.step(value)
+        assert (o.param_groups[0]["lr"] < before) == reduced
+
+
 def test_restarts_at_a_fraction_of_an_epoch() -> None:
     scheduler = L.CosineAnnealingWarmRestarts(optimizer(), 4, 2)
     scheduler.step(2)
@@ -430,6 +456,20 @@ def test_errors() -> None:
         L.ChainedScheduler([])
     with pytest.raises(ValueError, match="number of milestones to be equal to 2"):
         L.SequentialLR(o, [L.ConstantLR(o)], [1, 2])
+    plateau, other = L.ReduceLROnPlateau(o), optimizer()
+    for several in (L.ChainedScheduler, lambda given: L.SequentialLR(o, given, [1])):
+        with pytest.raises(ValueError, match="does not support `ReduceLROnPlateau`"):
+            several([L.ConstantLR(o), plateau])
+        with pytest.raises(ValueError, match="at index 1 belongs to another"):
+            several([L.ConstantLR(o), L.ConstantLR(other)])
+        with pytest.raises(TypeError, match="at index 1 should have `optimizer`"):
+            several([L.ConstantLR(o), o])
+    with pytest.raises(ValueError, match="mode most is unknown"):
+        L.ReduceLROnPlateau(o, "most")
+    with pytest.raises(ValueError, match="threshold mode share is unknown"):
+        L.ReduceLROnPlateau(o, threshold_mode="share")
+    with pytest.raises(ValueError, match="expected 2 min_lrs, got 1"):
+        L.ReduceLROnPlateau(o, min_lr=[0.1])
     with pytest.raises(TypeError, match="int is not an Optimizer"):
         L.PolynomialLR(3)
     scheduler = L.OneCycleLR(o, 0.1, 1, pct_start=0.0)
