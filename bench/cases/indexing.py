@@ -145,6 +145,28 @@ def _masked_select(n: int) -> Program:
     return program
 
 
+def _bag(mode: str, gradient: bool, count: int = 8) -> Case:
+    """1024 bags of so many rows on average, of a table 10000x64."""
+
+    def program(torch: Any) -> Run:
+        table = torch.randn(10_000, 64, requires_grad=gradient)
+        lengths = torch.randint(1, 2 * count, (1024,))
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)[:-1]])
+        index = torch.randint(0, 10_000, (int(lengths.sum()),))
+        bag = torch.nn.functional.embedding_bag
+
+        def run() -> Any:
+            return bag(index, table, offsets, mode=mode)
+
+        if not gradient:
+            return run
+        g = torch.randn(1024, 64)
+        return lambda: torch.autograd.grad(run(), table, g)
+
+    suffix = ", with gradient" if gradient else ""
+    return op(f"embedding_bag {mode} of offsets, 1024 bags of {count}{suffix}", program)
+
+
 MILLION = 1_000_000
 
 ROWS: list[Case] = [
@@ -188,5 +210,6 @@ ROWS: list[Case] = [
     op("index_put accumulate 1M to 1000x1000", _index_put(MILLION, 1000), moved=28 * MILLION,
        bar=1.0),
     op("nonzero 1M", _nonzero(MILLION), moved=5 * MILLION, bar=1.0),
+    *(_bag(mode, gradient) for mode in ("sum", "mean", "max") for gradient in (False, True)),
     op("masked_select 1M", _masked_select(MILLION), moved=7 * MILLION, bar=1.0),
 ]  # fmt: skip
