@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
+from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
 from tritorch.kernels.templates.bounds import IndexCell
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     import triton.language as tl
 
 REDUCTIONS = ("none", "mean", "sum")
+_LINE = 128
+#: rows that would grow by more stay as they are
+_MOST_PADDING = 1.25
 
 
 def _row_block(*, target: str, n_classes: int) -> dict[str, Any]:
@@ -325,12 +329,27 @@ def nll_rows_backward(
         tl.store(dx_ptr + target * dx_class_stride, dx.to(dx_ptr.dtype.element_ty))
 
 
+def row_padded(dx: Layout) -> Layout:
+    """A matrix whose rows begin at multiples of 128 bytes on a GPU.
+
+    There a product whose rows do not begin at multiples of 16 bytes is fetched element by element,
+    as with the gradient of 50257 scores.
+    """
+    if dx.ndim != 2 or dx.device.type == "cpu" or dx.dtype.itemsize > 2 or dx.numel == 0:
+        return dx
+    step = -(-dx.shape[1] * dx.dtype.itemsize // _LINE) * _LINE // dx.dtype.itemsize
+    if dx.strides[0] * dx.dtype.itemsize % 16 == 0 or step > dx.shape[1] * _MOST_PADDING:
+        return dx
+    return Layout.of(dx.dtype, dx.shape, (step, 1), dx.device)
+
+
 class _Losses:
     """One problem: logits or log-probabilities (N, C, *) or (C,), targets (N, *) or ()."""
 
     def __init__(
-        self, name: str, x: Layout, target: Layout, weight: Layout | None, reduction: str
-    ) -> None:
+        self, name: str, x: Layout, target: Layout, weight: Layout | None, reduction: str,
+        out: Dtype | None = None,
+    ) -> None:  # fmt: skip
         if not x.dtype.is_floating_point:
             raise DtypeError(
                 f"{name}: needs floating-point scores, got {x.dtype}. Cast them first."
@@ -360,7 +379,7 @@ class _Losses:
         compute = x.dtype.compute
         self.losses = Layout.contiguous(compute, target.shape, x.device)
         shape = target.shape if reduction == "none" else ()
-        self.loss = Layout.contiguous(x.dtype, shape, x.device)
+        self.loss = Layout.contiguous(out or x.dtype, shape, x.device)
         self.share = Layout.contiguous(compute, (), x.device)
         self.outer = without(x.shape, self.dim)
         self.cell = IndexCell(
@@ -451,6 +470,7 @@ def plan(
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
+    out: Dtype | None = None,
 ) -> Plan:
     """loss, lse[, share]; launch(loss, lse[, share], x, target[, weight]). share: with "mean" only.
 
@@ -463,7 +483,7 @@ def plan(
     Raises (at launch):
         IndexError: a target is neither a class nor ignore_index.
     """
-    losses = _Losses("cross_entropy", x, target, weight, reduction)
+    losses = _Losses("cross_entropy", x, target, weight, reduction, out)
     none = reduction == "none"
     first = None
     if target.numel and losses.n_classes:
@@ -494,13 +514,17 @@ def plan_backward(
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
+    padded: bool = False,
 ) -> Plan:
     """dx; launch(dx, g, x, lse, target[, weight][, share]). share: with "mean" only.
 
     Args:
         g: gradient of the loss: 0-d, or contiguous of target's shape with reduction "none".
+        padded: the rows of dx (N, C) may have gaps behind them (see `row_padded`).
     """
     losses = _Losses("cross_entropy_backward", x, target, weight, reduction)
+    if padded:
+        losses.dx = row_padded(losses.dx)
     if losses.dx.numel == 0:
         return Plan((losses.dx,), nothing)
     choice = cross_entropy_rows_backward.choose(

@@ -45,6 +45,25 @@ def test_losses_run_in_float32_and_joining_in_the_widest() -> None:
         assert torch.softmax(low, 1).dtype == BF16  # not minded on the CPU
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_scores_of_lower_precision_are_not_copied_for_their_cross_entropy(reduction: str) -> None:
+    torch.manual_seed(3)
+    scores, target = torch.randn(6, 5).bfloat16().requires_grad_(), torch.tensor([0, 4, 2, 2, 1, 3])
+    weight, upstream = torch.rand(5), torch.rand(6 if reduction == "none" else ())
+    options = {"reduction": reduction, "label_smoothing": 0.1}
+    cross_entropy = nn.functional.cross_entropy
+    with torch.autocast("cpu"):
+        loss = cross_entropy(scores, target, weight, **options)
+        assert loss.grad_fn.next_functions[0][0].name() == "AccumulateGrad"
+    wide = cross_entropy(scores.float(), target, weight, **options)
+    assert loss.dtype == SINGLE and torch.equal(loss, wide)
+    grads = [torch.autograd.grad(x, scores, upstream, create_graph=True)[0] for x in (loss, wide)]
+    assert grads[0].dtype == BF16 and torch.equal(*grads)
+    with torch.no_grad():
+        once = torch.autograd.grad(loss, scores, upstream, retain_graph=True)[0]
+    assert torch.equal(once, torch.autograd.grad(wide, scores, upstream, retain_graph=True)[0])
+
+
 def test_products_that_sum_nothing_or_everything_are_no_products_of_matrices() -> None:
     v, m, one = torch.ones(3), torch.ones(3, 3), torch.ones(3, 1)
     with torch.autocast("cpu"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -12,6 +13,7 @@ from tritorch.amp.state import autocast_state
 from tritorch.autograd.grad_mode import grad_mode_state
 from tritorch.dtypes import dtype as Dtype
 from tritorch.ops.interception import AUTOCASTING, Interception
+from tritorch.ops.loss import cross_entropy, widened_cross_entropy
 from tritorch.ops.memory import to_dtype
 from tritorch.tensor import Tensor
 
@@ -24,13 +26,20 @@ class Autocasting:
     Args:
         original: does what the function does.
         by_device: policy by device type.
+        widened: does the same in float32 with a first argument of lower precision.
     """
 
-    __slots__ = ("by_device", "original")
+    __slots__ = ("by_device", "original", "widened")
 
-    def __init__(self, original: FunctionType, by_device: dict[str, str]) -> None:
+    def __init__(
+        self,
+        original: FunctionType,
+        by_device: dict[str, str],
+        widened: Callable[..., Any] | None = None,
+    ) -> None:
         self.original = original
         self.by_device = by_device
+        self.widened = widened
 
     def __call__(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Call the function with its arguments cast; operations within it are left alone."""
@@ -61,12 +70,26 @@ class Autocasting:
             kind = _widest((*args, *options.values()), lower, device_type)
         state.active = _NONE
         try:
+            if policy == FLOAT32 and self.widened is not None and _is_plain_loss(args):
+                scores, classes, *rest = args
+                wide = dtypes.float32
+                rest = [_cast(value, wide, device_type) for value in rest]
+                options = {n: _cast(value, wide, device_type) for n, value in options.items()}
+                return self.widened(scores, classes, *rest, **options)
             if kind is not None:
                 args = tuple([_cast(value, kind, device_type) for value in args])
                 options = {n: _cast(value, kind, device_type) for n, value in options.items()}
             return self.original(*args, **options)
         finally:
             state.active = active
+
+
+def _is_plain_loss(args: tuple[Any, ...]) -> bool:
+    """Whether a loss is of scores in a lower precision and of classes, both given by place."""
+    if len(args) < 2 or type(args[0]) is not Tensor or type(args[1]) is not Tensor:
+        return False
+    scores, classes = args[0]._layout.dtype, args[1]._layout.dtype
+    return scores in (dtypes.bfloat16, dtypes.float16) and not classes.is_floating_point
 
 
 def _device_type(values: tuple[Any, ...]) -> str:
@@ -137,5 +160,6 @@ def interception(table: Mapping[FunctionType, dict[str, str]] | None = None) -> 
     """All functions of the lists (or of a table like `policies()`), each with its handler."""
     made = Interception(AUTOCASTING)
     for function, by_device in (policies() if table is None else table).items():
-        made.add(function, lambda below, by_device=by_device: Autocasting(below, by_device))  # type: ignore[misc]
+        widened = widened_cross_entropy if function is cross_entropy else None
+        made.add(function, partial(Autocasting, by_device=by_device, widened=widened))
     return made

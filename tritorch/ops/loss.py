@@ -15,20 +15,23 @@ from tritorch import dtypes
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import scalar as s
 from tritorch.kernels.templates import cross_entropy as kernels
 from tritorch.layout import broadcast_shapes
 from tritorch.ops.declare import operation, pointwise, takes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import vector_norm
-from tritorch.ops.memory import contiguous
+from tritorch.ops.linalg import AddmmBackward0, LinearBackward0, MatmulBackward
+from tritorch.ops.memory import contiguous, spacious, to_dtype
 from tritorch.ops.normalization import log_softmax
 from tritorch.ops.reduction import mean, sum
 from tritorch.ops.selection import gather
-from tritorch.ops.view_nodes import node_class
+from tritorch.ops.view_nodes import InverseNode, node_class
 from tritorch.ops.views import broadcast_tensors, expand, squeeze, unsqueeze
 from tritorch.tensor import Tensor, empty
 
+_PRODUCTS = (AddmmBackward0, LinearBackward0, MatmulBackward)
 #: what PyTorch computes in one node, reduction included
 _WHOLE_LOSSES = frozenset(
     f"{name}Backward0"
@@ -261,12 +264,12 @@ def kl_div(
 
 _losses = Plans(
     lambda key: kernels.plan(
-        *key[:3], reduction=key[3], ignore_index=key[4], label_smoothing=key[5]
+        *key[:3], reduction=key[3], ignore_index=key[4], label_smoothing=key[5], out=key[6]
     )
 )
 _gradients = Plans(
     lambda key: kernels.plan_backward(
-        *key[:4], reduction=key[4], ignore_index=key[5], label_smoothing=key[6]
+        *key[:4], reduction=key[4], ignore_index=key[5], label_smoothing=key[6], padded=key[7]
     )
 )
 _nlls = Plans(lambda key: kernels.plan_nll(*key[:3], reduction=key[3], ignore_index=key[4]))
@@ -299,11 +302,21 @@ class CrossEntropyLossBackward0(ClassNode):
             return (self._written_out(g, x, target, weight),)
         g = contiguous(expand(g, *self.output_layouts[0].shape))
         layout = None if weight is None else weight._layout
-        plan = _gradients[g._layout, x._layout, target._layout, layout, *self.options]
-        result = empty(plan.outputs[0])
+        options = (*self.options, self._may_pad())
+        plan = _gradients[g._layout, x._layout, target._layout, layout, *options]
+        result = spacious(plan.outputs[0])
         operands = [g, x, lse, target, *([] if weight is None else [weight]), *rest]
         plan.launch(result._address, *[o._address for o in operands])
         return (result,)
+
+    def _may_pad(self) -> bool:
+        """Whether only products will see the gradient, which gaps between its rows help."""
+        node = self.next_functions[0][0]
+        while isinstance(node, InverseNode) and node._extras is None:
+            node = node.next_functions[0][0]
+        task = mode.task
+        returned = task is None or task.captures
+        return isinstance(node, _PRODUCTS) and node._extras is None and not returned
 
     def _written_out(self, g: Tensor, x: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """The gradient of the same loss written in operations."""
@@ -312,8 +325,9 @@ class CrossEntropyLossBackward0(ClassNode):
         reduction, ignored, smoothing = self.options
         leaf = x if x._requires_grad else x.detach().requires_grad_()
         loss = _from_logarithms(
-            log_softmax(leaf, _class_dim(leaf)), target, weight, reduction, ignored, smoothing
-        )
+            log_softmax(to_dtype(leaf, g._layout.dtype), _class_dim(leaf)),
+            target, weight, reduction, ignored, smoothing,
+        )  # fmt: skip
         gradient: Any = grad(loss, leaf, g, create_graph=True)[0]
         return gradient
 
@@ -451,10 +465,29 @@ def cross_entropy(
     reduction = reduction_of(size_average, reduce, reduction)
     if target._layout.shape == input._layout.shape and target._layout.dtype.is_floating_point:
         return _soft_targets(input, target, weight, reduction, label_smoothing)
+    options = (reduction, ignore_index, float(label_smoothing))
+    return _of_classes(input, target, weight, options, input._layout.dtype)
+
+
+def widened_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
+    ignore_index: int = -100, reduce: Any = None, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """`cross_entropy(input.float(), ...)` for classes, without that copy of the scores: the kernels
+    widen what they read, and the gradient is rounded as it is written.
+    """
+    reduction = reduction_of(size_average, reduce, reduction)
+    options = (reduction, ignore_index, float(label_smoothing))
+    return _of_classes(input, target, weight, options, dtypes.float32)
+
+
+def _of_classes(
+    input: Tensor, target: Tensor, weight: Tensor | None, options: tuple[Any, ...], out: Dtype
+) -> Tensor:
     _check_classes("cross_entropy", input, target, weight)
     layout = None if weight is None else weight._layout
-    options = (reduction, ignore_index, float(label_smoothing))
-    plan = _losses[input._layout, target._layout, layout, *options]
+    plan = _losses[input._layout, target._layout, layout, *options, out]
     results = [empty(out) for out in plan.outputs]
     operands = [input, target, *([] if weight is None else [weight])]
     plan.launch(*[r._address for r in results], *[o._address for o in operands])

@@ -198,13 +198,17 @@ def formatted(result: Tensor, *operands: Tensor | None) -> Tensor:
 def restride(input: Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
     """A copy in a new buffer with these strides, gaps included, with the history."""
     layout = Layout.of(input._layout.dtype, shape, strides, input._layout.device)
-    if layout.is_dense:
-        result = empty(layout)
-    else:
-        storage = Storage(layout.extent * layout.dtype.itemsize, get_target(layout.device))
-        result = wrap(storage, layout, storage.address)
+    result = spacious(layout)
     copy_into(result, input)
     return _recorded(result, CloneBackward0, input)
+
+
+def spacious(layout: Layout) -> Tensor:
+    """An uninitialised tensor of any layout, gaps included; no history."""
+    if layout.is_dense:
+        return empty(layout)
+    storage = Storage(layout.extent * layout.dtype.itemsize, get_target(layout.device))
+    return wrap(storage, layout, storage.address)
 
 
 def to_dtype(input: Tensor, dtype: Dtype) -> Tensor:

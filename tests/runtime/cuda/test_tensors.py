@@ -15,6 +15,7 @@ import pytest
 import tritorch as torch
 from tests.runtime.cuda.fake_driver import FakeDriver
 from tests.runtime.cuda.simulated import simulated_gpu
+from tritorch.layout import Layout
 from tritorch.runtime.cuda import driver as cu
 from tritorch.runtime.cuda.staging import PIECE_BYTES
 from tritorch.runtime.cuda.target import CUDATarget
@@ -134,6 +135,38 @@ def train(device: str) -> list[float]:
 def test_training_is_the_same_on_both_targets(gpu: Gpu) -> None:
     np.testing.assert_allclose(train("cuda"), train("cpu"), rtol=1e-4)
     assert gpu[1].calls["launch"] > 50
+
+
+def test_rows_of_scores_gradients_begin_where_products_fetch_fast(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tritorch.kernels.templates import matmul
+
+    strides, plan = [], matmul.plan
+
+    def seen(a: Layout, b: Layout, *rest: object, **options: object) -> object:
+        strides.extend([a.strides, b.strides])
+        return plan(a, b, *rest, **options)
+
+    monkeypatch.setattr(matmul, "plan", seen)
+
+    def gradients(device: str) -> list[torch.Tensor]:
+        torch.manual_seed(5)
+        x = torch.randn(2, 9, 24).to(device, torch.bfloat16).requires_grad_()
+        weight = torch.randn(1003, 24).to(device, torch.bfloat16).requires_grad_()
+        target = torch.randint(0, 1003, (18,)).to(device)
+        scores = torch.nn.functional.linear(x, weight).view(-1, 1003)
+        loss = torch.nn.functional.cross_entropy(scores, target)
+        (seen_by_users,) = torch.autograd.grad(loss, scores, retain_graph=True)
+        assert seen_by_users.is_contiguous()
+        loss.backward()
+        return [x.grad, weight.grad]
+
+    expected = gradients("cpu")
+    del strides[:]
+    for found, other in zip(gradients("cuda"), expected):
+        torch.testing.assert_close(found.cpu(), other, rtol=2e-2, atol=1e-4)
+    assert (9 * 1024, 1024, 1) in strides and (1, 1024) in strides, strides
 
 
 def test_wrong_indices_are_raised_at_the_next_wait(gpu: Gpu) -> None:
