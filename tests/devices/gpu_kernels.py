@@ -114,6 +114,9 @@ class Planner:
 
     def __init__(self) -> None:
         self.kernels: list[Planned] = []
+        #: each launch: the kernel's place, programs, bytes that its arguments point to
+        self.launches: list[tuple[int, int, int]] = []
+        self.target: CUDATarget | None = None
 
     def compile(
         self,
@@ -134,7 +137,19 @@ class Planner:
         return kernel.name, [simulated._size(kind) for kind in (*kernel.types.split(","), "*", "*")]
 
     def run(self, code: bytes, launched: Launched) -> None:
-        pass
+        at = int.from_bytes(code, "little")
+        kinds = self.kernels[at].types.split(",")
+        addresses = [
+            int.from_bytes(value, "little")
+            for kind, value in zip(kinds, launched.arguments)
+            if kind.startswith("*")
+        ]
+        x, y, z = launched.grid
+        self.launches.append((at, x * y * z, sum(map(self._bytes_at, addresses))))
+
+    def _bytes_at(self, address: int) -> int:
+        block = self.target and self.target._blocks.get(address)
+        return block.requested if block else 0
 
 
 @contextmanager
@@ -144,7 +159,7 @@ def planning_gpu(architecture: int) -> Iterator[Planner]:
     driver = FakeDriver(
         nbytes=1 << 37, capability=architecture, run=planner.run, sizes=planner.sizes
     )
-    target = CUDATarget(driver, planner.compile)
+    target = planner.target = CUDATarget(driver, planner.compile)
     with mock.patch.dict(tritorch.runtime._targets, {"cuda": target}):
         yield planner
 
@@ -152,12 +167,21 @@ def planning_gpu(architecture: int) -> Iterator[Planner]:
 def planned_row(row: Row, planner: Planner) -> list[Planned]:
     """The kernels of a row of the bench in full size that no row before it had."""
     first = len(planner.kernels)
+    planned_launches(row, planner)
+    return planner.kernels[first:]
+
+
+def planned_launches(row: Row, planner: Planner) -> list[tuple[Planned, int, int]]:
+    """What a later call of a row launches: kernels, numbers of programs, bytes of arguments."""
     torch.set_float32_matmul_precision(row.precision)
     try:
-        row.program(torch, 1.0)()
+        call = row.program(torch, 1.0)
+        call()
+        planner.launches.clear()
+        call()
     finally:
         torch.set_float32_matmul_precision("highest")
-    return planner.kernels[first:]
+    return [(planner.kernels[at], programs, moved) for at, programs, moved in planner.launches]
 
 
 def plan_for(architecture: int) -> None:
@@ -169,6 +193,11 @@ def plan_for(architecture: int) -> None:
 
 def needs(kernel: Planned, architecture: int) -> Needs:
     """Compile it; the launch's facts and arguments are checked on the way."""
+    return with_binary(kernel, architecture)[0]
+
+
+def with_binary(kernel: Planned, architecture: int) -> tuple[Needs, bytes]:
+    """The same with the cubin."""
     code = triton_api.compile_gpu(
         kernel.source, kernel.signature, kernel.constants, ("cuda", architecture), kernel.options
     )
@@ -180,7 +209,7 @@ def needs(kernel: Planned, architecture: int) -> Needs:
         code.name, kernel.signature, len(found.parameters), code.metadata["tensordesc_meta"]
     )
     arrays = sum(map(int, _LOCAL_ARRAY.findall(str(code.assembly["ptx"]))))
-    return Needs(
+    result = Needs(
         architecture,
         facts.num_warps,
         found.registers,
@@ -189,6 +218,7 @@ def needs(kernel: Planned, architecture: int) -> Needs:
         found.shared_bytes + facts.shared_bytes,
         found.code_bytes,
     )
+    return result, binary
 
 
 def compiled(
