@@ -10,7 +10,8 @@ from tritorch.once import once
 from tritorch.runtime import get_target, started_target
 
 if TYPE_CHECKING:
-    from tritorch.runtime.cuda.target import CUDATarget, DeviceProperties
+    from tritorch.runtime.cuda.properties import DeviceProperties
+    from tritorch.runtime.cuda.target import CUDATarget
 
 
 def target() -> CUDATarget:

@@ -70,7 +70,12 @@ def paused() -> Iterator[None]:
     """Do what is done in the block for good, outside the recording."""
     found = here()
     if found is None:
-        yield
+        graph = device_graphs.get(threading.get_ident()) if device_graphs else None
+        if graph is None:
+            yield
+        else:
+            with graph.aside():
+                yield
         return
     found.paused = True
     try:

@@ -15,10 +15,12 @@ import ctypes
 import itertools
 import mmap
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.runtime.cuda.fake_captures import CAPTURED_EVENT, CaptureError, Captures, Mark
 from tritorch.runtime.cuda import cubin
 from tritorch.runtime.cuda import driver as cu
 from tritorch.runtime.cuda.driver import DriverError
@@ -88,6 +90,7 @@ class _Event:
     done: bool = True
     time: float = 0.0
     stream: int = 0
+    mark: Mark | None = None  # where it was recorded while that stream captured
 
 
 @dataclass
@@ -140,7 +143,8 @@ class FakeDriver:
         self._queues: dict[int, deque[Any]] = defaultdict(deque)
         self._streams: dict[int, int] = {}  # stream -> device; 0 is the current context's own
         self._graphs: dict[int, list[Any]] = {}
-        self._recording: dict[int, list[Any]] = {}
+        self.captures = Captures()
+        self._peers: set[tuple[int, int]] = set()
         self._contexts: dict[int, int] = {}
         self._clock = 0.0
         import threading
@@ -181,6 +185,20 @@ class FakeDriver:
             raise self._error(cu.INVALID_CONTEXT, name)
         return next(device for device, made in self._contexts.items() if made == context)
 
+    @contextmanager
+    def _captured(self, call: str) -> Iterator[None]:
+        """What the rules of captures refuse is refused by the driver."""
+        try:
+            yield
+        except CaptureError as error:
+            raise self._error(error.code, call) from None
+
+    def _unsafe(self, name: str) -> int:
+        device = self._in_context(name)
+        with self._captured(name):
+            self.captures.unsafe()
+        return device
+
     # ---- devices
     def device_count(self) -> int:
         return self.devices
@@ -218,12 +236,19 @@ class FakeDriver:
         assert not context or context in self._contexts.values()
         self._thread.context = context
 
+    def current_context(self) -> int:
+        return int(getattr(self._thread, "context", 0))
+
     def enable_peer(self, context: int) -> None:
-        self._called("enable_peer")
+        pair = (self._in_context("enable_peer"), context)
+        if pair in self._peers:
+            raise self._error(cu.PEER_ACCESS_ALREADY_ENABLED, "cuCtxEnablePeerAccess")
+        self._peers.add(pair)
 
     def synchronize(self) -> None:
         self._in_context("synchronize")
-        assert not self._recording, "synchronize while a stream captures"
+        with self._captured("cuCtxSynchronize"):
+            self.captures.host_waits(None)
         self.progress()
         if self.lost:
             raise self._error(self.lost, "synchronize")
@@ -237,10 +262,8 @@ class FakeDriver:
         return sum(size for size, _, owner in self.allocations.values() if owner == device)
 
     def allocate(self, nbytes: int) -> int:
-        device = self._in_context("allocate")
+        device = self._unsafe("allocate")
         assert nbytes > 0
-        if self._recording:
-            assert getattr(self._thread, "mode", cu.CAPTURE_GLOBAL) == cu.CAPTURE_RELAXED
         if self._used(device) + nbytes > self.nbytes:
             raise self._error(cu.OUT_OF_MEMORY, "cuMemAlloc")
         address, memory = _mapped(nbytes)
@@ -248,18 +271,20 @@ class FakeDriver:
         return address
 
     def free(self, address: int) -> None:
-        self._in_context("free")
+        self._unsafe("free")
+        with self._captured("cuMemFree"):
+            self.captures.host_waits(None)
         self.progress()  # cuMemFree waits
         del self.allocations[address]
 
     def allocate_pinned(self, nbytes: int) -> int:
-        self._in_context("allocate_pinned")
+        self._unsafe("allocate_pinned")
         address, memory = _mapped(nbytes)
         self.pinned[address] = (nbytes, memory)
         return address
 
     def free_pinned(self, address: int) -> None:
-        self._in_context("free_pinned")
+        self._unsafe("free_pinned")
         del self.pinned[address]
 
     def _is_ours(self, address: int, nbytes: int) -> bool:
@@ -280,7 +305,9 @@ class FakeDriver:
         self._in_context("copy")
         ours, theirs = self._is_ours(destination, nbytes), self._is_ours(source, nbytes)
         assert ours or theirs, "neither side of a copy is known to the driver"
-        if not theirs:  # ordinary memory: read before the call returns
+        if self.captures.of(stream):  # a replay reads and writes whatever is there then
+            self._add(stream, lambda: ctypes.memmove(destination, source, nbytes))
+        elif not theirs:  # ordinary memory: read before the call returns
             data = ctypes.string_at(source, nbytes)
             self._add(stream, lambda: ctypes.memmove(destination, data, nbytes))
         else:
@@ -292,11 +319,25 @@ class FakeDriver:
         self._in_context("fill")
         self._add(stream, lambda: ctypes.memset(destination, value, nbytes))
 
+    def poison(self, address: int, nbytes: int, value: int, stream: int) -> None:
+        """Let memory that is about to be given away hold garbage, in the order of the stream."""
+        self._add(stream, lambda: ctypes.memset(address, value, nbytes))
+
+    def pointer_attribute(self, attribute: int, address: int) -> int:
+        self._in_context("pointer_attribute")
+        for start, (size, _, device) in self.allocations.items():
+            if start <= address < start + size:
+                return {cu.POINTER_DEVICE: device}.get(attribute, 2)
+        for start, (size, _) in self.pinned.items():
+            if start <= address < start + size:
+                return {cu.POINTER_DEVICE: 0}.get(attribute, cu.MEMORY_OF_HOST)
+        raise self._error(cu.INVALID_VALUE, "cuPointerGetAttribute")
+
     # ---- streams and events
     def _add(self, stream: int, work: Any) -> None:
-        if stream in self._recording:
-            self._recording[stream].append(work)
-            return
+        with self._captured("work on a stream"):
+            if self.captures.add(stream, work):
+                return
         queue = self._queue(stream)
         self._queues[queue].append(work)
         if not self.lazy:
@@ -338,17 +379,24 @@ class FakeDriver:
 
     def synchronize_stream(self, stream: int) -> None:
         self._in_context("synchronize_stream")
+        with self._captured("cuStreamSynchronize"):
+            self.captures.host_waits(stream)
         self.progress(self._queue(stream))
         if self.lost:
             raise self._error(self.lost, "cuStreamSynchronize")
 
     def stream_is_done(self, stream: int) -> bool:
         self._in_context("stream_is_done")
+        with self._captured("cuStreamQuery"):
+            self.captures.host_waits(stream)
         return not self._queues[self._queue(stream)]
 
     def stream_waits(self, stream: int, event: int) -> None:
         self._in_context("stream_waits")
         self.waits.append((stream, event))
+        with self._captured("cuStreamWaitEvent"):
+            if self.captures.wait(stream, self._events[event].mark):
+                return
         self._add(stream, self._events[event])
 
     def stream_priorities(self) -> tuple[int, int]:
@@ -368,6 +416,9 @@ class FakeDriver:
         found = self._events[event]
         if found.device != device:
             raise self._error(cu.INVALID_HANDLE, "cuEventRecord")
+        found.mark = self.captures.mark(stream)
+        if found.mark is not None:
+            return
         found.done, found.stream = False, self._queue(stream)
 
         def passed() -> None:
@@ -377,19 +428,23 @@ class FakeDriver:
         self._add(stream, passed)
 
     def event_is_done(self, event: int) -> bool:
-        assert not self._recording, "an event was queried while a stream captures"
-        self._called("event_is_done")
-        return self._events[event].done
+        self._unsafe("event_is_done")
+        return self._event(event).done
+
+    def _event(self, event: int) -> _Event:
+        if self._events[event].mark is not None:
+            raise self._error(CAPTURED_EVENT, "an event")
+        return self._events[event]
 
     def synchronize_event(self, event: int) -> None:
         self._in_context("synchronize_event")
-        found = self._events[event]
+        found = self._event(event)
         if not found.done:
             self.progress(found.stream)
         assert found.done
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        first, last = self._events[start], self._events[end]
+        first, last = self._event(start), self._event(end)
         assert not (first.flags | last.flags) & cu.EVENT_DISABLE_TIMING
         if not (first.done and last.done):
             raise self._error(cu.NOT_READY, "cuEventElapsedTime")
@@ -397,7 +452,7 @@ class FakeDriver:
 
     # ---- kernels
     def load_library(self, code: bytes) -> int:
-        self._in_context("load_library")
+        self._unsafe("load_library")
         library = next(self._handles)
         self._libraries[library] = code
         return library
@@ -482,22 +537,22 @@ class FakeDriver:
     # ---- graphs
     def begin_capture(self, stream: int, mode: int) -> None:
         self._in_context("begin_capture")
-        assert stream, "the default stream cannot capture"
-        self._recording[stream] = []
+        with self._captured("cuStreamBeginCapture"):
+            self.captures.begin(stream, mode)
 
     def end_capture(self, stream: int) -> int:
         self._in_context("end_capture")
+        with self._captured("cuStreamEndCapture"):
+            nodes = self.captures.end(stream)
         graph = next(self._handles)
-        self._graphs[graph] = self._recording.pop(stream)
+        self._graphs[graph] = nodes
         return graph
 
     def is_capturing(self, stream: int) -> bool:
-        return stream in self._recording
+        return self.captures.of(stream) is not None
 
     def exchange_capture_mode(self, mode: int) -> int:
-        before = getattr(self._thread, "mode", cu.CAPTURE_GLOBAL)
-        self._thread.mode = mode
-        return int(before)
+        return self.captures.exchange(mode)
 
     def instantiate_graph(self, graph: int) -> int:
         executable = next(self._handles)
@@ -513,6 +568,7 @@ class FakeDriver:
         del self._graphs[graph]
 
     def destroy_executable(self, executable: int) -> None:
+        self._unsafe("destroy_executable")
         del self._graphs[executable]
 
     def graph_nodes(self, graph: int) -> int:

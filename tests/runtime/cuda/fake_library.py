@@ -193,6 +193,10 @@ class FakeLibrary:
             "cuDeviceCanAccessPeer": gives(integer, fake.can_access_peer),
             "cuDevicePrimaryCtxRetain": gives(handle, fake.retain_context),
             "cuCtxSetCurrent": fake.set_context,
+            "cuCtxGetCurrent": gives(handle, fake.current_context),
+            "cuPointerGetAttribute": lambda place, kind, pointer: _put(
+                place, integer, fake.pointer_attribute(kind, pointer)
+            ),
             "cuCtxEnablePeerAccess": lambda context, flags: fake.enable_peer(context),
             "cuCtxSynchronize": fake.synchronize,
             "cuCtxGetStreamPriorityRange": lambda least, greatest: self._pair(

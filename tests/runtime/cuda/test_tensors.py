@@ -80,8 +80,9 @@ def test_pinned_memory() -> None:
         again = torch.zeros(1000).pin_memory()
         assert again.data_ptr() != address, "the stream still reads it"
         assert y.tolist() == x.tolist()
+        addresses = {address, again.data_ptr()}
         del again
-        assert torch.zeros(1000).pin_memory().data_ptr() == address
+        assert {torch.zeros(1000).pin_memory().data_ptr() for _ in range(3)} <= addresses
         back = torch.empty(1000).pin_memory()
         back.copy_(y, non_blocking=True)
         torch.cuda.synchronize()

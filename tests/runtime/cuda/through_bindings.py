@@ -59,7 +59,9 @@ def walk(driver: Any, library: FakeLibrary) -> None:
     assert other and other != context and last("cuDevicePrimaryCtxRetain")[1] == 0
     with pytest.raises(DriverError, match=r"cuMemAlloc: CUDA_ERROR_INVALID_CONTEXT \(201\): inval"):
         driver.allocate(512)
+    assert driver.current_context() == 0
     driver.set_context(context)
+    assert driver.current_context() == context
     driver.enable_peer(other)
     assert last("cuCtxEnablePeerAccess") == (other, 0)
     driver.synchronize()
@@ -82,6 +84,11 @@ def walk(driver: Any, library: FakeLibrary) -> None:
     assert ctypes.string_at(pinned, 101) == b"\x5a" * 100 + b"\0"
 
     first, second = driver.create_event(0), driver.create_event(0)
+    assert driver.pointer_attribute(cu.POINTER_DEVICE, address) == 0
+    assert last("cuPointerGetAttribute")[1:] == (cu.POINTER_DEVICE, address)
+    assert driver.pointer_attribute(cu.POINTER_MEMORY_TYPE, pinned) == cu.MEMORY_OF_HOST
+    with pytest.raises(DriverError, match=r"cuPointerGetAttribute: .*\(1\)"):
+        driver.pointer_attribute(cu.POINTER_DEVICE, 64)
     quick = driver.create_event(cu.EVENT_DISABLE_TIMING)
     assert last("cuEventCreate")[1] == cu.EVENT_DISABLE_TIMING
     driver.record_event(first, 0)

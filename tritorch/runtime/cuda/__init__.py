@@ -11,6 +11,8 @@ package loads and launches them. What talks to the driver is an object with the 
 | `bindings` | `BindingsDriver`, `load_driver()` | `driver` |
 | `memory_statistics` | `Figures`: the counters behind `memory_stats()` | |
 | `allocator` | memory of one device, by stream | `driver`, `memory_statistics` |
+| `free_lists` | the allocator's blocks as `Storage` asks for them | |
+| `properties` | what a device is like | `driver` |
 | `pinned` | `PinnedMemory`: page-locked host memory, kept for reuse | `driver` |
 | `staging` | copies between pageable host memory and a device, in pinned pieces | `pinned` |
 | `current` | the current device and stream of each thread | `driver` |

@@ -11,8 +11,9 @@ Whoever uses a block on another stream records that; when the block is freed, an
 stream must pass before it can be given away again.
 
 Short way: a small block that is freed is kept under its size and stream, without growing together
-with its neighbours, and the next request of that size takes it. Before the driver is asked for
-memory, all of these are returned to the pools.
+with its neighbours, and the next request of that size takes it; on the default stream that is
+machine code (`quick`). Before the driver is asked for memory, all of these are returned to the
+pools.
 
 Where the driver has no memory left, everything that is free is given back to it and the request is
 repeated; after that the error carries the figures, and nothing has changed.
@@ -25,25 +26,30 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, insort
 from collections import deque
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from tritorch.errors import OutOfMemoryError
+from tritorch.runtime import recording
 from tritorch.runtime.cuda.driver import (
-    CAPTURE_RELAXED,
     EVENT_DISABLE_TIMING,
     OUT_OF_MEMORY,
     STICKY,
     Driver,
     DriverError,
+    relaxed,
 )
 from tritorch.runtime.cuda.memory_statistics import Figures
+from tritorch.runtime.cuda.quick import QuickLists
 
 _ROUND = 512
-_SMALL_MAX = 1 << 20
+SMALL_MAX = 1 << 20
 _SMALL_SEGMENT = 2 << 20
 _LARGE_MIN = 10 << 20
 _LARGE_SEGMENT = 20 << 20
 _SEGMENT_ROUND = 2 << 20
+#: numbers of the pools of large and of small blocks among the figures
+_POOLS = (2, 1)
 
 
 class Block:
@@ -117,7 +123,7 @@ def rounded(nbytes: int) -> int:
 
 def segment_bytes(size: int) -> int:
     """What the driver is asked for where no block of `size` is free."""
-    if size <= _SMALL_MAX:
+    if size <= SMALL_MAX:
         return _SMALL_SEGMENT
     if size < _LARGE_MIN:
         return _LARGE_SEGMENT
@@ -135,8 +141,11 @@ class CachingAllocator:
         self._busy = False
         self._default = PoolPair()
         self._pairs = [self._default]
-        self._captures: dict[int, PoolPair] = {}  # stream that captures -> its graph's memory
+        #: stream that captures -> its graph's memory, and the thread that records
+        self._captures: dict[int, tuple[PoolPair, int]] = {}
         self._quick: dict[tuple[int, int], list[Block]] = {}
+        #: the same for the default stream, where there is only one device
+        self.lists: QuickLists | None = None
         self._deferred: deque[Block] = deque()  # freed while the lock was held
         self._events: dict[int, deque[tuple[int, Block]]] = {}  # stream -> recorded, in order
         self._spare_events: list[int] = []
@@ -165,6 +174,8 @@ class CachingAllocator:
                 quick = self._quick.get((size, stream))
                 if quick and not self._captures:
                     block = quick.pop()
+                elif not stream and self.lists and (kept := self.lists.blocks(size).take()):
+                    block = self._blocks[kept]
                 else:
                     block = self._find(size, stream)
                 return self._hand_out(block, nbytes)
@@ -173,12 +184,7 @@ class CachingAllocator:
 
     def _hand_out(self, block: Block, nbytes: int) -> int:
         block.requested = nbytes
-        small, figures = block.pool.small, self.figures
-        figures.allocation.add(small, 1)
-        figures.allocated_bytes.add(small, block.size)
-        figures.requested_bytes.add(small, nbytes)
-        figures.active.add(small, 1)
-        figures.active_bytes.add(small, block.size)
+        self.figures.count_out(_POOLS[block.pool.small], block.size, nbytes)
         self._blocks[block.address] = block
         return block.address
 
@@ -188,11 +194,11 @@ class CachingAllocator:
         Python may call this in the middle of anything, so it never waits for the lock.
         """
         if not self._lock.acquire(blocking=False):
-            self._deferred.append(block)
+            self._defer(block)
             return
         try:
             if self._busy:
-                self._deferred.append(block)
+                self._defer(block)
                 return
             self._busy = True
             try:
@@ -202,6 +208,11 @@ class CachingAllocator:
         finally:
             self._lock.release()
 
+    def _defer(self, block: Block) -> None:
+        self._deferred.append(block)
+        if self.lists is not None:
+            self.lists.state.waiting = 1
+
     def record_stream(self, block: Block, stream: int) -> None:
         """The block is used on another stream too."""
         if stream == block.stream:
@@ -209,16 +220,18 @@ class CachingAllocator:
         with self._lock:
             if block.used_on is None:
                 block.used_on = set()
+                if self.lists is not None:
+                    self.lists.state.recorded += 1
             block.used_on.add(stream)
 
     # ---- finding a block
     def _find(self, size: int, stream: int) -> Block:
-        pair = self._captures.get(stream, self._default) if self._captures else self._default
-        pool = pair.small if size <= _SMALL_MAX else pair.large
+        pair = self._pair_for(stream) if self._captures else self._default
+        pool = pair.small if size <= SMALL_MAX else pair.large
         if self._events and not self._captures:
             self._collect(wait=False)
         block = pool.take(stream, size)
-        if block is None and self._quick and pair is self._default:
+        if block is None and pair is self._default:
             self._return_quick()
             block = pool.take(stream, size)
         if block is None:
@@ -227,9 +240,20 @@ class CachingAllocator:
             self.figures.inactive_split.subtract(pool.small, 1)
             self.figures.inactive_split_bytes.subtract(pool.small, block.size)
         rest = block.size - size
-        if rest >= _ROUND if pool.small else rest > _SMALL_MAX:
+        if rest >= _ROUND if pool.small else rest > SMALL_MAX:
             self._split(block, size)
         return block
+
+    def _pair_for(self, stream: int) -> PoolPair:
+        """Of the graph that the stream captures, or that it joined by waiting for an event."""
+        found = self._captures.get(stream)
+        if found is not None:
+            return found[0]
+        if not stream or not self._driver.is_capturing(stream):
+            return self._default
+        here = threading.get_ident()
+        ours = [pair for pair, thread in self._captures.values() if thread == here]
+        return ours[0] if ours else next(iter(self._captures.values()))[0]
 
     def _split(self, block: Block, size: int) -> None:
         rest = Block(block.address + size, block.size - size, block.stream, block.pool, self)
@@ -271,13 +295,8 @@ class CachingAllocator:
     def _ask(self, nbytes: int) -> int:
         if self.limit is not None and self.reserved + nbytes > self.limit:
             raise DriverError(OUT_OF_MEMORY, "limit", "the limit set for this process", "allocate")
-        if not self._captures:
+        with relaxed(self._driver):
             return self._driver.allocate(nbytes)
-        mode = self._driver.exchange_capture_mode(CAPTURE_RELAXED)
-        try:
-            return self._driver.allocate(nbytes)
-        finally:
-            self._driver.exchange_capture_mode(mode)
 
     @property
     def reserved(self) -> int:
@@ -286,14 +305,13 @@ class CachingAllocator:
 
     # ---- freeing
     def _free_deferred(self) -> None:
+        if self.lists is not None:
+            self.lists.state.waiting = 0
         while self._deferred:
             self._free(self._deferred.popleft())
 
     def _free(self, block: Block) -> None:
-        small, figures = block.pool.small, self.figures
-        figures.allocation.subtract(small, 1)
-        figures.allocated_bytes.subtract(small, block.size)
-        figures.requested_bytes.subtract(small, block.requested)
+        self.figures.count_back(_POOLS[block.pool.small], block.size, block.requested)
         if block.used_on:
             if self._captures:
                 self._after_capture.append(block)
@@ -304,20 +322,20 @@ class CachingAllocator:
 
     def _record_events(self, block: Block) -> None:
         streams, block.used_on = block.used_on or set(), None
+        if self.lists is not None:
+            self.lists.state.recorded -= 1
         for stream in sorted(streams):
-            event = (
-                self._spare_events.pop()
-                if self._spare_events
-                else self._driver.create_event(EVENT_DISABLE_TIMING)
-            )
             try:
-                self._driver.record_event(event, stream)
-            except DriverError as error:
-                self._spare_events.append(event)
+                if not self._spare_events:
+                    self._spare_events.append(self._driver.create_event(EVENT_DISABLE_TIMING))
+                self._driver.record_event(self._spare_events[-1], stream)
+            except DriverError as error:  # whoever drops a tensor hears of no error
                 if error.code not in STICKY:  # a stream of another library that is no more
-                    self._driver.synchronize()
+                    with suppress(DriverError):
+                        self._driver.synchronize()
                     self.figures.num_sync_all_streams += 1
                 continue
+            event = self._spare_events.pop()
             self._events.setdefault(stream, deque()).append((event, block))
             block.waiting += 1
         if not block.waiting:
@@ -325,28 +343,35 @@ class CachingAllocator:
 
     def _collect(self, wait: bool) -> None:
         """Release the blocks whose events have passed."""
-        for stream in list(self._events):
-            queue = self._events[stream]
-            while queue:
-                event, block = queue[0]
-                if wait:
-                    self._driver.synchronize_event(event)
-                elif not self._driver.event_is_done(event):
-                    break
-                queue.popleft()
-                self._spare_events.append(event)
-                block.waiting -= 1
-                if not block.waiting:
-                    self._release(block)
-            if not queue:
-                del self._events[stream]
+        with relaxed(self._driver) if recording.device_captures else nullcontext():
+            for stream in list(self._events):
+                self._collect_from(stream, wait)
+
+    def _collect_from(self, stream: int, wait: bool) -> None:
+        queue = self._events[stream]
+        while queue:
+            event, block = queue[0]
+            if wait:
+                self._driver.synchronize_event(event)
+            elif not self._driver.event_is_done(event):
+                break
+            queue.popleft()
+            self._spare_events.append(event)
+            block.waiting -= 1
+            if not block.waiting:
+                self._release(block)
+        if not queue:
+            del self._events[stream]
 
     def _release(self, block: Block) -> None:
         pool = block.pool
-        self.figures.active.subtract(pool.small, 1)
-        self.figures.active_bytes.subtract(pool.small, block.size)
-        if pool is self._default.small:
+        self.figures.count_free(_POOLS[pool.small], block.size)
+        if pool is not self._default.small:
+            self._merge(block)
+        elif block.stream or self.lists is None:
             self._quick.setdefault((block.size, block.stream), []).append(block)
+        elif self.lists.blocks(block.size).park(block.address):
+            self._blocks[block.address] = block
         else:
             self._merge(block)
 
@@ -355,6 +380,9 @@ class CachingAllocator:
         for blocks in quick.values():
             for block in blocks:
                 self._merge(block)
+        if self.lists is not None:
+            for address in self.lists.drain():
+                self._merge(self._blocks.pop(address))
 
     def _merge(self, block: Block) -> None:
         """Put a free block into its pool, grown together with free neighbours."""
@@ -394,19 +422,29 @@ class CachingAllocator:
         self._free_deferred()
         if self._captures:
             return  # the device must not be waited for now
-        self._collect(wait=True)
-        self._return_quick()
-        for pair in list(self._pairs):
-            if pair is not self._default and pair.users:
+        with relaxed(self._driver):
+            self._collect(wait=True)
+            self._return_quick()
+            for pair in self._pairs:
+                if pair is self._default or not pair.users:
+                    for pool in (pair.small, pair.large):
+                        self._release_segments(pool)
+        held = {block.pool for block in list(self._blocks.values())}
+        self._pairs = [
+            pair for pair in self._pairs
+            if pair is self._default or pair.users or not held.isdisjoint((pair.small, pair.large))
+        ]  # fmt: skip
+
+    def _release_segments(self, pool: Pool) -> None:
+        for _, _, _, block in list(pool.free):
+            if block.is_split or block.allocator is not self:  # graphs share across devices
                 continue
-            for pool in (pair.small, pair.large):
-                for _, _, _, block in [entry for entry in pool.free if not entry[3].is_split]:
-                    pool.remove(block)
-                    self._driver.free(block.address)
-                    del self._segments[block.address]
-                    self.figures.num_device_free += 1
-                    self.figures.segment.subtract(pool.small, 1)
-                    self.figures.reserved_bytes.subtract(pool.small, block.size)
+            pool.remove(block)
+            self._driver.free(block.address)
+            del self._segments[block.address]
+            self.figures.num_device_free += 1
+            self.figures.segment.subtract(pool.small, 1)
+            self.figures.reserved_bytes.subtract(pool.small, block.size)
 
     def _out_of_memory(self, size: int) -> OutOfMemoryError:
         free, total = self._driver.memory_info()
@@ -426,7 +464,7 @@ class CachingAllocator:
         with self._lock:
             if pair not in self._pairs:
                 self._pairs.append(pair)
-            self._captures[stream] = pair
+            self._captures[stream] = pair, threading.get_ident()
 
     def end_capture(self, stream: int) -> None:
         with self._lock:
@@ -456,6 +494,8 @@ class CachingAllocator:
             for kept in self._quick.values():
                 for block in kept:
                     blocks[block.address] = (block.size, "inactive")
+            for address in self.lists.kept() if self.lists is not None else ():
+                blocks[address] = (self._blocks[address].size, "inactive")
             return [
                 {
                     "address": start,

@@ -104,8 +104,14 @@ class BindingsDriver:
         return True
 
     def describe(self, code: int) -> DriverError:
-        found = _describe(self._api, self._api.CUresult(code))
-        return DriverError(code, *found, "cuLaunchKernelEx")
+        return self._error(code, "cuLaunchKernelEx")
+
+    def _error(self, code: int, call: str) -> DriverError:
+        try:
+            found = _describe(self._api, self._api.CUresult(code))
+        except ValueError:  # of a driver that is newer than cuda-bindings
+            found = f"error {code}", "unknown to this version of cuda-bindings"
+        return DriverError(code, *found, call)
 
     # ---- devices
     def device_count(self) -> int:
@@ -137,6 +143,9 @@ class BindingsDriver:
     def set_context(self, context: int) -> None:
         self._call("cuCtxSetCurrent", context)
 
+    def current_context(self) -> int:
+        return int(self._call("cuCtxGetCurrent"))
+
     def enable_peer(self, context: int) -> None:
         self._call("cuCtxEnablePeerAccess", context, 0)
 
@@ -165,6 +174,10 @@ class BindingsDriver:
 
     def fill(self, destination: int, value: int, nbytes: int, stream: int) -> None:
         self._call("cuMemsetD8Async", destination, value, nbytes, stream)
+
+    def pointer_attribute(self, attribute: int, address: int) -> int:
+        kind = self._api.CUpointer_attribute(attribute)
+        return int(self._call("cuPointerGetAttribute", kind, address))
 
     # ---- streams and events
     def create_stream(self, flags: int, priority: int) -> int:
@@ -247,8 +260,7 @@ class BindingsDriver:
             0, swizzle, _PROMOTED_TO_128, int(fill_nan),
         )  # fmt: skip
         if code:
-            text = _describe(self._api, self._api.CUresult(code))
-            raise DriverError(code, *text, "cuTensorMapEncodeTiled")
+            raise self._error(code, "cuTensorMapEncodeTiled")
         return place.raw[aligned : aligned + 128]
 
     # ---- graphs

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 
 from tritorch.errors import DeviceError
 from tritorch.once import once
-from tritorch.runtime.cuda.driver import STREAM_NON_BLOCKING, Driver
+from tritorch.runtime.cuda.driver import (
+    PEER_ACCESS_ALREADY_ENABLED,
+    STREAM_NON_BLOCKING,
+    TOO_MANY_PEERS,
+    Driver,
+    DriverError,
+)
 
 #: streams of a device and priority
 _STREAMS = 32
@@ -42,6 +48,7 @@ class _Thread(threading.local):
     device = 0
     stream = 0
     ready = False  # whether the device's context is current in this thread
+    foreign = 0  # the context that another library made current before
 
     def __init__(self) -> None:
         #: device -> its current stream, and the object that stands for it
@@ -97,9 +104,14 @@ class Current:
                 ((device, context), (other, known)),
                 ((other, known), (device, context)),
             ):
-                if self._driver.can_access_peer(one, two):
-                    self._driver.set_context(ours)
+                if not self._driver.can_access_peer(one, two):
+                    continue
+                self._driver.set_context(ours)
+                try:
                     self._driver.enable_peer(theirs)
+                except DriverError as error:  # another library did so; or the driver stages copies
+                    if error.code not in (PEER_ACCESS_ALREADY_ENABLED, TOO_MANY_PEERS):
+                        raise
 
     def set_device(self, device: int) -> None:
         """Work of this thread goes to another device, and to the stream it had there.
@@ -114,6 +126,8 @@ class Current:
             )
         thread = self.thread
         if device != thread.device or not thread.ready:
+            if not thread.ready:
+                thread.foreign = self._driver.current_context()
             thread.device = device
             thread.ready = False
             self.enter()
@@ -126,7 +140,7 @@ class Current:
             self.set_device(device)
         elif thread.device != device:
             thread.device, thread.ready = device, False
-            self._driver.set_context(0)
+            self._driver.set_context(thread.foreign)
             self.set_stream(*self.stream_of(device))
 
     @contextmanager
@@ -134,13 +148,14 @@ class Current:
         """A device's context, for calls of the driver alone: what is current stays so."""
         thread = self.thread
         here = thread.device == device and thread.ready
+        before = 0 if here else self._driver.current_context()
         if not here:
             self._driver.set_context(self.context(device))
         try:
             yield
         finally:
             if not here:
-                self._driver.set_context(self.context(thread.device) if thread.ready else 0)
+                self._driver.set_context(before)
 
     def set_stream(self, stream: int, shown: object = None) -> None:
         """Work of this thread on the current device goes to another stream of it.
@@ -148,10 +163,24 @@ class Current:
         Args:
             shown: the object that stands for the stream.
         """
+        self._put(self.thread.device, stream, shown)
+
+    def _put(self, device: int, stream: int, shown: object) -> None:
         thread = self.thread
-        thread.stream = stream
-        thread.streams[thread.device] = stream, shown
-        self._streams.set(stream)
+        thread.streams[device] = stream, shown
+        if device == thread.device:
+            thread.stream = stream
+            self._streams.set(stream)
+
+    @contextmanager
+    def on_stream(self, device: int, stream: int) -> Iterator[None]:
+        """Work of this thread on a device goes to a stream for the length of a block."""
+        before = self.stream_of(device)
+        self._put(device, stream, None)
+        try:
+            yield
+        finally:
+            self._put(device, *before)
 
     def take_stream(self, priority: int) -> int:
         """A stream of the current device: of 32 for each priority, in turn, which live for good.

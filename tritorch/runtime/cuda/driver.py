@@ -6,7 +6,8 @@ stream of the current context. Every method raises `DriverError` when the driver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 # CUresult
@@ -19,6 +20,9 @@ INVALID_CONTEXT = 201
 INVALID_HANDLE = 400
 NOT_FOUND = 500
 NOT_READY = 600
+PEER_ACCESS_ALREADY_ENABLED = 704
+TOO_MANY_PEERS = 711
+STREAM_CAPTURE_UNJOINED = 904
 ILLEGAL_ADDRESS = 700
 LAUNCH_OUT_OF_RESOURCES = 701
 LAUNCH_TIMEOUT = 702
@@ -29,6 +33,9 @@ LAUNCH_FAILED = 719
 #: after one of these the context is lost: every later call fails with the same
 STICKY = frozenset(
     (
+        214,  # memory that cannot be corrected
+        220,  # the same on NVLink
+        226,  # contained by the device
         ILLEGAL_ADDRESS,
         LAUNCH_TIMEOUT,
         ASSERT,
@@ -38,6 +45,7 @@ STICKY = frozenset(
         717,
         718,
         LAUNCH_FAILED,
+        721,  # memory of tensor cores was kept
     )
 )
 
@@ -63,7 +71,13 @@ SHARED_BYTES_OPTIN = 97
 LOCAL_BYTES = 3
 REGISTERS = 4
 MAX_DYNAMIC_SHARED = 8
+SHARED_CARVEOUT = 9
 NON_PORTABLE_CLUSTER = 14
+
+# CUpointer_attribute, and a CUmemorytype
+POINTER_MEMORY_TYPE = 2
+POINTER_DEVICE = 9
+MEMORY_OF_HOST = 1
 
 # CUlaunchAttributeID
 COOPERATIVE = 2
@@ -135,6 +149,10 @@ class Driver(Protocol):
         """Make it the current one of this thread."""
         ...
 
+    def current_context(self) -> int:
+        """The one of this thread; 0 for none."""
+        ...
+
     def enable_peer(self, context: int) -> None:
         """Let the current context reach the memory of another one."""
         ...
@@ -164,6 +182,10 @@ class Driver(Protocol):
 
     def fill(self, destination: int, value: int, nbytes: int, stream: int) -> None:
         """Set bytes, in the order of the stream."""
+        ...
+
+    def pointer_attribute(self, attribute: int, address: int) -> int:
+        """What the driver knows of an address; INVALID_VALUE where it knows nothing."""
         ...
 
     # ---- streams and events
@@ -243,3 +265,16 @@ class Driver(Protocol):
     def graph_nodes(self, graph: int) -> int:
         """How many nodes it has."""
         ...
+
+
+@contextmanager
+def relaxed(driver: Driver) -> Iterator[None]:
+    """Calls that might wait for the device (for memory, code, events) although a stream captures.
+
+    Without it they fail and spoil the capture, in this thread or in another one.
+    """
+    mode = driver.exchange_capture_mode(CAPTURE_RELAXED)
+    try:
+        yield
+    finally:
+        driver.exchange_capture_mode(mode)

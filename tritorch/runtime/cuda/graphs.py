@@ -7,13 +7,18 @@ replay writes to it again.
 A kernel that draws random numbers has parameters named `seed` and `offset`. The graph ends before
 it and another one begins behind it; a replay launches it in between with the numbers that one more
 eager step would draw (the cost is one more launch of a graph).
+
+What is made once for all later calls (plans, code, tables) is made *aside*, at once and on the
+default stream. Numbers that the host gives meanwhile are kept in page-locked memory, which replays
+read again.
 """
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tritorch.errors import AcceleratorError
@@ -23,8 +28,12 @@ from tritorch.runtime.cuda.driver import (
     CAPTURE_GLOBAL,
     CAPTURE_RELAXED,
     CAPTURE_THREAD_LOCAL,
+    STREAM_CAPTURE_UNJOINED,
     Driver,
+    DriverError,
+    relaxed,
 )
+from tritorch.runtime.cuda.pinned import PinnedBlock
 
 if TYPE_CHECKING:
     from tritorch.runtime.cuda.target import CUDATarget
@@ -67,6 +76,10 @@ class Capture:
             raise ValueError(
                 f"CUDAGraph: capture_error_mode must be one of {', '.join(MODES)}, got {mode!r}."
             )
+        if threading.get_ident() in recording.device_captures:
+            raise AcceleratorError(
+                "CUDAGraph: this thread records a graph already. End that recording first."
+            )
         if self._parts or self._allocator is not None:
             raise AcceleratorError("CUDAGraph: it captured already. Call reset() first.")
         if not stream:
@@ -91,9 +104,18 @@ class Capture:
     def between(self, work: Callable[[], None]) -> None:
         """The driver's graph ends here; a replay calls `work`, then goes on with another graph.
 
-        Whatever waits for the capturing stream on others must have been waited for.
+        Raises:
+            AcceleratorError: another stream takes part, and has not been waited for.
         """
-        self._close()
+        try:
+            self._close()
+        except DriverError as error:
+            if error.code != STREAM_CAPTURE_UNJOINED:
+                raise
+            raise AcceleratorError(
+                "CUDAGraph: random numbers are drawn while another stream takes part in the "
+                "recording. Let the recording stream wait for it first (wait_stream)."
+            ) from error
         self._parts.append(work)
         self._driver.begin_capture(self._stream, self._mode)
 
@@ -114,6 +136,9 @@ class Capture:
         allocator, self._allocator = self._allocator, None
         try:
             self._close()
+        except BaseException:
+            self.reset()
+            raise
         finally:
             allocator.end_capture(self._stream)
 
@@ -130,9 +155,11 @@ class Capture:
     def reset(self) -> None:
         """Forget the graph; its memory may go back to the driver."""
         parts, self._parts = self._parts, []
-        for part in parts:
-            if not callable(part):
-                self._driver.destroy_executable(part)
+        if parts:
+            with relaxed(self._driver):
+                for part in parts:
+                    if not callable(part):
+                        self._driver.destroy_executable(part)
         if self._pair is not None:
             self._pair.users -= 1
             self._pair = None
@@ -146,6 +173,8 @@ class StreamGraph:
         self._target = target
         self._capture = Capture(target.driver)
         self._thread = 0
+        self._device = 0
+        self._kept: list[Any] = []  # page-locked memory that replays read or write
         self._draws: dict[tuple[int, int], tuple[Any, int]] = {}  # -> generator, place
         self._drawn: dict[Any, int] = {}  # generator -> how many numbers
         self._starts: dict[Any, tuple[int, int]] = {}  # of the replay under way
@@ -160,6 +189,8 @@ class StreamGraph:
         target = self._target
         with target.calling():
             self._capture.begin(target.allocator(), target.current.thread.stream, pool, mode)
+        self._draws, self._drawn, self._kept = {}, {}, []
+        self._device = target.current.thread.device
         self._thread = threading.get_ident()
         recording.device_captures.add(self._thread)
         recording.device_graphs[self._thread] = self
@@ -186,13 +217,66 @@ class StreamGraph:
             arguments[places[0]], arguments[places[1]] = seed, start + place
             launch(*arguments)
 
-        self._capture.between(again)
+        with self._target.calling():
+            self._capture.between(again)
         return True
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is asked for in the block is no part of the recording, and done when it ends."""
+        target, thread = self._target, self._thread
+        recording.device_captures.discard(thread)
+        recording.device_graphs.pop(thread, None)
+        with target.calling() as driver, relaxed(driver):
+            try:
+                with target.current.on_stream(self._device, 0):
+                    yield
+                    with target.on(self._device):
+                        driver.synchronize_stream(0)
+            finally:
+                recording.device_captures.add(thread)
+                recording.device_graphs[thread] = self
+
+    def upload(self, destination: int, source: int, nbytes: int) -> None:
+        """Copy from the host in each replay: page-locked memory as it is then, other
+        memory as it is now.
+        """
+        target = self._target
+        held: Any
+        if target.pinned.contains(source):
+            held = target.pinned.hold(source)
+        else:
+            held = PinnedBlock(target.pinned, nbytes)
+            ctypes.memmove(held.address, source, nbytes)
+            source = held.address
+        self._kept.append(held)
+        target.driver.copy(destination, source, nbytes, target.current.thread.stream)
+
+    def download(self, destination: int, source: int, nbytes: int, non_blocking: bool) -> None:
+        """Copy to the host's page-locked memory in each replay.
+
+        Raises:
+            AcceleratorError: to other memory, or the host would wait.
+        """
+        target = self._target
+        if not non_blocking or not target.pinned.contains(destination):
+            self.refuse("the host cannot wait for elements")
+        self._kept.append(target.pinned.hold(destination))
+        target.driver.copy(destination, source, nbytes, target.current.thread.stream)
+
+    @staticmethod
+    def refuse(what: str) -> None:
+        """AcceleratorError; the recording goes on if the program does."""
+        raise AcceleratorError(
+            f"cuda: operation not permitted when stream is capturing: {what} while a graph is "
+            "recorded, since nothing runs yet. Do it before the recording, or after a replay."
+        )
 
     def end(self) -> None:
         """The recording is complete."""
-        recording.device_captures.discard(self._thread)
-        recording.device_graphs.pop(self._thread, None)
+        if recording.device_graphs.get(self._thread) is self:
+            recording.device_captures.discard(self._thread)
+            del recording.device_graphs[self._thread]
         for generator, count in self._drawn.items():  # nothing ran: replays draw
             generator.take_back(count)
         with self._target.calling():
@@ -207,13 +291,16 @@ class StreamGraph:
     def replay(self) -> None:
         """Do it all again on the current stream."""
         self._starts = {generator: generator.reserve(n) for generator, n in self._drawn.items()}
-        with self._target.calling():
-            self._capture.replay(self._target.current.thread.stream)
+        with self._target.on(self._device), self._target.calling():
+            stream = self._target.current.thread.stream
+            self._capture.replay(stream)
+            for held in self._kept:
+                self._target.pinned.record_use(held.address, self._device, stream)
 
     def reset(self) -> None:
         """Forget the recording."""
-        self._draws, self._drawn = {}, {}
-        with self._target.calling():
+        self._draws, self._drawn, self._kept = {}, {}, []
+        with self._target.on(self._device), self._target.calling():
             self._capture.reset()
 
     def __del__(self) -> None:

@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
+from tritorch.runtime.cuda.quick import bound
+from tritorch.runtime.cuda.quick_ir import QUANTITIES
+
 POOLS = ("all", "small_pool", "large_pool")
+_NUMBERS = 3  # of a counter
 
 
 class Counter:
-    """A quantity now, at its highest, and the sum of its increases."""
+    """A quantity now, at its highest, and the sum of its increases: three numbers of an array."""
 
-    __slots__ = ("allocated", "current", "peak")
+    __slots__ = ("_at", "_cells")
 
-    def __init__(self) -> None:
-        self.current = self.peak = self.allocated = 0
+    def __init__(self, cells: ctypes.Array[ctypes.c_int64] | None = None, at: int = 0) -> None:
+        self._cells = (ctypes.c_int64 * _NUMBERS)() if cells is None else cells
+        self._at = at
+
+    @property
+    def current(self) -> int:
+        return self._cells[self._at]
+
+    @property
+    def peak(self) -> int:
+        return self._cells[self._at + 1]
+
+    @property
+    def allocated(self) -> int:
+        return self._cells[self._at + 2]
 
     def add(self, amount: int) -> None:
-        self.current += amount
-        self.allocated += amount
-        if self.current > self.peak:
-            self.peak = self.current
+        cells, at = self._cells, self._at
+        now = cells[at] = cells[at] + amount
+        cells[at + 2] += amount
+        if now > cells[at + 1]:
+            cells[at + 1] = now
 
     def subtract(self, amount: int) -> None:
-        self.current -= amount
+        self._cells[self._at] -= amount
 
     def reset_peak(self) -> None:
-        self.peak = self.current
+        self._cells[self._at + 1] = self.current
 
     def reset_accumulated(self) -> None:
-        self.allocated = self.current  # so that what was freed is none
+        self._cells[self._at + 2] = self.current  # so that what was freed is none
 
     def figures(self) -> Iterator[tuple[str, int]]:
         yield "current", self.current
@@ -42,16 +61,18 @@ class Quantity:
 
     __slots__ = ("all", "large", "small")
 
-    def __init__(self) -> None:
-        self.all, self.small, self.large = Counter(), Counter(), Counter()
+    def __init__(self, cells: ctypes.Array[ctypes.c_int64], at: int) -> None:
+        self.all, self.small, self.large = (
+            Counter(cells, at + _NUMBERS * pool) for pool in range(len(POOLS))
+        )
 
     def add(self, small: bool, amount: int) -> None:
         self.all.add(amount)
         (self.small if small else self.large).add(amount)
 
     def subtract(self, small: bool, amount: int) -> None:
-        self.all.current -= amount
-        (self.small if small else self.large).current -= amount
+        self.all.subtract(amount)
+        (self.small if small else self.large).subtract(amount)
 
     def counters(self) -> tuple[Counter, Counter, Counter]:
         """In the order of POOLS."""
@@ -66,16 +87,28 @@ class Figures:
     `requested_bytes` are those asked for, before rounding.
     """
 
+    allocation: Quantity
+    segment: Quantity
+    active: Quantity
+    inactive_split: Quantity
+    allocated_bytes: Quantity
+    reserved_bytes: Quantity
+    active_bytes: Quantity
+    inactive_split_bytes: Quantity
+    requested_bytes: Quantity
+
     def __init__(self) -> None:
-        self.allocation = Quantity()
-        self.segment = Quantity()
-        self.active = Quantity()
-        self.inactive_split = Quantity()
-        self.allocated_bytes = Quantity()
-        self.reserved_bytes = Quantity()
-        self.active_bytes = Quantity()
-        self.inactive_split_bytes = Quantity()
-        self.requested_bytes = Quantity()
+        width = _NUMBERS * len(POOLS)
+        #: where machine code counts
+        self.cells = (ctypes.c_int64 * (width * len(QUANTITIES)))()
+        for place, name in enumerate(QUANTITIES):
+            setattr(self, name, Quantity(self.cells, width * place))
+        address = self.address = ctypes.addressof(self.cells)
+        #: (1 for small or 2 for large, size, requested): a block is handed out; taken back
+        self.count_out = bound("count_out", address, self.cells)
+        self.count_back = bound("count_back", address, self.cells)
+        #: (1 or 2, size): it may be handed out again
+        self.count_free = bound("count_free", address, self.cells)
         self.num_alloc_retries = 0
         self.num_ooms = 0
         self.num_device_alloc = 0
@@ -89,7 +122,7 @@ class Figures:
             if isinstance(value, Quantity):
                 for pool, counter in zip(POOLS, value.counters(), strict=True):
                     found |= {f"{name}.{pool}.{kind}": n for kind, n in counter.figures()}
-            else:
+            elif name.startswith("num_"):
                 found[name] = value
         # Every size may be split here, so there are no blocks beyond it.
         found["max_split_size"] = -1

@@ -1,17 +1,23 @@
 """`PinnedMemory`: page-locked host memory, which devices reach without the processor's help.
 
 Locking pages takes long, so blocks (of a power of two bytes) are kept for reuse. A block that a
-stream still reads or writes is given away again only when an event on that stream has passed.
+stream still reads or writes is given away again only when an event on that stream has passed, and
+one that a recorded graph reads or writes when the graph is gone.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_right, insort
+from collections import Counter, deque
+from contextlib import nullcontext
 
-from tritorch.runtime.cuda.driver import EVENT_DISABLE_TIMING, Driver
+from tritorch.runtime import recording
+from tritorch.runtime.cuda.driver import EVENT_DISABLE_TIMING, Driver, relaxed
 
 _SMALLEST = 512
+#: a device and its stream: default streams have the same handle everywhere
+Place = tuple[int, int]
 
 
 class PinnedMemory:
@@ -23,8 +29,12 @@ class PinnedMemory:
         self._sizes: dict[int, int] = {}  # of every block, by address
         self._starts: list[int] = []
         self._free: dict[int, list[int]] = {}
-        self._events: dict[int, dict[int, int]] = {}  # address -> stream -> event
-        self._waiting: list[int] = []  # freed, but perhaps in use by a stream
+        self._events: dict[int, dict[Place, int]] = {}  # address -> used by -> event
+        self._spare: dict[int, list[int]] = {}  # events of each device
+        self._freed: deque[int] = deque()  # not looked at yet
+        self._waiting: dict[tuple[Place, ...], deque[int]] = {}  # used by -> blocks, in order
+        self._held: Counter[int] = Counter()  # by graphs
+        self._released: deque[int] = deque()
 
     def allocate(self, nbytes: int) -> int:
         """The address of a block of at least `nbytes`."""
@@ -34,18 +44,20 @@ class PinnedMemory:
             free = self._free.get(size)
             if free:
                 return free.pop()
-            address = self._driver.allocate_pinned(size)
+            with relaxed(self._driver):
+                address = self._driver.allocate_pinned(size)
             self._sizes[address] = size
             insort(self._starts, address)
             return address
 
     def free(self, address: int) -> None:
         """Take a block back; Python may call this in the middle of anything."""
-        self._waiting.append(address)
+        self._freed.append(address)
 
     def contains(self, address: int) -> bool:
         """Whether an address is in one of the blocks."""
-        return self._block(address) is not None
+        with self._lock:
+            return self._block(address) is not None
 
     def _block(self, address: int) -> int | None:
         place = bisect_right(self._starts, address) - 1
@@ -54,40 +66,83 @@ class PinnedMemory:
         start = self._starts[place]
         return start if address < start + self._sizes[start] else None
 
-    def record_use(self, address: int, stream: int) -> None:
-        """What was asked of `stream` so far uses the block at this address."""
-        block = self._block(address)
-        if block is None:
-            return
+    def record_use(self, address: int, device: int, stream: int) -> None:
+        """What was asked of a stream of this device so far uses the block at this address; the
+        device is the current one.
+        """
         with self._lock:
+            block = self._block(address)
+            if block is None:
+                return
             events = self._events.setdefault(block, {})
-            if stream not in events:
-                events[stream] = self._driver.create_event(EVENT_DISABLE_TIMING)
-            self._driver.record_event(events[stream], stream)
+            place = device, stream
+            if place not in events:
+                spare = self._spare.get(device)
+                events[place] = (
+                    spare.pop() if spare else self._driver.create_event(EVENT_DISABLE_TIMING)
+                )
+            self._driver.record_event(events[place], stream)
+
+    def hold(self, address: int) -> Held:
+        """Keep the block at this address from being given away."""
+        with self._lock:
+            block = self._block(address)
+            assert block is not None
+            self._held[block] += 1
+        return Held(self._released, block)
 
     def _collect(self) -> None:
-        still = []
-        while self._waiting:
-            address = self._waiting.pop()
-            events = self._events.get(address, {})
-            if all(self._driver.event_is_done(event) for event in events.values()):
-                for event in self._events.pop(address, {}).values():
-                    self._driver.destroy_event(event)
-                self._free.setdefault(self._sizes[address], []).append(address)
-            else:
-                still.append(address)
-        self._waiting += still
+        while self._released:
+            block = self._released.popleft()
+            self._held[block] -= 1
+        for _ in range(len(self._freed)):
+            block = self._freed.popleft()
+            if self._held[block] > 0:
+                self._freed.append(block)
+                continue
+            del self._held[block]
+            used_by = tuple(self._events.get(block, ()))
+            self._waiting.setdefault(used_by, deque()).append(block)
+        with relaxed(self._driver) if recording.device_captures else nullcontext():
+            for used_by in list(self._waiting):
+                self._collect_from(used_by)
+
+    def _collect_from(self, used_by: tuple[Place, ...]) -> None:
+        queue = self._waiting[used_by]
+        while queue:
+            block = queue[0]
+            events = self._events.get(block, {})
+            if not all(map(self._driver.event_is_done, events.values())):
+                return
+            queue.popleft()
+            self._events.pop(block, None)
+            for (device, _), event in events.items():
+                self._spare.setdefault(device, []).append(event)
+            self._free.setdefault(self._sizes[block], []).append(block)
+        del self._waiting[used_by]
 
     def empty_cache(self) -> None:
         """Unlock the free blocks."""
         with self._lock:
             self._collect()
-            for blocks in self._free.values():
-                for address in blocks:
-                    self._driver.free_pinned(address)
-                    del self._sizes[address]
-                    self._starts.remove(address)
+            with relaxed(self._driver):
+                for blocks in self._free.values():
+                    for address in blocks:
+                        self._driver.free_pinned(address)
+                        del self._sizes[address]
+                        self._starts.remove(address)
             self._free.clear()
+
+
+class Held:
+    """A block is not given away as long as this lives."""
+
+    def __init__(self, released: deque[int], block: int) -> None:
+        self._released = released
+        self.address = block
+
+    def __del__(self) -> None:
+        self._released.append(self.address)
 
 
 class PinnedBlock:

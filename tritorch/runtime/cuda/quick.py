@@ -13,10 +13,10 @@ from typing import Any
 
 from tritorch.once import once
 from tritorch.runtime.cuda import quick_ir
-from tritorch.runtime.cuda.quick_ir import List, State
+from tritorch.runtime.cuda.quick_ir import Kept, List, State
 from tritorch.runtime.native_function import NativeFunction
 
-#: bytes that one list keeps at most, and how many blocks
+#: bytes of one size that are kept at most, and how many blocks
 _KEPT_BYTES, _KEPT_BLOCKS = 4 << 20, 1024
 
 
@@ -46,29 +46,46 @@ def bound(name: str, address: int, owner: Any) -> Callable[..., Any]:
     return machine_code()[name].bound(address.to_bytes(8, "little"), owner)
 
 
-class QuickList:
-    """Free blocks of one requested size, as `Storage` takes them (see `FreeList`)."""
+class KeptBlocks:
+    """Free blocks of one size."""
 
-    __slots__ = ("_addresses", "_facts", "append", "park", "pop", "take")
+    __slots__ = ("_addresses", "facts", "owner", "park", "take")
 
-    def __init__(self, state: State, size: int, nbytes: int, free: Callable[[int], None]) -> None:
+    def __init__(self, size: int) -> None:
         capacity = max(2, min(_KEPT_BYTES // size, _KEPT_BLOCKS))
-        addresses = (ctypes.c_int64 * capacity)()
+        self._addresses = (ctypes.c_int64 * capacity)()
+        place = ctypes.addressof(self._addresses)
+        self.facts = Kept(capacity=capacity, addresses=place)
+        self.owner = (self.facts, self._addresses)
+        #: for the allocator: without counting; `park` tells whether there was room
+        self.park: Callable[[int], int] = bound("quick_park", self.address, self.owner)
+        self.take: Callable[[], int] = bound("quick_take", self.address, self.owner)
+
+    @property
+    def address(self) -> int:
+        """Where machine code finds it."""
+        return ctypes.addressof(self.facts)
+
+    def all(self) -> list[int]:
+        """The addresses in it."""
+        return list(self._addresses[: self.facts.count])
+
+
+class QuickList:
+    """Free blocks for requests of one number of bytes, as `Storage` takes them (see `FreeList`)."""
+
+    __slots__ = ("append", "pop")
+
+    def __init__(
+        self, state: State, kept: KeptBlocks, size: int, nbytes: int, free: Callable[[int], None]
+    ) -> None:
         facts = List(
-            state=ctypes.addressof(state), size=size, requested=nbytes, capacity=capacity,
-            addresses=ctypes.addressof(addresses), free=id(free),
+            state=ctypes.addressof(state), kept=kept.address, size=size, requested=nbytes,
+            free=id(free),
         )  # fmt: skip
-        self._facts, self._addresses = facts, addresses
-        owner, place = (state, facts, addresses, free), ctypes.addressof(facts)
+        owner, place = (state, facts, kept.owner, free), ctypes.addressof(facts)
         self.pop: Callable[[], int] = bound("quick_pop", place, owner)
         self.append: Callable[[int], None] = bound("quick_append", place, owner)
-        #: for the allocator: without counting; `park` tells whether there was room
-        self.park: Callable[[int], int] = bound("quick_park", place, owner)
-        self.take: Callable[[], int] = bound("quick_take", place, owner)
-
-    def kept(self) -> list[int]:
-        """The addresses in it."""
-        return list(self._addresses[: self._facts.count])
 
 
 class QuickLists:
@@ -77,7 +94,7 @@ class QuickLists:
     Args:
         figures: the address of its counters.
         stream_key: where threads keep their current stream.
-        free: the long way of a block.
+        free: the long way of a block: (address, bytes that were asked for).
         rounded: bytes of the block that serves a request.
     """
 
@@ -85,28 +102,36 @@ class QuickLists:
         self,
         figures: int,
         stream_key: int,
-        free: Callable[[int], None],
+        free: Callable[[int, int], None],
         rounded: Callable[[int], int],
     ) -> None:
         self.state = State(figures=figures, stream_key=stream_key)
         self._free = free
         self._rounded = rounded
         self._lists: dict[int, QuickList] = {}
+        self._kept: dict[int, KeptBlocks] = {}
 
     def of(self, nbytes: int) -> QuickList:
-        """The list of blocks that were asked for with this many bytes."""
+        """The list for requests of this many bytes."""
         found = self._lists.get(nbytes)
         if found is None:
-            made = QuickList(self.state, self._rounded(nbytes), nbytes, self._free)
+            size, free = self._rounded(nbytes), self._free
+            kept = self.blocks(size)
+            made = QuickList(self.state, kept, size, nbytes, lambda address: free(address, nbytes))
             found = self._lists.setdefault(nbytes, made)
         return found
 
+    def blocks(self, size: int) -> KeptBlocks:
+        """The free blocks of a size."""
+        found = self._kept.get(size)
+        return self._kept.setdefault(size, KeptBlocks(size)) if found is None else found
+
     def drain(self) -> Iterator[int]:
         """Take all blocks out."""
-        for one in list(self._lists.values()):
-            while address := one.take():
+        for blocks in list(self._kept.values()):
+            while address := blocks.take():
                 yield address
 
     def kept(self) -> list[int]:
         """The addresses of all blocks, which stay."""
-        return [address for one in list(self._lists.values()) for address in one.kept()]
+        return [address for blocks in list(self._kept.values()) for address in blocks.all()]

@@ -1,7 +1,7 @@
 """The short way of small blocks as machine code, as LLVM text: what every small result costs.
 
-A list of free blocks of one size is two Python builtins, `pop` and `append`, whose `self` holds the
-address of a `List`. Taking and giving back is a few instructions: the device's figures are counted
+A list of free blocks is two Python builtins, `pop` and `append`, whose `self` holds the address of a
+`List`; those whose blocks have the same size share them. Taking and giving back is a few instructions: the device's figures are counted
 exactly, and no lock is needed, since the GIL is held. What is not that simple goes the long way:
 `pop` raises IndexError where the list is empty, the thread's stream is not the default one, or
 blocks wait to be freed; `append` calls Python where a block may be in use on another stream.
@@ -34,23 +34,32 @@ class State(ctypes.Structure):
     )
 
 
-class List(ctypes.Structure):
-    """One list (`%List` below)."""
+class Kept(ctypes.Structure):
+    """Free blocks of one size (`%Kept` below)."""
 
     _fields_ = (
-        ("state", ctypes.c_void_p),
-        ("size", ctypes.c_int64),  # of a block
-        ("requested", ctypes.c_int64),
         ("count", ctypes.c_int64),
         ("capacity", ctypes.c_int64),
         ("addresses", ctypes.c_void_p),
+    )
+
+
+class List(ctypes.Structure):
+    """What serves requests of one number of bytes (`%List` below)."""
+
+    _fields_ = (
+        ("state", ctypes.c_void_p),
+        ("kept", ctypes.c_void_p),
+        ("size", ctypes.c_int64),  # of a block
+        ("requested", ctypes.c_int64),
         ("free", ctypes.c_void_p),  # the Python callable for the long way
     )
 
 
 _TEXT = r"""
 %State = type { ptr, i64, i64, i32, i32 }
-%List = type { ptr, i64, i64, i64, i64, ptr, ptr }
+%Kept = type { i64, i64, ptr }
+%List = type { ptr, ptr, i64, i64, ptr }
 @PyExc_IndexError = external global ptr
 @_Py_NoneStruct = external global i8
 declare void @PyErr_SetNone(ptr)
@@ -120,10 +129,11 @@ entry:
   %payload = getelementptr i8, ptr %self, i64 BYTES_OFFSET
   %list = load ptr, ptr %payload, align 8
   %state = load ptr, ptr %list, align 8
+  %kept_field = getelementptr %List, ptr %list, i64 0, i32 1
+  %kept = load ptr, ptr %kept_field, align 8
   %waiting_field = getelementptr %State, ptr %state, i64 0, i32 1
   %waiting = load i64, ptr %waiting_field, align 8
-  %count_field = getelementptr %List, ptr %list, i64 0, i32 3
-  %count = load i64, ptr %count_field, align 8
+  %count = load i64, ptr %kept, align 8
   %some = icmp ne i64 %count, 0
   %calm = icmp eq i64 %waiting, 0
   %may = and i1 %some, %calm
@@ -136,15 +146,15 @@ look:
   br i1 %ours, label %take, label %empty
 take:
   %left = sub i64 %count, 1
-  store i64 %left, ptr %count_field, align 8
-  %addresses_field = getelementptr %List, ptr %list, i64 0, i32 5
+  store i64 %left, ptr %kept, align 8
+  %addresses_field = getelementptr %Kept, ptr %kept, i64 0, i32 2
   %addresses = load ptr, ptr %addresses_field, align 8
   %cell = getelementptr i64, ptr %addresses, i64 %left
   %address = load i64, ptr %cell, align 8
   %figures = load ptr, ptr %state, align 8
-  %size_field = getelementptr %List, ptr %list, i64 0, i32 1
+  %size_field = getelementptr %List, ptr %list, i64 0, i32 2
   %size = load i64, ptr %size_field, align 8
-  %requested_field = getelementptr %List, ptr %list, i64 0, i32 2
+  %requested_field = getelementptr %List, ptr %list, i64 0, i32 3
   %requested = load i64, ptr %requested_field, align 8
   call void @count_out(ptr %figures, i64 1, i64 %size, i64 %requested)
   %result = call ptr @PyLong_FromUnsignedLongLong(i64 %address)
@@ -161,12 +171,13 @@ entry:
   %payload = getelementptr i8, ptr %self, i64 BYTES_OFFSET
   %list = load ptr, ptr %payload, align 8
   %state = load ptr, ptr %list, align 8
+  %kept_field = getelementptr %List, ptr %list, i64 0, i32 1
+  %kept = load ptr, ptr %kept_field, align 8
   %object = load ptr, ptr %arguments, align 8
   %recorded_field = getelementptr %State, ptr %state, i64 0, i32 2
   %recorded = load i64, ptr %recorded_field, align 8
-  %count_field = getelementptr %List, ptr %list, i64 0, i32 3
-  %count = load i64, ptr %count_field, align 8
-  %capacity_field = getelementptr %List, ptr %list, i64 0, i32 4
+  %count = load i64, ptr %kept, align 8
+  %capacity_field = getelementptr %Kept, ptr %kept, i64 0, i32 1
   %capacity = load i64, ptr %capacity_field, align 8
   %room = icmp slt i64 %count, %capacity
   %calm = icmp eq i64 %recorded, 0
@@ -177,23 +188,23 @@ convert:
   %doubt = icmp eq i64 %address, -1
   br i1 %doubt, label %failed, label %put
 put:
-  %addresses_field = getelementptr %List, ptr %list, i64 0, i32 5
+  %addresses_field = getelementptr %Kept, ptr %kept, i64 0, i32 2
   %addresses = load ptr, ptr %addresses_field, align 8
   %cell = getelementptr i64, ptr %addresses, i64 %count
   store i64 %address, ptr %cell, align 8
   %now = add i64 %count, 1
-  store i64 %now, ptr %count_field, align 8
+  store i64 %now, ptr %kept, align 8
   %figures = load ptr, ptr %state, align 8
-  %size_field = getelementptr %List, ptr %list, i64 0, i32 1
+  %size_field = getelementptr %List, ptr %list, i64 0, i32 2
   %size = load i64, ptr %size_field, align 8
-  %requested_field = getelementptr %List, ptr %list, i64 0, i32 2
+  %requested_field = getelementptr %List, ptr %list, i64 0, i32 3
   %requested = load i64, ptr %requested_field, align 8
   call void @count_back(ptr %figures, i64 1, i64 %size, i64 %requested)
   call void @count_free(ptr %figures, i64 1, i64 %size)
   %nothing = call ptr @none()
   ret ptr %nothing
 long:
-  %free_field = getelementptr %List, ptr %list, i64 0, i32 6
+  %free_field = getelementptr %List, ptr %list, i64 0, i32 4
   %free = load ptr, ptr %free_field, align 8
   %answer = call ptr @PyObject_CallOneArg(ptr %free, ptr %object)
   ret ptr %answer
@@ -205,22 +216,21 @@ failed:
 define ptr @tritorch_quick_park(ptr %self, ptr %arguments, i64 %given) {
 entry:
   %payload = getelementptr i8, ptr %self, i64 BYTES_OFFSET
-  %list = load ptr, ptr %payload, align 8
+  %kept = load ptr, ptr %payload, align 8
   %object = load ptr, ptr %arguments, align 8
   %address = call i64 @PyLong_AsUnsignedLongLong(ptr %object)
-  %count_field = getelementptr %List, ptr %list, i64 0, i32 3
-  %count = load i64, ptr %count_field, align 8
-  %capacity_field = getelementptr %List, ptr %list, i64 0, i32 4
+  %count = load i64, ptr %kept, align 8
+  %capacity_field = getelementptr %Kept, ptr %kept, i64 0, i32 1
   %capacity = load i64, ptr %capacity_field, align 8
   %room = icmp slt i64 %count, %capacity
   br i1 %room, label %put, label %full
 put:
-  %addresses_field = getelementptr %List, ptr %list, i64 0, i32 5
+  %addresses_field = getelementptr %Kept, ptr %kept, i64 0, i32 2
   %addresses = load ptr, ptr %addresses_field, align 8
   %cell = getelementptr i64, ptr %addresses, i64 %count
   store i64 %address, ptr %cell, align 8
   %now = add i64 %count, 1
-  store i64 %now, ptr %count_field, align 8
+  store i64 %now, ptr %kept, align 8
   %one = call ptr @PyLong_FromUnsignedLongLong(i64 1)
   ret ptr %one
 full:
@@ -232,15 +242,14 @@ full:
 define ptr @tritorch_quick_take(ptr %self, ptr %arguments, i64 %given) {
 entry:
   %payload = getelementptr i8, ptr %self, i64 BYTES_OFFSET
-  %list = load ptr, ptr %payload, align 8
-  %count_field = getelementptr %List, ptr %list, i64 0, i32 3
-  %count = load i64, ptr %count_field, align 8
+  %kept = load ptr, ptr %payload, align 8
+  %count = load i64, ptr %kept, align 8
   %some = icmp ne i64 %count, 0
   br i1 %some, label %take, label %empty
 take:
   %left = sub i64 %count, 1
-  store i64 %left, ptr %count_field, align 8
-  %addresses_field = getelementptr %List, ptr %list, i64 0, i32 5
+  store i64 %left, ptr %kept, align 8
+  %addresses_field = getelementptr %Kept, ptr %kept, i64 0, i32 2
   %addresses = load ptr, ptr %addresses_field, align 8
   %cell = getelementptr i64, ptr %addresses, i64 %left
   %address = load i64, ptr %cell, align 8

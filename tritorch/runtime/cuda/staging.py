@@ -2,7 +2,9 @@
 
 Page-locked memory is copied by the device itself, in the order of the stream. Ordinary memory goes
 through two page-locked pieces in turn: while the device copies one, the processor fills or empties
-the other. Small copies are left to the driver, which does the same.
+the other. Small uploads have a block of their own, so that nobody waits. The driver would do as
+much, but not where the memory is page-locked by another library, or where the device reads
+ordinary memory itself: then the source would still be read when the call returns.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ import ctypes
 import threading
 
 from tritorch.runtime.cuda.driver import EVENT_DISABLE_TIMING, Driver
-from tritorch.runtime.cuda.pinned import PinnedMemory
+from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 
-#: up to here the driver copies ordinary memory into its commands
-DIRECT_BYTES = 64 << 10
+#: up to here a copy is one piece
+SMALL_BYTES = 64 << 10
 PIECE_BYTES = 4 << 20
 
 
@@ -36,9 +38,10 @@ class _Piece:
 class Staging:
     """Copies into and out of one device; its context must be current in the calling thread."""
 
-    def __init__(self, driver: Driver, memory: PinnedMemory) -> None:
+    def __init__(self, driver: Driver, memory: PinnedMemory, device: int) -> None:
         self._driver = driver
         self._memory = memory
+        self._device = device
         self._lock = threading.Lock()
         self._pieces: list[_Piece] = []
 
@@ -55,12 +58,15 @@ class Staging:
         """
         if self._memory.contains(source):
             self._driver.copy(destination, source, nbytes, stream)
-            self._memory.record_use(source, stream)
+            self._memory.record_use(source, self._device, stream)
             if not non_blocking:
                 self._driver.synchronize_stream(stream)
             return
-        if nbytes <= DIRECT_BYTES:
-            self._driver.copy(destination, source, nbytes, stream)
+        if nbytes <= SMALL_BYTES:
+            block = PinnedBlock(self._memory, nbytes)
+            ctypes.memmove(block.address, source, nbytes)
+            self._driver.copy(destination, block.address, nbytes, stream)
+            self._memory.record_use(block.address, self._device, stream)
             return
         with self._lock:
             pieces = self._both()
@@ -79,11 +85,11 @@ class Staging:
         """
         if self._memory.contains(destination):
             self._driver.copy(destination, source, nbytes, stream)
-            self._memory.record_use(destination, stream)
+            self._memory.record_use(destination, self._device, stream)
             if not non_blocking:
                 self._driver.synchronize_stream(stream)
             return
-        if nbytes <= DIRECT_BYTES:
+        if nbytes <= SMALL_BYTES:
             self._driver.copy(destination, source, nbytes, stream)
             self._driver.synchronize_stream(stream)
             return

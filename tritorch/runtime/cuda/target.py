@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from tritorch.config import config
@@ -14,15 +13,18 @@ from tritorch.errors import DeviceError
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime import recording
 from tritorch.runtime.cuda import driver as cu
-from tritorch.runtime.cuda.allocator import Block, CachingAllocator
+from tritorch.runtime.cuda.allocator import SMALL_MAX, Block, CachingAllocator, rounded
 from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, compile_cubin
 from tritorch.runtime.cuda.current import Current
-from tritorch.runtime.cuda.driver import Driver, DriverError
+from tritorch.runtime.cuda.driver import Driver, DriverError, relaxed
 from tritorch.runtime.cuda.faults import ErrorCells, translated
+from tritorch.runtime.cuda.free_lists import FreeLists
 from tritorch.runtime.cuda.graphs import Capture, StreamGraph
 from tritorch.runtime.cuda.launcher import Launcher, aligned_places, scratch_bytes
 from tritorch.runtime.cuda.one_device import OneDevice
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
+from tritorch.runtime.cuda.properties import DeviceProperties, properties_of
+from tritorch.runtime.cuda.quick import QuickLists
 from tritorch.runtime.cuda.staging import Staging
 from tritorch.runtime.storage import FreeList
 from tritorch.runtime.target import Kernel, KernelTable, Later, Launch, Target
@@ -32,82 +34,10 @@ _SHARED_BYTES = 48 << 10
 #: CTAs of a cluster that every device takes
 _PORTABLE_CTAS = 8
 _FORKED = (
-    "cuda: this process is a fork of one that used the GPU, and CUDA does not survive a fork. "
-    "Start workers with multiprocessing's 'spawn' or 'forkserver', or use the GPU in the parent "
-    "only after they were started."
+    "cuda: this process is a fork of one that used the GPU (is_available() is enough), and CUDA "
+    "does not survive a fork. Start workers with multiprocessing's 'spawn' or 'forkserver', or use "
+    "the GPU in the parent only after they were started."
 )
-
-
-@dataclass(frozen=True)
-class DeviceProperties:
-    """What there is to know about a device. Sizes in bytes, clocks in kHz."""
-
-    name: str
-    major: int
-    minor: int
-    total_memory: int
-    multi_processor_count: int
-    max_threads_per_multi_processor: int
-    regs_per_multiprocessor: int
-    shared_memory_per_block: int
-    shared_memory_per_block_optin: int
-    shared_memory_per_multiprocessor: int
-    warp_size: int
-    L2_cache_size: int
-    clock_rate: int
-    memory_clock_rate: int
-    memory_bus_width: int
-    is_integrated: int
-    uuid: str
-
-
-_ATTRIBUTES = {
-    "major": cu.CAPABILITY_MAJOR,
-    "minor": cu.CAPABILITY_MINOR,
-    "multi_processor_count": cu.MULTIPROCESSORS,
-    "max_threads_per_multi_processor": cu.MAX_THREADS_PER_MULTIPROCESSOR,
-    "regs_per_multiprocessor": cu.REGISTERS_PER_MULTIPROCESSOR,
-    "shared_memory_per_block": cu.SHARED_BYTES_PER_BLOCK,
-    "shared_memory_per_block_optin": cu.SHARED_BYTES_OPTIN,
-    "shared_memory_per_multiprocessor": cu.SHARED_BYTES_PER_MULTIPROCESSOR,
-    "warp_size": cu.WARP_SIZE,
-    "L2_cache_size": cu.L2_BYTES,
-    "clock_rate": cu.CLOCK_KHZ,
-    "memory_clock_rate": cu.MEMORY_CLOCK_KHZ,
-    "memory_bus_width": cu.MEMORY_BUS_BITS,
-    "is_integrated": cu.INTEGRATED,
-}
-
-
-class _Blocks:
-    """The free list of one size: the allocator's, on the current stream."""
-
-    __slots__ = ("_allocate", "_free", "_nbytes")
-
-    def __init__(
-        self, allocate: Callable[[int], int], free: Callable[[int], None], nbytes: int
-    ) -> None:
-        self._allocate = allocate
-        self._free = free
-        self._nbytes = nbytes
-
-    def pop(self) -> int:
-        return self._allocate(self._nbytes)
-
-    def append(self, address: int, /) -> None:
-        self._free(address)
-
-
-class _FreeLists(dict[int, FreeList]):
-    """A free list for every size that is asked for."""
-
-    def __init__(self, allocate: Callable[[int], int], free: Callable[[int], None]) -> None:
-        self._allocate = allocate
-        self._free = free
-
-    def __missing__(self, nbytes: int) -> FreeList:
-        found = self[nbytes] = _Blocks(self._allocate, self._free, nbytes)
-        return found
 
 
 class CUDATarget:
@@ -142,7 +72,8 @@ class CUDATarget:
         self._forked = False
         #: tracing puts itself between a plan and its launch
         self.on_bind: Callable[[Kernel, Launch], Launch] | None = None
-        self.free_lists = self.new_free_lists(self.allocate)
+        self._long_lists = self.new_free_lists(self.allocate)
+        self.free_lists: dict[int, FreeList] = FreeLists(self.allocate, self._free, self._short)
         self._each: dict[int, OneDevice] = {}
         os.register_at_fork(after_in_child=self._after_fork_in_child)
 
@@ -181,11 +112,11 @@ class CUDATarget:
 
     def new_free_lists(self, allocate: Callable[[int], int]) -> dict[int, FreeList]:
         """Free lists whose blocks `allocate` gives."""
-        return _FreeLists(allocate, self._free)
+        return FreeLists(allocate, self._free)
 
     # ---- errors
     def _after_fork_in_child(self) -> None:
-        self._forked = self.current.started
+        self._forked = True  # cuInit was called, whether or not there is a context
         self._thread.ready = False
 
     def _enter(self) -> None:
@@ -213,6 +144,8 @@ class CUDATarget:
         if self._forked or (code == cu.INVALID_CONTEXT and not self._thread.ready):
             with self.calling():
                 return True
+        if code == cu.OUT_OF_MEMORY and self._given_back():
+            return True  # local memory of the kernel: more of it is free now
         error = self.driver.describe(code)
         if code in cu.STICKY:
             raise self.translated(error) from error
@@ -245,6 +178,10 @@ class CUDATarget:
         found = self._allocators.get(index)
         if found is None:
             made = CachingAllocator(self.driver, index, self._blocks)
+            if self.current.count == 1:  # else the thread's device would have to be looked at
+                made.lists = QuickLists(
+                    made.figures.address, self.current.stream_key, self._free_short, rounded
+                )
             found = self._allocators.setdefault(index, made)
         return found
 
@@ -271,12 +208,22 @@ class CUDATarget:
         if block.used_on is None:
             block.allocator.free(block)
         else:  # events of its device are recorded
-            with self.current.in_context(block.allocator.device):
+            with suppress(DriverError), self.current.in_context(block.allocator.device):
                 block.allocator.free(block)
+
+    def _free_short(self, address: int, nbytes: int) -> None:
+        """Take back what the short way gave for a request of `nbytes`."""
+        self._blocks[address].requested = nbytes
+        self._free(address)
 
     def free_list(self, nbytes: int) -> FreeList:
         """Where blocks of `nbytes` go when they are free."""
-        return self.free_lists[nbytes]
+        return self._long_lists[nbytes]
+
+    def _short(self, nbytes: int) -> FreeList | None:
+        """The short way of small blocks."""
+        lists = self.allocator(0).lists
+        return lists.of(nbytes) if lists is not None and 0 < nbytes <= SMALL_MAX else None
 
     def record_stream(self, address: int, stream: int) -> None:
         """The memory at `address` is used on another stream than it was asked for on."""
@@ -290,11 +237,9 @@ class CUDATarget:
             return
         with self.calling():
             self.pinned.empty_cache()
-            here = self._thread.device
             for device, allocator in list(self._allocators.items()):
-                self.current.set_device(device)
-                allocator.empty_cache()
-            self.current.set_device(here)
+                with self.on(device):
+                    allocator.empty_cache()
 
     def pin(self, nbytes: int) -> PinnedBlock:
         """Page-locked host memory."""
@@ -327,16 +272,31 @@ class CUDATarget:
         device = self._thread.device
         found = self._staging.get(device)
         if found is None:
-            made = Staging(self.driver, self.pinned)
+            made = Staging(self.driver, self.pinned, device)
             found = self._staging.setdefault(device, made)
+        return found
+
+    def _recorder(self) -> StreamGraph | None:
+        """The graph that records what this thread asks of its stream now."""
+        if not recording.device_graphs:
+            return None
+        found: StreamGraph | None = recording.device_graphs.get(threading.get_ident())
+        if found is None and (stream := self._thread.stream):
+            with self.calling() as driver:
+                if driver.is_capturing(stream):  # it joined what another thread records
+                    found = next(iter(recording.device_graphs.values()), None)
         return found
 
     def upload(
         self, destination: int, source: int, nbytes: int, non_blocking: bool = False
     ) -> None:
-        """Copy from the host's memory (see `Staging`)."""
+        """Copy from the host's memory (see `Staging`, and `StreamGraph` while a graph records)."""
         if nbytes:
+            recorder = self._recorder()
             with self.calling():
+                if recorder is not None:
+                    recorder.upload(destination, source, nbytes)
+                    return
                 self._stage().upload(destination, source, nbytes, self._thread.stream, non_blocking)
 
     def download(
@@ -348,7 +308,11 @@ class CUDATarget:
             BoundsError: a kernel before it met a wrong index (unless `non_blocking`).
         """
         if nbytes:
+            recorder = self._recorder()
             with self.calling():
+                if recorder is not None:
+                    recorder.download(destination, source, nbytes, non_blocking)
+                    return
                 self._stage().download(
                     destination, source, nbytes, self._thread.stream, non_blocking
                 )
@@ -362,18 +326,26 @@ class CUDATarget:
         Raises:
             BoundsError: a kernel met a wrong index.
         """
+        self._may_wait()
         with self.calling() as driver:
             driver.synchronize()
         self.cells.check()
 
+    def _may_wait(self) -> None:
+        recorder = self._recorder()
+        if recorder is not None:
+            recorder.refuse("the host cannot wait")
+
     def synchronize_stream(self, stream: int) -> None:
         """Wait for the work of one stream; raises as `synchronize` does."""
+        self._may_wait()
         with self.calling() as driver:
             driver.synchronize_stream(stream)
         self.cells.check()
 
     def synchronize_event(self, event: int) -> None:
         """Wait for what was asked before an event; raises as `synchronize` does."""
+        self._may_wait()
         with self.calling() as driver:
             driver.synchronize_event(event)
         self.cells.check()
@@ -410,7 +382,7 @@ class CUDATarget:
                     f"cuda: invalid device ordinal {index}: there are {self.current.count} devices."
                 )
             try:
-                found = _properties(self.driver, index)
+                found = properties_of(self.driver, index)
             except DriverError as error:
                 raise self.translated(error) from error
             self._properties[index] = found
@@ -465,10 +437,11 @@ class CUDATarget:
     ) -> Kernel:
         rest = dict(options or {})
         code = self._compile_code(source, signature, constants, rest.pop("capability"), rest)
-        with self.calling() as driver:
-            entry = driver.find_kernel(driver.load_library(code.cubin), code.name)
+        with self.calling() as driver, relaxed(driver):
+            entry = driver.find_kernel(self._loaded(code.cubin), code.name)
             for device in range(self.current.count):
-                self._allow(entry, code.facts, device)
+                if self.capability_of(device) == self.capability:
+                    self._allow(entry, code.facts, device)
         self._facts[entry] = code.facts
         self._options[entry] = rest
         return Kernel(
@@ -482,11 +455,28 @@ class CUDATarget:
             compile_seconds=code.compile_seconds,
         )
 
+    def _loaded(self, cubin: bytes) -> int:
+        """The driver's library of this code; memory for it may come out of the cache."""
+        try:
+            return self.driver.load_library(cubin)
+        except DriverError as error:
+            if error.code != cu.OUT_OF_MEMORY or not self._given_back():
+                raise
+            return self.driver.load_library(cubin)
+
+    def _given_back(self) -> int:
+        """Bytes that the current device's allocator gave back to the driver just now."""
+        allocator = self.allocator()
+        before = allocator.reserved
+        allocator.empty_cache()
+        return before - allocator.reserved
+
     def _allow(self, entry: int, facts: LaunchFacts, device: int) -> None:
         """Let the kernel use what not every kernel may."""
         set_attribute = self.driver.set_kernel_attribute
         if facts.shared_bytes > _SHARED_BYTES:
             set_attribute(entry, cu.MAX_DYNAMIC_SHARED, facts.shared_bytes, device)
+            set_attribute(entry, cu.SHARED_CARVEOUT, 100, device)  # per cent; little L1 is left
         if facts.num_ctas > _PORTABLE_CTAS:
             set_attribute(entry, cu.NON_PORTABLE_CLUSTER, 1, device)
 
@@ -561,6 +551,8 @@ class CUDATarget:
     def _waited_for(self, launch: Launch) -> Launch:
         def waited_for(*values: Any) -> None:
             launch(*values)
+            if self._recorder() is not None:
+                return
             try:
                 self.driver.synchronize()
             except DriverError as error:
@@ -589,17 +581,3 @@ def _drawing(kernel: Kernel, values: Sequence[Any], launch: Launch) -> Launch:
             launch(*given)
 
     return drawing
-
-
-def _properties(driver: Driver, device: int) -> DeviceProperties:
-    raw = driver.device_uuid(device).hex()
-    uuid = "-".join((raw[:8], raw[8:12], raw[12:16], raw[16:20], raw[20:]))
-    numbers = {
-        name: driver.device_attribute(device, attribute) for name, attribute in _ATTRIBUTES.items()
-    }
-    return DeviceProperties(
-        name=driver.device_name(device),
-        total_memory=driver.device_bytes(device),
-        uuid=uuid,
-        **numbers,
-    )
