@@ -43,6 +43,7 @@ from tritorch.ops.convolution import (
     conv_transpose3d,
 )
 from tritorch.ops.declare import takes as _takes
+from tritorch.ops.distance import pdist
 from tritorch.ops.elementary import sigmoid, tanh
 from tritorch.ops.embedding_bag import embedding_bag
 from tritorch.ops.fractional_pooling import fractional_max_pool2d, fractional_max_pool3d
@@ -78,7 +79,6 @@ from tritorch.ops.margin_loss import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from tritorch.ops.matrix import pdist
 from tritorch.ops.noise import (
     alpha_dropout,
     dropout1d,

@@ -189,6 +189,7 @@ from tritorch.ops.creation import (
     zeros,
     zeros_like,
 )
+from tritorch.ops.distance import cdist, pdist
 from tritorch.ops.einsum import einsum
 from tritorch.ops.elementary import (
     acos,
@@ -305,7 +306,6 @@ from tritorch.ops.matrix import (
     chain_matmul,
     matrix_exp,
     matrix_power,
-    pdist,
     pinverse,
     renorm,
 )
@@ -458,7 +458,6 @@ from tritorch.ops.sorting import (
 )
 from tritorch.ops.special import i0, mvlgamma, polygamma
 from tritorch.ops.statistics import (
-    cdist,
     corrcoef,
     cov,
     cumulative_trapezoid,

@@ -24,7 +24,7 @@ from tritorch.ops.decomposition import (
     solve_triangular,
 )
 from tritorch.ops.extrema import amax, amin, vector_norm
-from tritorch.ops.joining import stack, triu_indices
+from tritorch.ops.joining import stack
 from tritorch.ops.linalg import bmm, matmul
 from tritorch.ops.memory import contiguous, to_dtype
 from tritorch.ops.orthogonal import eigh, qr, svd, svdvals
@@ -458,17 +458,6 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
             f"shape {list(B._layout.shape)}."
         )
     return reshape(solve(reshape(A, -1, _product(shape)), reshape(B, -1)), *shape)
-
-
-# ---- distances
-
-
-@takes("floating", "float8")
-def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """The distances of all pairs of rows of a matrix (n, d), n * (n - 1) / 2 of them."""
-    n = input._layout.shape[0]
-    first, second = triu_indices(n, n, 1, device=input._layout.device)
-    return vector_norm(input[first] - input[second], p, -1)
 
 
 # ---- limits of norms, sums of products

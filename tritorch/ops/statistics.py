@@ -1,112 +1,17 @@
-"""Distances, differences, integrals, covariances."""
+"""Differences, integrals, covariances."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
-from tritorch.autograd.edges import edge
-from tritorch.autograd.grad_mode import grad_mode_state as mode
-from tritorch.autograd.node import Node
-from tritorch.kernels import scalar as s
-from tritorch.kernels.reduction import ReductionKernel
-from tritorch.layout import Layout, broadcast_shapes, normalize_dim
-from tritorch.ops.comparison import eq, masked_fill
-from tritorch.ops.declare import method, operation, takes, writes
-from tritorch.ops.dispatch import Plans
-from tritorch.ops.elementary import isnan
-from tritorch.ops.extrema import vector_norm
+from tritorch.layout import normalize_dim
+from tritorch.ops.declare import method, writes
 from tritorch.ops.joining import cat
 from tritorch.ops.linalg import matmul
 from tritorch.ops.reduction import sum
 from tritorch.ops.scan import cumsum
-from tritorch.ops.views import expand, narrow, reshape, select, squeeze, transpose, unsqueeze
-from tritorch.tensor import Tensor, empty
-
-# ---- distances
-
-_distance = ReductionKernel(
-    "cdist",
-    ["x", "y"],
-    lambda x, y: (x - y) * (x - y),
-    0.0,
-    lambda a, b: a + b,
-    lambda total, n: s.sqrt(total),
-)
-
-
-def _distance_plan(key: tuple[Layout, Layout]) -> Any:
-    kind = key[0].dtype
-    return _distance.plan(key, (len(key[0].shape) - 1,), False, [kind, kind], [kind])
-
-
-_distances = Plans(_distance_plan)
-
-
-class CdistBackward0(Node):
-    """g / distance times (x - y), summed by products of matrices; 0 where the distance is 0."""
-
-    __slots__ = ()
-
-    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
-        """Gradients of both sets of points."""
-        x, y, distances = self.unpack()
-        weights = masked_fill(grads[0] / distances, eq(distances, 0), 0)
-        own = other = None
-        if self.needs(0):
-            own = sum(weights, -1, True) * x - matmul(weights, y)
-        if self.needs(1):
-            turned = transpose(weights, -2, -1)
-            other = sum(turned, -1, True) * y - matmul(turned, x)
-        return own, other
-
-
-def _cdist_cases() -> list[Any]:
-    shapes = [((3, 4), (5, 4)), ((2, 3, 2), (2, 4, 2)), ((1, 3, 2), (2, 4, 2))]
-    return [lambda make, x=x, y=y: ((make(*x), make(*y)), {}) for x, y in shapes]
-
-
-def _numpy_cdist(x: Any, y: Any) -> Any:
-    difference = x[..., :, None, :] - y[..., None, :, :]
-    return (difference * difference).sum(-1) ** 0.5
-
-
-@operation("product", method=False, operands=2, numpy=_numpy_cdist, cases=_cdist_cases())
-@takes("all")
-def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
-    """The p-norm distance of every pair of rows.
-
-    Shape: x1 (*, n, d), x2 (*, m, d) to (*, n, m).
-    """
-    if x1._layout.ndim < 2 or x2._layout.ndim < 2:
-        raise RuntimeError(
-            "cdist only supports at least 2D tensors, got a tensor of fewer dimensions."
-        )
-    if x1._layout.shape[-1] != x2._layout.shape[-1]:
-        raise RuntimeError(
-            f"cdist: X1 and X2 must have the same number of columns. X1: {x1._layout.shape[-1]} "
-            "X2: "
-            f"{x2._layout.shape[-1]}"
-        )
-    rows, columns = unsqueeze(x1.detach(), -2), unsqueeze(x2.detach(), -3)
-    if p != 2 or x1._layout.dtype is not x2._layout.dtype:
-        difference = unsqueeze(x1, -2) - unsqueeze(x2, -3)
-        if p == math.inf:  # infinities that cancel do not count, as in PyTorch
-            difference = masked_fill(difference, isnan(difference.detach()), 0)
-        return vector_norm(difference, p, -1)
-    shape = broadcast_shapes("cdist", rows._layout.shape, columns._layout.shape)
-    rows, columns = expand(rows, *shape), expand(columns, *shape)
-    plan = _distances[rows._layout, columns._layout]
-    result = empty(plan.outputs[0])
-    plan.launch(result._address, rows._address, columns._address)
-    if (x1._requires_grad or x2._requires_grad) and mode.enabled:
-        node = CdistBackward0((edge(x1), edge(x2)), (result._layout,))
-        node.save(x1, x2)
-        result._grad_fn, result._requires_grad = node, True
-        node.save_outputs(result)
-    return result
-
+from tritorch.ops.views import narrow, reshape, select, squeeze, transpose
+from tritorch.tensor import Tensor
 
 # ---- differences and integrals
 

@@ -17,6 +17,7 @@ from tritorch.kernels.templates import (
     convolution_pixels,
     convolution_windows,
     cross_entropy,
+    distance,
     embedding,
     factorization,
     indexing,
@@ -293,6 +294,15 @@ def plan_factorization() -> None:
     factorization.plan_jacobi(layout(3, 12, 20, kind="float64"), True)
 
 
+def plan_distance() -> None:
+    x, y = layout(2, 100, 30), turned(2, 200, 30)
+    for p in (0.0, 1.0, 2.0, 3.5, float("inf")):
+        d = distance.plan_direct(x, y, p).outputs[0]
+        if p not in (0, 2):
+            distance.plan_gradient(d, x, y, p)
+    distance.plan_by_products(x, y)
+
+
 def plan_topk() -> None:
     for largest in (False, True):
         topk.plan_topk(layout(4, 3000), 1, 16, largest=largest)
@@ -301,6 +311,7 @@ def plan_topk() -> None:
 
 FAMILIES = [
     plan_factorization,
+    plan_distance,
     plan_topk,
     plan_resample,
     plan_batch_norm,

@@ -8,7 +8,7 @@ from typing import Any
 from tritorch.func.batched import Level, batched
 from tritorch.func.dispatch import at, expanded, front, rewrapped
 from tritorch.func.rules.declaring import family, rule
-from tritorch.ops import decomposition, matrix, orthogonal, sorting, statistics, views
+from tritorch.ops import decomposition, distance, matrix, orthogonal, sorting, views
 from tritorch.tensor import Tensor
 
 Matrices = Callable[..., Any]
@@ -55,13 +55,13 @@ def _more(values: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
     return any(isinstance(value, Tensor) for value in (*values[0], *values[1].values()))
 
 
-@rule(statistics.cdist)
+@rule(distance.cdist)
 def _cdist(
     level: Level, x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None
 ) -> Any:
     if x1._layout.ndim != x2._layout.ndim:
         return NotImplemented
-    made = statistics.cdist(expanded(x1, level), expanded(x2, level), p, compute_mode)
+    made = distance.cdist(expanded(x1, level), expanded(x2, level), p, compute_mode)
     return batched(made, 0, level)
 
 
