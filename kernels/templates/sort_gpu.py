@@ -5,14 +5,20 @@ access. A pass takes three launches: blocks count their digits; the counts are a
 digit; blocks write their elements where those of their digit go. Rows of few blocks need no second
 launch: every block adds up for itself. Keys of 64 bits take two rounds, the lower halves first.
 
-Within a block an element's rank is a running sum: 64 elements share two 64-bit words of eight
-counters of a byte each, so a scan of two words serves sixteen digits; groups of 64 are added up in
-counters of 16 bits. A pass reads an element twice and writes it once, 24 bytes: 32-bit keys move
-192 bytes an element in eight passes. Digits of eight bits would need half as many, but sixteen
-times the counters, and every lane of a store would have a place of its own.
+Within a block a thread has four neighbours at a time. What it has of the sixteen digits are bytes
+of four 32-bit words, which are added up along the 32 threads of a group (128 elements: no byte
+overflows), then in wider counters along the groups of the block.
 
 Values are made from keys again; zeros and nan, whose keys lost their signs, are read where they
 were.
+
+Predicted, for sm_90 (nothing was measured): a pass reads an element twice and writes it once, 24
+bytes; eight passes of 32-bit keys move 16 + 6 x 24 + 28 = 188 bytes an element, CUB's one-sweep
+sort of PyTorch's (4-byte key, 8-byte index) 8 + 4 + 4 x 24 = 108. Machine code has about 100
+instructions of a warp for 32 elements of a pass, 45 more for the count (the text before had 176 and
+78): 150 us for a pass of 16M elements, were half of the issue slots used; memory alone 93. Digits
+of eight bits would halve the traffic, but a rank among 256 digits needs votes of warps, which
+Triton has none of: sorting a block by its digits with a bitonic network takes 220 instructions.
 Source: Knuth, The Art of Computer Programming, volume 3, section 5.2.5; Merrill and Grimshaw, High
 Performance and Scalable Radix Sorting, 2011 (several counters in one word).
 """
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
     import triton.language as tl
 
 #: up to so many blocks of a row every block adds up all counts for itself
-FEW_BLOCKS = 64
+FEW_BLOCKS = 32
 #: where a pass finds its elements: packed; x, in order; x, through the places of the packed ones
 PACKED, DIRECT, THROUGH = 0, 1, 2
 
@@ -58,36 +64,67 @@ def packed_elements(
 
 
 @helper
-def digit_counters(digit, mask):
-    """One in the counter of the digit: a byte of the first word for 0 to 7, else of the second."""
-    one = tl.where(mask, tl.full((), 1, tl.int64) << ((digit & 7) * 8), 0)
-    return tl.where(digit < 8, one, 0), tl.where(digit < 8, 0, one)
+def digit_at(packed, shift):
+    """The digit at bit `shift` of the key; of the upper half alone, which is a register."""
+    return ((packed >> 32).to(tl.int32) >> shift) & 15
 
 
 @helper
-def wide_counters(low, high):
-    """Counters of 16 bits from those of a byte: digits 0 2 4 6, 1 3 5 7, 8 10 12 14, 9 11 13 15."""
-    every: tl.constexpr = 0x00FF00FF00FF00FF
-    return low & every, (low >> 8) & every, high & every, (high >> 8) & every
+def digit_counters(digit, mask):
+    """One in the counter of the digit: four words of 32 bits, four counters of a byte in each."""
+    one = tl.where(mask, tl.full((), 1, tl.int32) << ((digit & 3) * 8), 0)
+    word = digit >> 2
+    return (
+        tl.where(word == 0, one, 0),
+        tl.where(word == 1, one, 0),
+        tl.where(word == 2, one, 0),
+        tl.where(word == 3, one, 0),
+    )
 
 
 @helper
 def counter_of(digit, c0, c1, c2, c3):
-    """The digit's counter of four words of `wide_counters`."""
-    even = (digit & 1) == 0
-    word = tl.where(digit < 8, tl.where(even, c0, c1), tl.where(even, c2, c3))
-    return ((word >> ((digit & 6) * 8)) & 0xFFFF).to(tl.int32)
+    """The digit's counter of the four words."""
+    word = tl.where(digit < 8, tl.where(digit < 4, c0, c1), tl.where(digit < 12, c2, c3))
+    return (word >> ((digit & 3) * 8)) & 255
 
 
-# Four elements a thread take 74 registers, so that three programs share a multiprocessor; 4096 in
-# eight warps spill.
+@helper
+def base_of(table, groups, digit):
+    """Where the first element of the group with this digit goes; `table`: sixteen of each group."""
+    place = tl.reshape(groups * 16 + digit, [digit.numel])
+    return tl.reshape(tl.gather(table, place, 0), digit.shape)
+
+
+@helper
+def put_element(
+    y_ptr, index_ptr, to_ptr, x_ptr, packed, place, mask, y_column_stride, x_column_stride,
+    LAST: tl.constexpr, DESCENDING: tl.constexpr,
+):  # fmt: skip
+    """An element goes where it belongs: as its word, or LAST as what it stands for."""
+    if LAST:
+        source = packed & 0xFFFFFFFF
+        target = place.to(tl.int64) * y_column_stride
+        if x_ptr.dtype.element_ty.primitive_bitwidth == 64:
+            y = tl.load(x_ptr + source * x_column_stride, mask=mask)
+        else:
+            y, lost = key_value((packed >> 32).to(tl.uint32), x_ptr, DESCENDING)
+            y = tl.where(
+                lost, tl.load(x_ptr + source * x_column_stride, mask=mask & lost, other=0), y
+            )
+        tl.store(y_ptr + target, y, mask=mask)
+        tl.store(index_ptr + target, source, mask=mask)
+    else:
+        tl.store(to_ptr + place, packed, mask=mask)
+
+
 @kernel(
     space={"BLOCK": [1024, 2048, 4096], "num_warps": [4, 8, 16]},
-    default={"BLOCK": 1024, "num_warps": 8},
+    default={"BLOCK": 2048, "num_warps": 8},
     key=("n_cols", "dtype"),
 )
 def radix_scatter(
-    y_ptr, index_ptr, to_ptr, table_ptr, counts_ptr, totals_ptr, from_ptr, x_ptr,
+    y_ptr, index_ptr, to_ptr, counts_ptr, totals_ptr, from_ptr, x_ptr,
     n_cols, n_blocks, shift, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
     x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
@@ -113,41 +150,68 @@ def radix_scatter(
     else:
         before = tl.load(counts_ptr + (row * 16 + bins) * n_blocks + block)
         total = tl.load(totals_ptr + row * 16 + bins)
-    table_ptr += program * 16
-    tl.store(table_ptr + bins, tl.cumsum(total, 0) - total + before)
-    tl.debug_barrier()
+    base = tl.cumsum(total, 0) - total + before
 
     from_ptr += row.to(tl.int64) * n_cols
+    to_ptr += row.to(tl.int64) * n_cols
     x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
-    groups = tl.arange(0, BLOCK // 64)
-    columns = block * BLOCK + groups[:, None] * 64 + tl.arange(0, 64)[None, :]
-    mask = columns < n_cols
-    packed = packed_elements(from_ptr, x_ptr, columns, n_cols, x_column_stride, SOURCE, DESCENDING)
-    digit = ((packed >> shift) & 15).to(tl.int32)
-    low, high = digit_counters(digit, mask)
-    sums = tl.where(digit < 8, tl.cumsum(low, 1), tl.cumsum(high, 1))
-    rank = ((sums >> ((digit & 7) * 8)) & 0xFF).to(tl.int32) - 1
-    c0, c1, c2, c3 = wide_counters(tl.sum(low, 1), tl.sum(high, 1))
-    c0 = (tl.cumsum(c0, 0) - c0)[:, None]
-    c1 = (tl.cumsum(c1, 0) - c1)[:, None]
-    c2 = (tl.cumsum(c2, 0) - c2)[:, None]
-    c3 = (tl.cumsum(c3, 0) - c3)[:, None]
-    place = tl.load(table_ptr + digit) + counter_of(digit, c0, c1, c2, c3) + rank
-    if LAST:
-        source = packed & 0xFFFFFFFF
-        target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
-        target += place.to(tl.int64) * y_column_stride
-        if x_ptr.dtype.element_ty.primitive_bitwidth == 64:
-            y = tl.load(x_ptr + source * x_column_stride, mask=mask)
-        else:
-            y, lost = key_value((packed >> 32).to(tl.uint32), x_ptr, DESCENDING)
-            y = tl.where(
-                lost, tl.load(x_ptr + source * x_column_stride, mask=mask & lost, other=0), y
-            )
-        tl.store(y_ptr + target, y, mask=mask)
-        tl.store(index_ptr + target, source, mask=mask)
-    else:
-        tl.store(to_ptr + row.to(tl.int64) * n_cols + place, packed, mask=mask)
+    target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    y_ptr += target
+    index_ptr += target
+    # A row of these tensors is a group of 128 elements, four neighbours for each of 32 threads.
+    groups = tl.arange(0, BLOCK // 128)[:, None]
+    i0 = block * BLOCK + groups * 128 + tl.arange(0, 32)[None, :] * 4
+    i1 = i0 + 1
+    i2 = i0 + 2
+    i3 = i0 + 3
+    p0 = packed_elements(from_ptr, x_ptr, i0, n_cols, x_column_stride, SOURCE, DESCENDING)
+    p1 = packed_elements(from_ptr, x_ptr, i1, n_cols, x_column_stride, SOURCE, DESCENDING)
+    p2 = packed_elements(from_ptr, x_ptr, i2, n_cols, x_column_stride, SOURCE, DESCENDING)
+    p3 = packed_elements(from_ptr, x_ptr, i3, n_cols, x_column_stride, SOURCE, DESCENDING)
+    d0 = digit_at(p0, shift)
+    d1 = digit_at(p1, shift)
+    d2 = digit_at(p2, shift)
+    d3 = digit_at(p3, shift)
+    a0, b0, c0, e0 = digit_counters(d0, i0 < n_cols)
+    a1, b1, c1, e1 = digit_counters(d1, i1 < n_cols)
+    a2, b2, c2, e2 = digit_counters(d2, i2 < n_cols)
+    a3, b3, c3, e3 = digit_counters(d3, i3 < n_cols)
+    # what the thread has of each digit, in the group, in the threads before
+    a = a0 + a1 + a2 + a3
+    b = b0 + b1 + b2 + b3
+    c = c0 + c1 + c2 + c3
+    e = e0 + e1 + e2 + e3
+    digits = tl.arange(0, 16)[None, :]
+    count = counter_of(
+        digits, tl.sum(a, 1)[:, None], tl.sum(b, 1)[:, None], tl.sum(c, 1)[:, None],
+        tl.sum(e, 1)[:, None],
+    )  # fmt: skip
+    table = tl.cumsum(count, 0) - count + base[None, :]
+    flat = tl.reshape(table, [BLOCK // 8])
+    a = tl.cumsum(a, 1) - a
+    b = tl.cumsum(b, 1) - b
+    c = tl.cumsum(c, 1) - c
+    e = tl.cumsum(e, 1) - e
+    to0 = base_of(flat, groups, d0) + counter_of(d0, a, b, c, e)
+    a += a0
+    b += b0
+    c += c0
+    e += e0
+    to1 = base_of(flat, groups, d1) + counter_of(d1, a, b, c, e)
+    a += a1
+    b += b1
+    c += c1
+    e += e1
+    to2 = base_of(flat, groups, d2) + counter_of(d2, a, b, c, e)
+    to3 = base_of(flat, groups, d3) + counter_of(d3, a + a2, b + b2, c + c2, e + e2)
+    put_element(y_ptr, index_ptr, to_ptr, x_ptr, p0, to0, i0 < n_cols,
+                y_column_stride, x_column_stride, LAST, DESCENDING)  # fmt: skip
+    put_element(y_ptr, index_ptr, to_ptr, x_ptr, p1, to1, i1 < n_cols,
+                y_column_stride, x_column_stride, LAST, DESCENDING)  # fmt: skip
+    put_element(y_ptr, index_ptr, to_ptr, x_ptr, p2, to2, i2 < n_cols,
+                y_column_stride, x_column_stride, LAST, DESCENDING)  # fmt: skip
+    put_element(y_ptr, index_ptr, to_ptr, x_ptr, p3, to3, i3 < n_cols,
+                y_column_stride, x_column_stride, LAST, DESCENDING)  # fmt: skip
 
 
 @kernel()
@@ -162,14 +226,10 @@ def radix_count(
     block = program % n_blocks
     from_ptr += row.to(tl.int64) * n_cols
     x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
-    columns = tl.arange(0, BLOCK // 64)[:, None] * 64 + tl.arange(0, 64)[None, :] + block * BLOCK
+    columns = block * BLOCK + tl.arange(0, BLOCK)
     packed = packed_elements(from_ptr, x_ptr, columns, n_cols, x_column_stride, SOURCE, DESCENDING)
-    digit = ((packed >> shift) & 15).to(tl.int32)
-    low, high = digit_counters(digit, columns < n_cols)
-    c0, c1, c2, c3 = wide_counters(tl.sum(low, 1), tl.sum(high, 1))
-    bins = tl.arange(0, 16)
-    count = counter_of(bins, tl.sum(c0, 0), tl.sum(c1, 0), tl.sum(c2, 0), tl.sum(c3, 0))
-    tl.store(counts_ptr + (row * 16 + bins) * n_blocks + block, count)
+    count = tl.histogram(digit_at(packed, shift), 16, mask=columns < n_cols)
+    tl.store(counts_ptr + (row * 16 + tl.arange(0, 16)) * n_blocks + block, count)
 
 
 @kernel()
@@ -199,24 +259,24 @@ def plan_radix(
     few = n_blocks <= FEW_BLOCKS
     numbers = numbers | choice | {"n_blocks": n_blocks}
     words = {"from_ptr": dtypes.int64, "counts_ptr": dtypes.int32}
-    to = {"to_ptr": dtypes.int64, "table_ptr": dtypes.int32, "totals_ptr": dtypes.int32}
+    to = {"to_ptr": dtypes.int64, "totals_ptr": dtypes.int32}
     counted = {
         name: value for name, value in numbers.items()
         if name in radix_count.parameters or name == "num_warps"
     }  # fmt: skip
     count_operands = {**words, "x_ptr": operands["x_ptr"]}
     bits = 4 if x.dtype is dtypes.bool else min(x.dtype.itemsize, 4) * 8
-    # (shift, source) of each pass; keys stand in the upper half of a word
-    passes = [(32 + bit, PACKED) for bit in range(0, bits, 4)]
+    # (shift, source) of each pass
+    passes = [(bit, PACKED) for bit in range(0, bits, 4)]
     if key_dtype(x.dtype) is dtypes.uint64:
-        passes = [*passes, (32, THROUGH), *passes[1:]]
-    passes[0] = (32, DIRECT)
+        passes = [*passes, (0, THROUGH), *passes[1:]]
+    passes[0] = (0, DIRECT)
 
     grid = (n_rows * n_blocks,)
     steps, kernels = [], []
-    # Workspaces: packed elements, counts, bases of the blocks, totals of the digits. The memory of
-    # the indices holds the elements of every second pass, so that the last does not read it.
-    packed, counts, table, totals = -1, -2, -3, -4
+    # Workspaces: packed elements, counts, totals of the digits. The memory of the indices holds the
+    # elements of every second pass, so that the last does not read it.
+    packed, counts, totals = -1, -2, -3
     held = packed
     for turn, (shift, source) in enumerate(passes):
         last = turn == len(passes) - 1
@@ -238,13 +298,12 @@ def plan_radix(
         launch, compiled = radix_scatter.bind(
             x.device, grid, operands | words | to, numbers | facts
         )
-        steps.append(Step(launch, (0, 1, other, table, counts, totals, held, 2)))
+        steps.append(Step(launch, (0, 1, other, counts, totals, held, 2)))
         kernels.append(compiled)
         held = other
     workspaces = [
         n_rows * n_cols * 8,
         n_rows * 16 * n_blocks * 4,
-        n_rows * n_blocks * 64,
         n_rows * 64,
     ]
     target = get_target(x.device)
