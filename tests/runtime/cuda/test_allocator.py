@@ -132,6 +132,37 @@ def test_streams_are_given_out_in_turn(target: CUDATarget) -> None:
     assert len(set(found[:32])) == 32 and found[32:64] == found[:32]
 
 
+def test_small_blocks_come_and_go_without_the_allocator(
+    target: CUDATarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = stream_of(target)
+    allocator = target.allocator()
+    warm = Storage(700, target).address
+    with monkeypatch.context() as patch:
+        for name in ("allocate", "free"):
+            patch.setattr(allocator, name, lambda *_: pytest.fail("the long way"))
+        storage = Storage(600, target)  # the same block
+        assert storage.address == warm
+        assert figure(target, "requested_bytes.all.current") == 600
+        assert figure(target, "allocated_bytes.small_pool.current") == 1024
+        assert figure(target, "active.all.peak") == 1
+        del storage
+        assert figure(target, "active_bytes.all.current") == 0
+        assert figure(target, "allocation.all.allocated") == 2
+    storage = Storage(700, target)
+    assert storage.address == warm
+    target.record_stream(warm, stream)
+    del storage  # an event must pass on the other stream
+    assert figure(target, "requested_bytes.all.current") == 0
+    assert figure(target, "num_device_alloc") == 1
+    target.current.set_stream(stream)
+    other = Storage(700, target)
+    assert other.address != warm
+    target.current.set_stream(0)
+    del other  # a block of the other stream
+    assert allocator.lists is not None and not allocator.lists.kept()
+
+
 def test_out_of_memory_has_figures_and_breaks_nothing() -> None:
     driver = FakeDriver(nbytes=64 * MIB)
     target = CUDATarget(driver)
@@ -303,6 +334,7 @@ class Model(RuleBasedStateMachine):
         self.target = CUDATarget(self.driver)
         self.streams = [0, stream_of(self.target), stream_of(self.target)]
         self.held: dict[int, int] = {}
+        self.storages: dict[int, Storage] = {}
         self.in_use: dict[int, list[tuple[int, int]]] = {}  # stream -> (address, bytes) freed
 
     @rule(
@@ -311,12 +343,18 @@ class Model(RuleBasedStateMachine):
             st.integers(1, 5000), st.integers(1, 3 * MIB), st.integers(5 * MIB, 30 * MIB)
         ),
         stream=st.integers(0, 2),
+        short=st.booleans(),
     )
-    def allocate(self, nbytes: int, stream: int) -> tuple[int, int, int]:
+    def allocate(self, nbytes: int, stream: int, short: bool) -> tuple[int, int, int]:
         self.target.current.set_stream(self.streams[stream])
         before = dict(self.held)
         try:
-            address = self.target.allocate(nbytes)
+            if short:
+                storage = Storage(nbytes, self.target)
+                address = storage.address
+                self.storages[address] = storage
+            else:
+                address = self.target.allocate(nbytes)
         except OutOfMemoryError:
             assert self.held == before
             return (0, 0, 0)
@@ -341,7 +379,10 @@ class Model(RuleBasedStateMachine):
             self.driver.fill(address, 0, 1, self.streams[user])
             self.in_use.setdefault(user, []).append((address, nbytes))
         del self.held[address]
-        self.target.free(address, nbytes)
+        if address in self.storages:
+            del self.storages[address]
+        else:
+            self.target.free(address, nbytes)
 
     @rule(stream=st.integers(0, 2))
     def progress(self, stream: int) -> None:

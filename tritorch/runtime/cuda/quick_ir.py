@@ -1,10 +1,11 @@
 """The short way of small blocks as machine code, as LLVM text: what every small result costs.
 
-A list of free blocks is two Python builtins, `pop` and `append`, whose `self` holds the address of a
-`List`; those whose blocks have the same size share them. Taking and giving back is a few instructions: the device's figures are counted
-exactly, and no lock is needed, since the GIL is held. What is not that simple goes the long way:
-`pop` raises IndexError where the list is empty, the thread's stream is not the default one, or
-blocks wait to be freed; `append` calls Python where a block may be in use on another stream.
+A list of free blocks is two Python builtins, `pop` and `append`, whose `self` holds the address of
+a `List`; requests whose blocks have the same size share these. Taking and giving back is a few
+instructions: the device's figures are counted exactly, and no lock is needed, since the GIL is
+held. What is not that simple goes the long way: `pop` raises IndexError where nothing is there, the
+thread's stream is not the default one, or blocks wait to be freed; `append` calls Python where a
+block may be in use on another stream.
 
 `Figures` are 27 counters of three numbers: quantities x pools x (current, peak, allocated).
 """
