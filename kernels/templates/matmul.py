@@ -27,7 +27,13 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.hardware import Hardware, hardware_of
 from tritorch.kernels.plan import Launch, Plan, Step, nothing
-from tritorch.kernels.templates.matmul_gpu import copies, matmul_finish
+from tritorch.kernels.templates.matmul_gpu import (
+    copies,
+    halved,
+    matmul_finish,
+    residents,
+    turned_first,
+)
 from tritorch.kernels.templates.matmul_kernels import (
     matmul_integer,
     matmul_tile,
@@ -172,22 +178,29 @@ class _Product:
         precision = "ieee"
         if gpu and self.a.dtype is dtypes.float32 and config.float32_matmul != "highest":
             precision = "tf32"
+        if gpu and not plain:
+            turned = self._turned_first(scaled, pasted, precision)
+            if turned is not None:
+                return turned
         can_copy = gpu and not plain and self._can_copy(hardware.capability, rows, precision)
         choice = matmul_tile.choose(
             target, m=self.m, n=self.n, k=self.k, batch=rows.count, dtype=self.a.dtype.name,
             a_turned=abs(self.strides["a"][-1]) > 1, b_turned=abs(self.strides["b"][-1]) > 1,
-            multiprocessors=hardware.multiprocessors,
+            multiprocessors=hardware.multiprocessors, capability=hardware.capability,
             copies=can_copy, precision=precision,
         )  # fmt: skip
         if not can_copy:
             choice |= {"COPIED": False, "SPECIALIZED": False}
         copied, splits = choice["COPIED"], choice["SPLIT_K"]
+        sizes = {"itemsize": self.a.dtype.itemsize, "out_itemsize": self.c.dtype.itemsize}
         n_tiles = ceil_divide(self.m, choice["BLOCK_M"]) * ceil_divide(self.n, choice["BLOCK_N"])
         programs = n_tiles * rows.count
         choice |= {
             "EARLY": not gpu, "PRECISION": precision, "BATCHED": rows.count > 1,
             "A_TURNED": copied and self.strides["a"][-1] != 1,
             "B_TURNED": copied and self.strides["b"][-1] != 1,
+            "HALVED": copied and halved(**choice, **sizes),
+            "SAME_BIAS": copied and self.bias is not None and self.strides["bias"][-2] == 0,
             "n_tiles": n_tiles, "n_batches": rows.count, "split_stride": 0,
         }  # fmt: skip
         if splits > 1:
@@ -196,9 +209,48 @@ class _Product:
             launch, compiled = self._bind(matmul_tile, (programs,), choice, scaled, pasted)
             return Plan((self.c,), launch, [compiled])
         plain_launch = Later(lambda: self._tiles(scaled, pasted, plain=True).launch)
-        grid = (min(programs, hardware.multiprocessors),)
+        grid = (min(programs, hardware.multiprocessors * residents(**choice, **sizes)),)
         launch, compiled = self._bind(matmul_tile, grid, choice, scaled, pasted, plain_launch)
         return Plan((self.c,), launch, [compiled])
+
+    def _turned_first(self, scaled: bool, pasted: str | None, precision: str) -> Plan | None:
+        """Where the tensor cores want the inner dimension side by side: copies of operands where it
+        is not, then the product of those; None where nothing is to be copied."""
+        from tritorch.kernels.copy import copy as copying
+        from tritorch.runtime import get_target
+
+        capability = hardware_of(self.a.device).capability
+        product = copy(self)
+        product.strides = dict(self.strides)
+        steps: list[Step] = []
+        kernels: list[Any] = []
+        sizes: list[int] = []
+        places = [0, 1, 2]
+        for place, name, rows, others in ((1, "a", self.m, self.n), (2, "b", self.n, self.m)):
+            layout = getattr(self, name)
+            strides = _upright(name, self.strides[name])
+            wanted = turned_first(capability, precision, layout.dtype.itemsize, others)
+            if not wanted or strides[-1] == 1 or not all(strides):
+                continue
+            shape = (*self.batch, rows, self.k)
+            # Bytes are copied as they are, whatever they mean.
+            kind = dtypes.uint8 if layout.dtype.itemsize == 1 else layout.dtype
+            found = Layout.of(kind, shape, strides, layout.device)
+            whole = Layout.contiguous(kind, shape, layout.device)
+            plan = copying.plan([found], [kind], [kind], [whole])
+            sizes.append(whole.nbytes)
+            steps.append(Step(plan.launch, (-len(sizes), place)))
+            kernels += plan.kernels
+            places[place] = -len(sizes)
+            product.strides[name] = _upright(name, whole.strides)
+            setattr(product, name, whole.with_dtype(layout.dtype))
+        if not steps:
+            return None
+        made = product._tiles(scaled, pasted)
+        places += range(3, 3 + (self.bias is not None) + 2 * scaled)
+        steps.append(Step(made.launch, tuple(places)))
+        target = get_target(self.c.device)
+        return Plan.of_steps((self.c,), target, steps, sizes, [*kernels, *made.kernels])
 
     def _can_copy(self, capability: int, rows: Rows, precision: str) -> bool:
         """Whether the copy engine can fetch the operands of the tensor cores."""
@@ -233,7 +285,10 @@ class _Product:
         launch, compiled = first._bind(
             matmul_tile, (programs, splits), choice | {"split_stride": self.c.numel}, False, None
         )
-        values = {"numel": self.c.numel, "n_splits": splits} | matmul_finish.choose("cuda")
+        values = {"numel": self.c.numel, "n_splits": splits}
+        values |= matmul_finish.choose(
+            self.c.device.type, multiprocessors=hardware_of(self.c.device).multiprocessors, **values
+        )
         grid = (ceil_divide(self.c.numel, values["BLOCK"]),)
         finish, finisher = self._bind(
             matmul_finish, grid, values, scaled, pasted, parts={"parts_ptr": parts}
@@ -301,6 +356,11 @@ class _Product:
 def _swapped(launch: Launch) -> Launch:
     """For operands in the other order."""
     return lambda c, a, b, *rest: launch(c, b, a, *rest)
+
+
+def _upright(name: str, strides: Shape) -> Shape:
+    """Of A as they are; of B those of its rows of the inner dimension; and back."""
+    return strides if name == "a" else (*strides[:-2], strides[-1], strides[-2])
 
 
 def _lead(strides: Shape) -> Shape:

@@ -3,21 +3,30 @@
 Three ways, of which a configuration names one:
 - programs for one tile each, operands through the ordinary loads, several blocks under way
   (`num_stages`): any strides, every GPU;
-- COPIED, from sm_90 on: as many programs as multiprocessors, each walks over tiles, and the copy
-  engine fetches blocks by descriptors that the program makes; with SPECIALIZED some warps only
-  copy while the others multiply. The result leaves through the copy engine too, in two halves, so
-  that the shared memory holds more blocks;
+- COPIED, from sm_90 on: as many programs as fit on the multiprocessors, each walks over tiles, and
+  the copy engine fetches blocks by descriptors that the program makes. The result leaves through
+  the copy engine too, in two halves where the shared memory does not hold it whole (HALVED). With
+  SPECIALIZED four warps only copy while two groups of four multiply: on sm_90 Triton 3.6 and 3.9
+  make that of `num_warps=4` alone, and 3.6 only where the result leaves whole;
 - SPLIT_K: few tiles and a long inner dimension: programs sum parts of it, in float32, and
   `matmul_finish` adds the parts in a fixed order.
 
+sm_90 multiplies float32 (as tf32) and float8 only from blocks with the inner dimension side by
+side in memory. Triton turns other blocks in the loop, through registers and into shared memory with
+16 lanes on one bank, and multiplies only when that is done; `turned_first` says when `matmul`
+copies an operand turned beforehand. Sums of float8 have the tensor cores' own accuracy on sm_90,
+about 14 bits, as cuBLAS's with `use_fast_accum=True`: results in float8 have 3 or 4.
+
+Which configuration is best is predicted by `gpu_tile`, not measured.
+
 Source: Triton's tutorial of persistent matrix multiplication; Osama et al., Stream-K, 2023 (why the
-    inner dimension is split).
+    inner dimension is split); NVIDIA H100 Tensor Core GPU Architecture, 2022 (rates).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tritorch import dtypes
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2, row_offset
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
 #: the smallest shared memory of a block among the GPUs with copy engines, and before them
 _SHARED_BYTES, _SHARED_BYTES_BEFORE = 227 << 10, 163 << 10
 _COPY_ENGINES = 90
+#: what descriptors, barriers and their alignment take of the shared memory
+_BARRIERS = 2 << 10
 
 
 @helper
@@ -95,11 +106,22 @@ def fetched(
 @helper
 def copied_out(
     tiles, total, bias_ptr, alpha, beta, batch, row, column, m, n, bias_row_stride,
-    bias_column_stride, BATCHED: tl.constexpr, BIAS: tl.constexpr, SCALED: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    bias_column_stride, BATCHED: tl.constexpr, BIAS: tl.constexpr, SAME_BIAS: tl.constexpr,
+    SCALED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Scale, add the bias, apply the epilogue and store a tile by its descriptor."""
-    if BIAS:
+    """Scale, add the bias, apply the epilogue and store a tile by its descriptor.
+
+    SAME_BIAS: for every row; read as one row, it needs no exchange between threads.
+    """
+    if BIAS and SAME_BIAS:
+        columns = column + tl.arange(0, COLUMNS)
+        row_of_bias = tl.load(bias_ptr + columns * bias_column_stride, mask=columns < n, other=0.0)
+        row_of_bias = row_of_bias.to(total.dtype)
+        if SCALED:
+            total = total * alpha.to(total.dtype)
+            row_of_bias = row_of_bias * beta.to(total.dtype)
+        total += row_of_bias[None, :]
+    elif BIAS:
         rows = row + tl.arange(0, ROWS)
         columns = column + tl.arange(0, COLUMNS)
         mask = (rows < m)[:, None] & (columns < n)[None, :]
@@ -121,11 +143,12 @@ def copied_tiles(
     b_row_stride, b_column_stride, b_batch_stride, bias_row_stride, bias_column_stride,
     size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3,
     BATCHED: tl.constexpr, A_TURNED: tl.constexpr, B_TURNED: tl.constexpr, BIAS: tl.constexpr,
-    SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr, SPECIALIZED: tl.constexpr, PRECISION: tl.constexpr,
+    SAME_BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, SPECIALIZED: tl.constexpr, HALVED: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All tiles whose number is that of the program, modulo the number of programs."""
-    HALF: tl.constexpr = BLOCK_N // 2
+    HALF: tl.constexpr = BLOCK_N // 2 if HALVED else BLOCK_N
     a_tiles = operand_tiles(
         a_ptr, n_batches, m, k, a_batch_stride, a_row_stride, a_column_stride,
         BATCHED, A_TURNED, BLOCK_M, BLOCK_K,
@@ -163,33 +186,51 @@ def copied_tiles(
             own_bias += row_offset(
                 batch, size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3
             )
-        halves = tl.permute(tl.reshape(total, (BLOCK_M, 2, HALF)), (0, 2, 1))
-        left, right = tl.split(halves)
-        copied_out(
-            c_tiles, left, own_bias, alpha, beta, batch, row, column, m, n, bias_row_stride,
-            bias_column_stride, BATCHED, BIAS, SCALED, BLOCK_M, HALF,
-        )  # fmt: skip
-        copied_out(
-            c_tiles, right, own_bias, alpha, beta, batch, row, column + HALF, m, n,
-            bias_row_stride, bias_column_stride, BATCHED, BIAS, SCALED, BLOCK_M, HALF,
-        )  # fmt: skip
+        if HALVED:
+            halves = tl.permute(tl.reshape(total, (BLOCK_M, 2, HALF)), (0, 2, 1))
+            left, right = tl.split(halves)
+            copied_out(
+                c_tiles, left, own_bias, alpha, beta, batch, row, column, m, n, bias_row_stride,
+                bias_column_stride, BATCHED, BIAS, SAME_BIAS, SCALED, BLOCK_M, HALF,
+            )  # fmt: skip
+            copied_out(
+                c_tiles, right, own_bias, alpha, beta, batch, row, column + HALF, m, n,
+                bias_row_stride, bias_column_stride, BATCHED, BIAS, SAME_BIAS, SCALED, BLOCK_M,
+                HALF,
+            )  # fmt: skip
+        else:
+            copied_out(
+                c_tiles, total, own_bias, alpha, beta, batch, row, column, m, n, bias_row_stride,
+                bias_column_stride, BATCHED, BIAS, SAME_BIAS, SCALED, BLOCK_M, BLOCK_N,
+            )  # fmt: skip
 
 
-@kernel(default={"BLOCK": 1024})
+def _finish(*, target: str, numel: int, n_splits: int, multiprocessors: int) -> dict[str, int]:
+    """Two programs for each multiprocessor, at most 4096 numbers at once."""
+    block = min(max(next_power_of_2(ceil_divide(numel, 2 * multiprocessors)), 64), 1024)
+    return {"BLOCK": block, "PARTS": min(next_power_of_2(n_splits), 4096 // block)}
+
+
+@kernel(default=_finish)
 def matmul_finish(
     c_ptr, parts_ptr, bias_ptr, alpha, beta, numel, m, n, n_splits,
     bias_row_stride, bias_column_stride, size1, size2, size3,
     bias_stride0, bias_stride1, bias_stride2, bias_stride3,
-    BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK: tl.constexpr,
+    BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK elements of C, which lie one behind the other, from their n_splits
-    parts."""
+    """One program: BLOCK elements of C, which lie one behind the other, from their n_splits parts,
+    of which PARTS are read at once."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < numel
     total = tl.zeros((BLOCK,), parts_ptr.dtype.element_ty)
-    for _ in range(n_splits):
-        total += tl.load(parts_ptr + at, mask=mask, other=0.0)
-        parts_ptr += numel
+    for first in range(0, n_splits, PARTS):
+        part = first + tl.arange(0, PARTS)
+        some = tl.load(
+            parts_ptr + part.to(tl.int64)[:, None] * numel + at[None, :],
+            mask=(part < n_splits)[:, None] & mask[None, :],
+            other=0,
+        )
+        total += tl.sum(some, 0)
     if BIAS:
         rows = at // n
         offsets = (rows % m) * bias_row_stride + (at % n) * bias_column_stride
@@ -202,12 +243,57 @@ def matmul_finish(
     tl.store(c_ptr + at, epilogue(total).to(c_ptr.dtype.element_ty), mask=mask)
 
 
+class _Rates(NamedTuple):
+    """What a multiprocessor does in a cycle, as its maker says: operations on numbers of 16 bits by
+    tensor cores, on float32 without them; bytes it can read from the L2, and its share of the
+    memory's."""
+
+    tensor: int
+    plain: int
+    near: float
+    far: float
+
+
+#: by the first capability; GPUs after Hopper are taken for one
+_RATES = {80: _Rates(2048, 128, 40, 13), 90: _Rates(4096, 256, 48, 19)}
+#: cycles until a read arrives when there are many, of a tile's ends, and of one more launch
+_LATENCY, _TILE_ENDS, _LAUNCH = 2000, 1500, 4000
+#: (rows, columns, lines of 128 bytes of the inner dimension, warps, blocks under way)
+_TENSOR_TILES = (
+    (128, 256, 1, 8, 3), (256, 128, 1, 8, 3), (128, 128, 1, 8, 3), (64, 256, 1, 4, 3),
+    (64, 128, 1, 4, 4), (64, 64, 1, 4, 4), (64, 64, 2, 4, 5),
+)  # fmt: skip
+#: (rows, columns, inner, warps, blocks under way), by the bytes of a number
+_PLAIN_TILES = {4: ((128, 128, 16, 8, 2), (64, 64, 16, 4, 2)), 8: ((64, 64, 16, 4, 2),)}
+_SPLITS = tuple(1 << i for i in range(9))
+_Tile = tuple[int, int, int, int, int]
+
+
+def _tiles(m: int, n: int, k: int, itemsize: int, tensor_cores: bool) -> Iterator[_Tile]:
+    """Those that are no larger than the matrices, in powers of two, the largest first."""
+    height, width = max(16, next_power_of_2(m)), max(16, next_power_of_2(n))
+    least = 32 if itemsize == 1 else 16
+    seen = set()
+    for rows, columns, inner, warps, stages in (
+        _TENSOR_TILES if tensor_cores else _PLAIN_TILES[8 if itemsize == 8 else 4]
+    ):
+        inner = inner * 128 // itemsize if tensor_cores else inner
+        sides = min(rows, height), min(columns, width)
+        tile = (*sides, max(min(inner, next_power_of_2(k)), least), warps, stages)
+        if tile not in seen:
+            seen.add(tile)
+            yield tile
+
+
 def gpu_tile(
     m: int, n: int, k: int, batch: int, dtype: str, *, multiprocessors: int = 108,
-    copies: bool = False, precision: str = "ieee", **_: Any,
+    copies: bool = False, precision: str = "ieee", capability: int = 80, **_: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """A GPU's configuration by its facts; not measured, but what fits registers and shared memory
-    without spilling, with enough tiles for the multiprocessors.
+    """The configuration of which a model of cycles says that it is the fastest; not measured.
+
+    A multiprocessor has so many tiles to go through; a step along the inner dimension takes as long
+    as multiplying does, or reading, which is slow where few bytes are under way. Nothing is faster
+    than reading every operand once.
 
     Args:
         copies: whether the copy engine can reach the operands.
@@ -215,37 +301,77 @@ def gpu_tile(
     """
     itemsize = dtypes.BY_NAME[dtype].itemsize
     tensor_cores = itemsize <= 2 or precision == "tf32"
-    if not tensor_cores:
-        tiles = [(128, 128, 16, 8), (64, 64, 16, 4)] if itemsize == 4 else [(64, 64, 16, 4)]
-    else:
-        block_k = 128 // itemsize  # a whole line of shared memory
-        tiles = [(128, 128, block_k, 8), (64, 128, block_k, 4), (64, 64, block_k, 4)]
-        if copies:
-            tiles.insert(0, (128, 256, block_k, 8))
-    height, width = max(16, next_power_of_2(m)), max(16, next_power_of_2(n))
+    rates = _RATES[90 if capability >= 90 else 80]
+    far = rates.far * multiprocessors
+    once = batch * (m * k + k * n + m * n) * itemsize
 
-    def programs(tile: tuple[int, int, int, int]) -> int:
-        return batch * ceil_divide(m, tile[0]) * ceil_divide(n, tile[1])
+    def cost(tile: _Tile, split: int) -> float:
+        rows, columns, inner, warps, stages = tile
+        tiles = batch * ceil_divide(m, rows) * ceil_divide(n, columns) * split
+        mine = ceil_divide(tiles, multiprocessors)
+        read = (rows + columns) * inner * itemsize
+        there = min(mine, max(_SHARED_BYTES // (stages * read + (8 << 10)), 1), 16 // warps)
+        speed = rates.plain * 4 // itemsize
+        if tensor_cores:
+            speed = rates.tensor * 2 // itemsize
+            if capability >= 90 and rows < 64:
+                speed //= 2  # the older instructions
+        step = max(
+            2 * rows * columns * inner / speed,
+            read / min(rates.near, there * (stages - 1) * read / _LATENCY),
+        )
+        # A few multiprocessors cannot use all of the memory's bandwidth.
+        reached = min(far, 1.5 * rates.far * tiles)
+        cycles = max(mine * ceil_divide(k, inner * split) * step, once / reached)
+        cycles += mine * _TILE_ENDS / there
+        if split > 1:
+            cycles += _LAUNCH + 8 * split * batch * m * n / far
+        return cycles
 
-    fitting = [t for t in tiles if t[0] <= height and t[1] <= width] or tiles[-1:]
-    # The largest tile of which every multiprocessor gets one; else the smallest.
-    chosen = next((t for t in fitting if programs(t) >= multiprocessors), fitting[-1])
-    block_m, block_n = min(chosen[0], height), min(chosen[1], width)
-    block_k = max(min(chosen[2], next_power_of_2(k)), 32 if itemsize == 1 else 16)
-    split = 1
-    idle = multiprocessors // max(programs(chosen), 1)
-    if idle >= 2 and dtype not in ("float64",):
-        split = max(min(idle, 16, k // (8 * block_k)), 1)
-        split = 1 << (split.bit_length() - 1)
-    copied = copies and split == 1 and block_m >= 64 and block_n >= 64
-    stages = 3 if tensor_cores else 2
-    if copied and (block_m, block_n) != (128, 256):
-        stages = 4
-    return {
-        "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": block_k, "GROUP_M": 8,
-        "COPIED": copied, "SPECIALIZED": False, "SPLIT_K": split,
-        "num_warps": chosen[3], "num_stages": stages,
-    }  # fmt: skip
+    found: list[tuple[float, dict[str, Any]]] = []
+    for tile in _tiles(m, n, k, itemsize, tensor_cores):
+        for split in _SPLITS if dtype != "float64" else (1,):
+            if split > 1 and k < 4 * split * tile[2]:
+                break
+            chosen = dict(zip(("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_warps", "num_stages"), tile))
+            chosen |= {"GROUP_M": 8, "SPECIALIZED": False, "SPLIT_K": split}
+            chosen["COPIED"] = (
+                copies and split == 1 and min(tile[:2]) >= 64 and max(tile[:3]) <= 256
+            )
+            if gpu_fits(**chosen, dtype=dtype):
+                found.append((cost(tile, split), chosen))
+    return min(found, key=lambda each: each[0])[1]
+
+
+def halved(
+    *, BLOCK_M: int, BLOCK_N: int, BLOCK_K: int, SPECIALIZED: bool, num_stages: int, itemsize: int,
+    out_itemsize: int, **_: Any,
+) -> bool:  # fmt: skip
+    """Whether the shared memory holds the blocks under way and half of a tile of the result, but
+    not the whole of it."""
+    blocks = num_stages * (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize
+    whole = blocks + BLOCK_M * BLOCK_N * out_itemsize + _BARRIERS <= _SHARED_BYTES
+    return not whole and not SPECIALIZED
+
+
+def residents(
+    *, BLOCK_M: int, BLOCK_N: int, BLOCK_K: int, num_warps: int, num_stages: int, HALVED: bool,
+    itemsize: int, out_itemsize: int, **_: Any,
+) -> int:  # fmt: skip
+    """How many programs with descriptors a multiprocessor holds; two that multiply with sixteen
+    warps in all keep the tensor cores busy while one stores."""
+    room = num_stages * (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize
+    room += BLOCK_M * BLOCK_N * out_itemsize // (2 if HALVED else 1) + _BARRIERS
+    return max(min(_SHARED_BYTES // room, 16 // num_warps), 1)
+
+
+def turned_first(capability: int, precision: str, itemsize: int, others: int) -> bool:
+    """Whether to copy an operand whose inner dimension is not side by side so that it is.
+
+    Args:
+        others: rows or columns of the other operand, each of which multiplies it.
+    """
+    return 90 <= capability < 100 and (precision == "tf32" or itemsize == 1) and others >= 256
 
 
 def gpu_fits(
@@ -253,14 +379,15 @@ def gpu_fits(
     num_warps: int, num_stages: int = 3, dtype: str = "float32", **_: Any,
 ) -> bool:  # fmt: skip
     """Registers hold a tile's sums, 128 of a thread's 255; the shared memory holds the blocks that
-    are under way. Warps that only copy come from the four of a warp group."""
+    are under way and the result, or half of it. Where warps specialise, others multiply than the
+    four of a warp group."""
     itemsize = dtypes.BY_NAME[dtype].itemsize
     room = num_stages * (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize
     if COPIED:
-        room += BLOCK_M * BLOCK_N // 2 * itemsize
+        room += BLOCK_M * BLOCK_N * itemsize // (1 if SPECIALIZED else 2) + _BARRIERS
         if SPLIT_K > 1 or BLOCK_N < 32 or max(BLOCK_M, BLOCK_N, BLOCK_K) > 256:
             return False
-    if SPECIALIZED and not (COPIED and num_warps == 4):
+    if SPECIALIZED and not (COPIED and num_warps == 4 and BLOCK_M >= 128):
         return False
     warps = 2 * num_warps if SPECIALIZED else num_warps
     limit = _SHARED_BYTES if COPIED else _SHARED_BYTES_BEFORE

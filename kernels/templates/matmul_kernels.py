@@ -128,13 +128,13 @@ def _vector_columns(*, target: str, m: int, k: int) -> dict[str, Any]:
         "GROUP_M": [1, 4, 8],
         "COPIED": [False, True],
         "SPECIALIZED": [False, True],
-        "SPLIT_K": [1, 2, 4, 8, 16],
+        "SPLIT_K": [1, 2, 4, 8, 16, 64],
         "num_warps": [4, 8],
-        "num_stages": [2, 3, 4],
+        "num_stages": [2, 3, 4, 5],
     },
     keep=_fits,
     default=_tile,
-    key=("m", "n", "k", "batch", "dtype", "a_turned", "b_turned"),
+    key=("m", "n", "k", "batch", "dtype", "a_turned", "b_turned", "precision"),
 )
 def matmul_tile(
     c_ptr, a_ptr, b_ptr, bias_ptr, alpha, beta, n_tiles, n_batches, split_stride, m, n, k,
@@ -147,7 +147,8 @@ def matmul_tile(
     BIAS: tl.constexpr, SCALED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, EARLY: tl.constexpr, COPIED: tl.constexpr,
     SPECIALIZED: tl.constexpr, SPLIT_K: tl.constexpr, PRECISION: tl.constexpr,
-    BATCHED: tl.constexpr, A_TURNED: tl.constexpr, B_TURNED: tl.constexpr,
+    BATCHED: tl.constexpr, A_TURNED: tl.constexpr, B_TURNED: tl.constexpr, HALVED: tl.constexpr,
+    SAME_BIAS: tl.constexpr,
 ):  # fmt: skip
     """One program: a BLOCK_M x BLOCK_N tile of one matrix of the batch.
 
@@ -161,8 +162,8 @@ def matmul_tile(
             c_row_stride, c_stride0, a_row_stride, a_column_stride, a_stride0,
             b_row_stride, b_column_stride, b_stride0, bias_row_stride, bias_column_stride,
             size1, size2, size3, bias_stride0, bias_stride1, bias_stride2, bias_stride3,
-            BATCHED, A_TURNED, B_TURNED, BIAS, SCALED, BLOCK_M, BLOCK_N, BLOCK_K, GROUP_M,
-            SPECIALIZED, PRECISION,
+            BATCHED, A_TURNED, B_TURNED, BIAS, SAME_BIAS, SCALED, BLOCK_M, BLOCK_N, BLOCK_K,
+            GROUP_M, SPECIALIZED, HALVED, PRECISION,
         )  # fmt: skip
     else:
         batch = tl.program_id(0) // n_tiles

@@ -5,7 +5,6 @@ They run on the simulated GPU, and what they launch is compiled for real ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,6 @@ from tritorch.runtime.cuda import cubin
 from tritorch.runtime.cuda.target import CUDATarget
 
 RELU = "def epilogue(x):\n    return tl.where(x > 0, x, 0.0)\n"
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[CUDATarget]:
-    with simulated_gpu() as (target, _):
-        yield target
 
 
 def operand(*shape: int, turned: bool = False, dtype: Any = torch.float16) -> torch.Tensor:
@@ -54,10 +47,11 @@ def exact(*tensors: torch.Tensor) -> list[np.ndarray]:
 def test_by_descriptors(gpu: CUDATarget, turned: str, batch: tuple[int, ...]) -> None:
     a = operand(*batch, 144, 72, turned="a" in turned)
     b = operand(*batch, 72, 208, turned="b" in turned)
-    bias = operand(208)
+    bias = operand(208) if batch else operand(144, 208)
     plan, found = run(a, b, bias, scaled=True, pasted_epilogue=RELU)
     (kernel,) = plan.kernels
     assert kernel.constants["COPIED"] and kernel.constants["BATCHED"] is bool(batch)
+    assert kernel.constants["SAME_BIAS"] is bool(batch)
     x, y, z = exact(a, b, bias)
     np.testing.assert_allclose(found, np.maximum(2 * (x @ y) + 3 * z, 0), rtol=2e-3, atol=1e-3)
 
@@ -101,11 +95,45 @@ def test_few_tiles_are_split(gpu: CUDATarget) -> None:
     np.testing.assert_array_equal(found, run(a, b, bias, scaled=True, pasted_epilogue=RELU)[1])
 
 
+@pytest.mark.parametrize("batch", [(), (2,)], ids=str)
+def test_what_tensor_cores_want_side_by_side(gpu: CUDATarget, batch: tuple[int, ...]) -> None:
+    """tf32 and bytes: an operand that many rows or columns multiply is copied turned."""
+    a = operand(*batch, 300, 64, turned=True, dtype=torch.float32)
+    b = operand(*batch, 64, 272, dtype=torch.float32)
+    with torch.config(float32_matmul="high"):
+        plan, found = run(a, b)
+    first, second, product = plan.kernels
+    assert first.name.startswith("copy") and second.name.startswith("copy")
+    turned = product.constants["A_TURNED"], product.constants["B_TURNED"]
+    assert turned == (False, True) and product.constants["COPIED"]
+    x, y = exact(a, b)
+    np.testing.assert_array_equal(found, x @ y)
+    names = [k.name for k in run(a, b)[0].kernels]
+    assert names == ["matmul_tile"], "exact products need no copies"
+
+
 def layouts(kind: str, m: int, n: int, k: int, turned: bool) -> tuple[Layout, Layout]:
     place = torch.device("cuda")
     kinds = dtypes.BY_NAME[kind]
     b = Layout.of(kinds, (k, n), (1, k) if turned else (n, 1), place)
     return Layout.contiguous(kinds, (m, k), place), b
+
+
+def planned(kind: str, precision: str, forced: dict[str, Any] | None = None) -> Any:
+    """What the target is asked to compile for a large product."""
+    asked: list[Any] = []
+    if forced is not None:
+        tuning.force({"matmul_tile": forced})
+    try:
+        with simulated_gpu() as (target, _), pytest.MonkeyPatch.context() as patch:
+            noted = lambda *given: asked.append(given) or _Nothing()  # type: ignore # noqa: E731
+            patch.setattr(target, "compile", noted)
+            patch.setattr(target, "bind", lambda *given, **more: None)
+            with torch.config(float32_matmul=precision):
+                matmul.plan(*layouts(kind, 4096, 4096, 4096, True), out=None)
+    finally:
+        tuning.force({})
+    return asked[0]
 
 
 @pytest.mark.parametrize(
@@ -117,21 +145,9 @@ def layouts(kind: str, m: int, n: int, k: int, turned: bool) -> tuple[Layout, La
         ("float32", "highest", "fma.rn.f32"),
     ],
 )
-def test_instructions_of_hopper(
-    kind: str, precision: str, instruction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_instructions_of_hopper(kind: str, precision: str, instruction: str) -> None:
     """Large products: tensor cores, fed by the copy engine, no register spilled."""
-    asked: list[Any] = []
-    with simulated_gpu() as (target, _):
-        monkeypatch.setattr(
-            target,
-            "compile",
-            lambda *given: asked.append(given) or _Nothing(),  # type: ignore
-        )
-        monkeypatch.setattr(target, "bind", lambda *given, **more: None)
-        with torch.config(float32_matmul=precision):
-            matmul.plan(*layouts(kind, 4096, 4096, 4096, True), out=None)
-    source, signature, constants, options = asked[0]
+    source, signature, constants, options = planned(kind, precision)
     code = triton_api.compile_gpu(source, signature, constants, ("cuda", 90), options)
     ptx = str(code.assembly["ptx"])
     assert instruction in ptx
@@ -146,6 +162,16 @@ class _Nothing:
     name = "nothing"
 
 
+def test_warps_that_only_copy() -> None:
+    """Triton makes three groups of warps of four: one copies, two multiply."""
+    chosen = {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 64, "GROUP_M": 8, "COPIED": True,
+              "SPECIALIZED": True, "SPLIT_K": 1, "num_warps": 4, "num_stages": 3}  # fmt: skip
+    assert matmul_gpu.gpu_fits(**chosen, dtype="bfloat16")
+    asked = planned("bfloat16", "highest", chosen)
+    code = triton_api.compile_gpu(*asked[:3], ("cuda", 90), asked[3])
+    assert code.metadata["num_warps"] == 12 and "setmaxnreg.dec" in str(code.assembly["ptx"])
+
+
 def test_the_rule() -> None:
     def rule(m: int, n: int, k: int, dtype: str = "bfloat16", **changed: Any) -> dict[str, Any]:
         facts = {"multiprocessors": 132, "copies": True, "precision": "ieee"}
@@ -154,7 +180,12 @@ def test_the_rule() -> None:
     large = rule(8192, 8192, 8192)
     assert (large["BLOCK_M"], large["BLOCK_N"], large["COPIED"]) == (128, 256, True)
     assert not rule(8192, 8192, 8192, copies=False)["COPIED"]
-    assert rule(64, 4096, 16384)["SPLIT_K"] > 1
+    assert rule(64, 64, 16384)["SPLIT_K"] > 1
+    most = rule(64, 64, 200_704)  # a tile, and a hundred thousand rows: every multiprocessor
+    assert most["SPLIT_K"] >= 64
+    row = rule(16, 8192, 8192, copies=True)
+    waiting = 2 * (row["num_stages"] - 1) * (16 + row["BLOCK_N"]) * row["BLOCK_K"]
+    assert waiting >= 40_000, "bytes a multiprocessor has under way, for 4.3 TB/s in all"
     assert rule(4096, 4096, 512)["SPLIT_K"] == 1
     for m, n, k in ((8192, 8192, 8192), (512, 512, 512), (16, 4096, 4096), (100, 30, 7)):
         for kind in ("bfloat16", "float32", "float64", "float8_e4m3fn"):
