@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tritorch as torch
-from tests.runtime.cuda.simulated import simulated_gpu
 from tritorch.runtime.cuda.target import CUDATarget
 
 #: batch, channels, filters, height, width, kernel, stride, padding, dilation, transposed
@@ -20,12 +18,6 @@ CASES: tuple[tuple[Any, ...], ...] = (
     (1, 16, 24, 5, 4, (3, 3), 2, 1, 1, True),
     (2, 3, 16, 9, 10, (5, 4), 2, 2, (2, 1), False),  # rows of taps together
 )
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[CUDATarget]:
-    with simulated_gpu() as (target, _):
-        yield target
 
 
 def quarters(*shape: int) -> torch.Tensor:

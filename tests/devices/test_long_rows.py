@@ -5,21 +5,13 @@ They run on the simulated GPU; that they compile for real ones is `tests/kernels
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tritorch as torch
-from tests.runtime.cuda.simulated import simulated_gpu
 from tritorch.runtime.cuda.target import CUDATarget
-
-
-@pytest.fixture(scope="module")
-def gpu() -> Iterator[CUDATarget]:
-    with simulated_gpu() as (target, _):
-        yield target
 
 
 def few_values(shape: tuple[int, ...], kind: str) -> torch.Tensor:
