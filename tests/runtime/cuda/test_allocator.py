@@ -153,6 +153,7 @@ def test_small_blocks_come_and_go_without_the_allocator(
     assert storage.address == warm
     target.record_stream(warm, stream)
     del storage  # an event must pass on the other stream
+    assert allocator.lists is not None and not allocator.lists.kept()
     assert figure(target, "requested_bytes.all.current") == 0
     assert figure(target, "num_device_alloc") == 1
     target.current.set_stream(stream)
@@ -160,7 +161,7 @@ def test_small_blocks_come_and_go_without_the_allocator(
     assert other.address != warm
     target.current.set_stream(0)
     del other  # a block of the other stream
-    assert allocator.lists is not None and not allocator.lists.kept()
+    assert not allocator.lists.kept()
 
 
 def test_out_of_memory_has_figures_and_breaks_nothing() -> None:
@@ -243,7 +244,7 @@ def test_devices_have_their_own_memory() -> None:
 def test_a_finalizer_in_the_middle_of_a_request(target: CUDATarget, driver: FakeDriver) -> None:
     """What Python collects while the allocator works is freed later; a request is served."""
     target.allocate(1000)
-    kept = [target.allocate(1000)]
+    kept, spare = [target.allocate(1000)], target.allocate(300)
     nested: list[int] = []
     ask = driver.allocate
 
@@ -256,9 +257,11 @@ def test_a_finalizer_in_the_middle_of_a_request(target: CUDATarget, driver: Fake
     driver.allocate = interrupted  # type: ignore[method-assign]
     target.allocate(30 * MIB)
     assert len(nested) == 1
-    assert figure(target, "allocation.all.current") == 4  # not freed yet
+    assert figure(target, "allocation.all.current") == 5  # not freed yet
     target.free(nested[0], 300)
-    target.allocate(1)
+    target.free(spare, 300)
+    held = Storage(1, target)  # the long way, although there is a block
+    assert held.nbytes == 1
     assert figure(target, "allocation.all.current") == 3
     check_whole(target, driver)
 
