@@ -13,7 +13,10 @@ first. Where a GPU had too few programs, rows are cut in parts (`scan_parts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from operator import add
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tritorch.devices import device as Device
@@ -43,7 +46,7 @@ from tritorch.layout import Layout, broadcast_shapes, broadcast_strides, contigu
 
 class ScanKey(NamedTuple):
     """What a scan's text depends on: the walk of the inputs, the direction, the output's inner
-    stride, the accumulators before each part where rows are cut (else none).
+    stride, the accumulators of each part where rows are cut (else none).
     """
 
     base: ReductionKey
@@ -53,7 +56,9 @@ class ScanKey(NamedTuple):
     def signature(self) -> dict[str, str]:
         number = "i64" if self.base.wide else "i32"
         found = self.base.signature(()) | ({"out_scan_stride": number} if self.strided else {})
-        return found | (scan_parts.signature(self.carried, self.base.wide) if self.carried else {})
+        if self.carried:
+            found |= scan_parts.signature(self.carried, self.base.form, self.base.wide)
+        return found
 
     @property
     def strided(self) -> bool:
@@ -123,6 +128,8 @@ class ScanKernel:
         )
         parts, each = scan_parts.parts_of(work, device)
         if parts > 1:
+            if work.form == "row":
+                return self._of_chunks(work, key, outputs, device)
             return self._of_parts(work, key, outputs, device, parts, each)
         launch, compiled = self._bind(work, key, outputs, device)
         return Plan(outputs, launch, (compiled,))
@@ -135,16 +142,21 @@ class ScanKernel:
         device: Device,
         parts: int = 1,
         each: int = 0,
+        chunk: int = 0,
     ) -> tuple[Launch, Any]:
-        """launch(*outputs, *operands[, *accumulators before the parts])."""
+        """launch(*outputs, *operands[, *accumulators of the parts[, before, after the chunk]])."""
         values: list[Any] = [None] * (len(outputs) + len(work.operands) - 1)
         scan_stride = work.reduced_strides[0][-1]
         work.out_strides = work.kept_strides[0]
         values += self._numbers(work, key.base, device)
         values += [scan_stride] if key.strided else []
-        if key.carried:
+        more = {}
+        if key.carried and work.form == "row":
+            values += [None] * (3 * len(key.carried)) + [parts, each, chunk]
+            more["PARTS"] = 1 << (parts - 1).bit_length()
+        elif key.carried:
             values += [None] * len(key.carried) + [parts, each, work.kept_count]
-        compiled, target = self._compile(key, work, device, key.signature(), values)
+        compiled, target = self._compile(key, work, device, key.signature(), values, more)
         grid = (work.programs(device) * parts,)
         return target.bind(compiled, grid, values, work=work.numel), compiled
 
@@ -167,12 +179,14 @@ class ScanKernel:
         device: Device,
         signature: dict[str, str],
         values: Sequence[Any],
+        more: Mapping[str, int] = MappingProxyType({}),
     ) -> tuple[Any, Any]:
-        """The kernel and its target."""
+        """The kernel and its target; `more`: constants besides the blocks."""
         from tritorch.runtime import get_target
 
         target = get_target(device)
         blocks, options = work.constants(device)
+        blocks = {**blocks, **more}
         signature = hinted(device.type, signature, values)
         place = (key, *blocks.items(), *options.items(), device, tuple(signature.values()))
         compiled = self._compiled.get(place)
@@ -180,6 +194,67 @@ class ScanKernel:
             compiled = target.compile(self._source(key), signature, blocks, options)
             self._compiled[place] = compiled
         return compiled, target
+
+    def _of_chunks(
+        self, work: ReductionWork, key: ScanKey, outputs: Sequence[Layout], device: Device
+    ) -> Plan:
+        """Chunk after chunk: totals of its parts, the scans of the parts."""
+        from tritorch.runtime import get_target
+
+        kinds = accumulator_dtypes(self.declaration, key.base.inputs, key.base.wide)
+        key = key._replace(carried=kinds)
+        # Chunks are told apart by addresses; positions are counted from the whole's start.
+        steps, each = scan_parts.chunk_of(work, device, whole=self.declaration.reads_index)
+        size, length = work.reduced_sizes[-1], steps * work.blocks(device)["BLOCK"]
+        starts = range(0, size, length)
+        n_out, n_in, n_held = len(outputs), len(work.operands) - 1, len(kinds)
+        given = tuple(range(n_out, n_out + n_in))
+        # Workspaces: totals of the parts; what stands between chunks, in two places by turns.
+        held, even, odd = (tuple(-1 - n_held * k - i for i in range(n_held)) for k in range(3))
+        found, kernels = [], []
+        for turn, start in enumerate(reversed(starts) if key.reverse else starts):
+            part = copy(work)
+            part.reduced_sizes = (min(length, size - start),)
+            part.numel = work.kept_count * part.reduced_sizes[0]
+            parts = -(-part.steps(device) // each)
+            strides = [walked[-1] for walked in work.reduced_strides]
+            shifts = [
+                start * stride * layout.dtype.itemsize
+                for stride, layout in zip(
+                    (strides[0],) * n_out + tuple(strides[1:]), (*outputs, *work.operands[1:])
+                )
+            ]
+            summed, total = self._totals(part, key, kinds, device, parts, each)
+            scanned, kernel = self._bind(part, key, outputs, device, parts, each, turn)
+            before, after = (even, odd) if turn % 2 else (odd, even)
+            shifted = [0] * n_held + shifts[n_out:]
+            found.append(Step(_moved(summed, shifted), held + given))
+            everything = tuple(range(n_out)) + given + held + before + after
+            found.append(Step(_moved(scanned, shifts), everything))
+            kernels += [total, kernel]
+        largest = -(-steps // each) * work.kept_count
+        sizes = [largest * kind.itemsize for kind in kinds]
+        sizes += [work.kept_count * kind.itemsize for kind in kinds] * 2
+        target = get_target(device)
+        return Plan.of_steps(outputs, target, found, sizes, tuple(dict.fromkeys(kernels)))
+
+    def _totals(
+        self,
+        work: ReductionWork,
+        key: ScanKey,
+        kinds: tuple[Dtype, ...],
+        device: Device,
+        parts: int,
+        each: int,
+    ) -> tuple[Launch, Any]:
+        """launch(*accumulators of the parts, *operands)."""
+        sums = key.base._replace(partial=True, unit_output=True, outputs=kinds)
+        work.out_strides = contiguous_strides(work.kept_sizes)
+        values: list[Any] = [None] * (len(kinds) + len(work.operands) - 1)
+        values += self._numbers(work, sums, device, parts, each)
+        summed, target = self._compile(sums, work, device, sums.signature(()), values)
+        grid = (work.programs(device) * parts,)
+        return target.bind(summed, grid, values, work=work.numel), summed
 
     def _of_parts(
         self,
@@ -190,20 +265,18 @@ class ScanKernel:
         parts: int,
         each: int,
     ) -> Plan:
-        """Totals of the parts, what stands before each, the scans of the parts."""
+        """Of columns: totals of the parts, what stands before each, the scans of the parts."""
+        from tritorch.runtime import get_target
+
         kinds = accumulator_dtypes(self.declaration, key.base.inputs, key.base.wide)
         last, scanned = self._bind(work, key._replace(carried=kinds), outputs, device, parts, each)
         n_out, n_in, n_held = len(outputs), len(work.operands) - 1, len(kinds)
-        sums = key.base._replace(partial=True, unit_output=True, outputs=kinds)
-        work.out_strides = contiguous_strides(work.kept_sizes)
-        values = [None] * (n_held + n_in) + self._numbers(work, sums, device, parts, each)
-        summed, target = self._compile(sums, work, device, sums.signature(()), values)
-        grid = (work.programs(device) * parts,)
-        first = target.bind(summed, grid, values, work=work.numel)
-        source = scan_parts.carry_source(self.declaration, key.base.form, kinds, key.reverse)
+        first, summed = self._totals(work, key, kinds, device, parts, each)
+        source = scan_parts.carry_source(self.declaration, kinds, key.reverse)
         values = [None] * n_held + [parts, work.kept_count]
         signature = hinted(device.type, scan_parts.carry_signature(kinds), values)
         block = {"BLOCK": min(1 << (parts - 1).bit_length(), 1024)}
+        target = get_target(device)
         carried = target.compile(source, signature, block)
         between = target.bind(carried, (work.kept_count,), values)
         held = tuple(-1 - i for i in range(n_held))
@@ -225,6 +298,17 @@ class ScanKernel:
                 found = reduction_source(self.declaration, key)
             self._sources[key] = found
         return found
+
+
+def _moved(launch: Launch, shifts: Sequence[int]) -> Launch:
+    """The launch with its first addresses moved by so many bytes."""
+    if not any(shifts):
+        return launch
+
+    def moved(*addresses: int) -> None:
+        launch(*map(add, addresses, shifts), *addresses[len(shifts) :])
+
+    return moved
 
 
 def _scan_source(scan: ReductionKernel, key: ScanKey) -> KernelSource:
@@ -268,10 +352,13 @@ def _scan_source(scan: ReductionKernel, key: ScanKey) -> KernelSource:
     for i, value in enumerate(values):
         loop.append(f"tl.store({' + '.join([f'out{i}_ptr', *terms])}, {value.text}, mask=mask)")
     body += ["    " + line for line in loop]
+    if key.carried and base.form == "row":
+        body += scan_parts.part_end(len(accumulators), key.reverse)
     function = function_name(scan.name, base) + "_of_parts" * bool(key.carried)
     function += "_reverse" * key.reverse
     parameters = [*key.signature(), "BLOCK: tl.constexpr"]
     parameters += ["COLUMNS: tl.constexpr"] if base.form == "column" else []
+    parameters += ["PARTS: tl.constexpr"] if key.carried and base.form == "row" else []
     text = "\n".join(f"    {line}" for line in body)
     text = f"{combine_text}\n\n@triton.jit\ndef {function}({', '.join(parameters)}):\n{text}\n"
     return KernelSource(function, prelude(helpers, text) + text)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tritorch as torch
+from tritorch.kernels import scan_parts
 from tritorch.runtime.cuda.target import CUDATarget
 
 
@@ -111,6 +112,23 @@ def test_scans_of_parts(gpu: CUDATarget, shape: tuple[int, ...], dim: int) -> No
     form = "row" if dim else "column"
     assert any("_of_parts_reverse" in name and form in name for name in names)
     assert any("cummax" in name and "_of_parts" in name and form in name for name in names)
+
+
+def test_scans_of_chunks(gpu: CUDATarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_parts, "_CHUNK", 1 << 17)
+    monkeypatch.setattr(scan_parts, "_PART", 2048)
+    rng = np.random.default_rng(5)
+    numbers = rng.integers(-3, 4, (2, 50_001)).astype(np.float32) / 4
+    before = {k: k.launches for k in gpu.kernels()}
+    x = torch.from_numpy(numbers).cuda().requires_grad_()
+    sums = x.cumsum(1)
+    (back,) = torch.autograd.grad(sums, x, x.detach())
+    np.testing.assert_array_equal(sums.detach().cpu().numpy(), numbers.cumsum(1))
+    expected = np.flip(np.flip(numbers, 1).cumsum(1), 1)
+    np.testing.assert_array_equal(back.cpu().numpy(), expected)
+    launches = [(k.name, k.launches - before.get(k, 0)) for k in gpu.kernels()]
+    for suffix, chunks in (("_of_parts", 4), ("_of_parts_reverse", 4), ("_part", 8)):
+        assert sum(n for name, n in launches if name.endswith(suffix)) == chunks
 
 
 def test_rows_that_begin_between_multiples_of_16_bytes(gpu: CUDATarget) -> None:
