@@ -77,11 +77,18 @@ def gpt2(torch: Any, sizes: Sizes) -> Any:
     return GPT()
 
 
-def training_step(torch: Any, device: str, sizes: Sizes) -> Callable[[], Any]:
-    """Forward and backward in bfloat16's autocast, then AdamW; returns the loss."""
+def training_step(
+    torch: Any, device: str, sizes: Sizes, capturable: bool = False
+) -> Callable[[], Any]:
+    """Forward and backward in bfloat16's autocast, then AdamW; returns the loss.
+
+    Args:
+        capturable: a graph may take the whole step.
+    """
     torch.manual_seed(0)
     model = gpt2(torch, sizes).to(device)
     options = {} if torch.__name__ == "tritorch" else {"fused": True}
+    options["capturable"] = capturable
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1, **options)
     shape = sizes.batch, sizes.length
     tokens = torch.randint(0, sizes.vocabulary, shape, device=device)
