@@ -4,6 +4,8 @@ kernels that do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 _LIBDEVICE: Final = "from triton.language.extra import libdevice\n"
@@ -148,6 +150,74 @@ def gamma_fraction(a, x, BITS: tl.constexpr):
         more = ((more > 0) & (tl.abs(change - 1.0) > least) & (i < 5000.0)).to(tl.int32)
     return h
 """,
+    # The derivative of y, the logarithm of a gamma variable, by its shape a, where the mass below it
+    # stays: -dP/da / (x p(x)), x = exp(y). dP/da is the integral of p(t) (log t - digamma(a)) up to x,
+    # or minus the one beyond; t = x exp(-w) makes p(t) / p(x) = exp(-a w + x (1 - exp(-w))). For a and
+    # x below 1 what the first term of exp(-x exp(-w)) gives is known: (y - digamma(a + 1)) / a. The
+    # rest by the trapezoidal rule over s, w = scale * exp(s - exp(-s)); psi is digamma(a + 1).
+    # Sources: Figurnov et al., Implicit reparameterization gradients, 2018; Takahasi and Mori, Double
+    # exponential formulas for numerical integration, 1974.
+    "gamma_slope": """
+@triton.jit
+def gamma_slope(a, y, psi):
+    kind = a.dtype
+    a = a.to(tl.float64)
+    y = y.to(tl.float64)
+    psi = psi.to(tl.float64)
+    x = tl.exp(y)
+    within = (a < 1.0) & (x <= 1.0)
+    beyond = (x > a) & (~within)
+    away = tl.where(beyond, x - a, a - x)
+    scale = tl.where(within, 1.0, 1.0 / (away + tl.sqrt(x)))
+    sign = tl.where(beyond, -1.0, 1.0)
+    first = (y - psi) / a
+    total = tl.where(within, first, 0.0)
+    for k in range(104):
+        s = 0.078125 * k - 3.25
+        shrink = tl.exp(a * 0.0 - s)
+        w = scale * tl.exp(s - shrink)
+        step = w * (1.0 + shrink) * 0.078125
+        w = w * sign
+        ratio = libdevice.expm1(tl.minimum(-w, 700.0))
+        plain = tl.exp(-a * w - x * ratio) * sign
+        rest = tl.exp(-a * w) * libdevice.expm1(-x * (1.0 + ratio))
+        total += step * (y - w - psi + 1.0 / a) * tl.where(within, rest, plain)
+    total = tl.where(within, total * tl.exp(tl.minimum(x, 1.0)), total)
+    return (-total).to(kind)
+""",
+    # The logarithm of a gamma variable of shape a >= 0, whose random numbers belong to a key of two
+    # 32-bit words. A cube of a normal number is taken or refused; below 1, the shape is raised by 1
+    # and the result lowered by a power of a uniform number. Of 200 numbers one is always taken.
+    # Source: Marsaglia and Tsang, A simple method for generating gamma variables, 2000.
+    "gamma_logarithm": """
+@triton.jit
+def gamma_logarithm(a, first, second):
+    kind = a.dtype
+    a = a.to(tl.float64)
+    key = (first.to(tl.int64) << 32) | second.to(tl.int64)
+    position = key - key
+    small = a < 1.0
+    d = tl.where(small, a + 1.0, a) - 0.3333333333333333
+    c = 1.0 / tl.sqrt(9.0 * d)
+    result = tl.log(d)
+    lowered = tl.log(1.0 - philox_uniform64(key, position)) / tl.where(a > 0.0, a, 1.0)
+    lowered = tl.where(a > 0.0, lowered, -float("inf"))
+    more = (a >= 0.0).to(tl.int32) + position.to(tl.int32)
+    while (tl.max(more) if more.type.is_block() else more) > 0:
+        z = philox_normal64(key, position + 1)
+        u = philox_uniform64(key, position + 2)
+        position += 2
+        root = 1.0 + c * z
+        positive = root > 0.0
+        root = tl.where(positive, root, 1.0)
+        power = tl.log(root) * 3.0
+        limit = 0.5 * z * z + d - d * root * root * root + d * power
+        taken = (positive & (tl.log(1.0 - u) < limit)) | (position >= 400)
+        result = tl.where((more > 0) & taken, tl.log(d) + power, result)
+        more = tl.where(taken, 0, more)
+    result = tl.where(small, result + lowered, result)
+    return tl.where(a >= 0.0, result, float("nan")).to(kind)
+""",
     "wide_shift_left": """
 @triton.jit
 def wide_shift_left(x, y, BITS: tl.constexpr):
@@ -203,6 +273,16 @@ def philox_second_word(seed, position):
     c0, c1, c2, c3 = philox(seed, position)
     return c1.to(tl.int64)
 """,
+    # Of 24 bits, as a float32: four neighbours have the four words of one position.
+    "philox_quarter": """
+@triton.jit
+def philox_quarter(seed, offset, index):
+    c0, c1, c2, c3 = philox(seed, offset + (index >> 2))
+    place = index.to(tl.int32)
+    odd = (place & 1) > 0
+    word = tl.where((place & 2) > 0, tl.where(odd, c3, c2), tl.where(odd, c1, c0))
+    return (word >> 8).to(tl.int32).to(tl.float32)
+""",
     "philox_uniform": """
 @triton.jit
 def philox_uniform(seed, position):
@@ -253,23 +333,27 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "floor_divide": ("safe_divisor",),
     "common_divisor": ("safe_divisor",),
     "philox_word": ("philox",),
+    "philox_quarter": ("philox",),
+    "tanh_in_parts": ("one_plus_tanh",),
     "philox_second_word": ("philox",),
     "philox_uniform": ("philox",),
     "philox_uniform64": ("philox",),
     "philox_normal": ("philox",),
     "philox_normal64": ("philox",),
+    "gamma_logarithm": ("philox", "philox_normal64", "philox_uniform64"),
 }
 
 
-def prelude(names: set[str], body: str) -> str:
+def prelude(names: set[str], body: str, others: Mapping[str, str] = MappingProxyType({})) -> str:
     """The text that goes before `body`: imports and the helpers of these names, in a fixed
-    order.
+    order; `others` are texts instead of those here, or more of them.
     """
     wanted = set(names)
     for name in names:
         wanted.update(NEEDS.get(name, ()))
+    texts = HELPERS | dict(others)
     functions = "".join(
-        text.lstrip("\n") + "\n\n" for name, text in HELPERS.items() if name in wanted
+        text.lstrip("\n") + "\n\n" for name, text in texts.items() if name in wanted
     )
     imports = _LIBDEVICE + "\n\n" if "libdevice." in functions + body else ""
     return imports + functions

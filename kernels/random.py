@@ -3,8 +3,9 @@ schedule.
 
 `seed` and `offset` are scalar operands (int64); a generator advances its offset by the number of
 elements it has drawn. Element i of a kernel's output depends on seed and offset + i alone, so a
-mask need not be kept: the backward of dropout draws it again. Being expressions, they fuse with
-    what surrounds them.
+mask need not be kept: the backward of dropout draws it again (there four neighbours share a
+counter's words: element i depends on offset + i // 4 and i % 4). Being expressions, they fuse with
+what surrounds them.
 
 Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (2011).
 """
@@ -35,6 +36,16 @@ random_normal64 = _philox("random_normal64", "float64", "philox_normal64")
 #: random 32-bit words 0 and 1 of a position, as int64 in [0, 2**32)
 random_word = _philox("random_word", "int64", "philox_word")
 random_second_word = _philox("random_second_word", "int64", "philox_second_word")
+#: 24 random bits as a float32, of (seed, offset, index): four neighbours share a counter's words
+random_quarter = primitive(
+    "random_quarter", 3, kind="float32", integer="philox_quarter({0}, {1}, {2})",
+    numpy="reference.philox_quarter({0}, {1}, {2})",
+)  # fmt: skip
+#: the logarithm of a gamma variable: of its shape, and of two random words
+random_gamma = primitive(
+    "random_gamma", 3, kind="float", floating="gamma_logarithm({0}, {1}, {2})",
+    numpy="reference.gamma_logarithm({0}, {1}, {2})",
+)  # fmt: skip
 
 
 def uniform(seed: Expr, offset: Expr) -> Expr:
@@ -106,8 +117,14 @@ def _exponential(rate: Expr, seed: Expr, offset: Expr) -> Expr:
     return -log1p(-uniform(seed, offset)) / rate
 
 
+def _gamma(shape: Expr, seed: Expr, offset: Expr) -> Expr:
+    # The words of an element's position are the key of as many numbers as it takes.
+    position = offset + index()
+    return random_gamma(shape, random_word(seed, position), random_second_word(seed, position))
+
+
 def _dropout(x: Expr, p: Expr, scale: Expr, seed: Expr, offset: Expr) -> Expr:
-    return where(uniform(seed, offset) >= p, x * scale, 0.0)
+    return where(random_quarter(seed, offset, index()) >= p * 2.0**24, x * scale, 0.0)
 
 
 #: 1 with probability p (a scalar or a tensor), else 0: operands p, seed, offset
@@ -117,6 +134,10 @@ bernoulli = PointwiseKernel(
 #: with density rate * exp(-rate * x): operands rate, seed, offset
 exponential = PointwiseKernel(
     "exponential", ["rate", "seed", "offset"], trace(_exponential, ["rate", "seed", "offset"])
+)
+#: the logarithm of a gamma variable of this shape: operands shape, seed, offset
+gamma = PointwiseKernel(
+    "gamma", ["shape", "seed", "offset"], trace(_gamma, ["shape", "seed", "offset"])
 )
 #: x * scale, or 0 with probability p: operands x, p, scale = 1 / (1 - p), seed, offset. Its own
 #: backward.

@@ -264,11 +264,14 @@ atan2 = primitive(
 )  # fmt: skip
 sinh = _unary("sinh", "libdevice.sinh({0})", lambda y, x: cosh(x), "np.sinh({0})")
 cosh: Scalar = _unary("cosh", "libdevice.cosh({0})", lambda y, x: sinh(x), "np.cosh({0})")
-tanh = _unary("tanh", "libdevice.tanh({0})", lambda y, x: 1 - y * y, "np.tanh({0})", fold=math.tanh)
+tanh = _unary("tanh", "libdevice.tanh({0})", lambda y, x: 1 - y * y, "np.tanh({0})", fold=math.tanh, gpu="tanh_in_parts({0})")  # fmt: skip
+#: with a small absolute error, which is all that counts beside the 1
+one_plus_tanh = _unary("one_plus_tanh", "1.0 + libdevice.tanh({0})", lambda y, x: y * (2 - y), "1 + np.tanh({0})", gpu="one_plus_tanh({0})")  # fmt: skip
 # exp overflows to inf harmlessly; the slope by the result stays finite where exp(-x) does not.
 sigmoid = _unary(
     "sigmoid", "tl.div_rn(1.0, 1.0 + tl.exp({0} * -1.0))", lambda y, x: y * (1 - y), "1 / (1 + np.exp(-{0}))",
     double="1.0 / (1.0 + tl.exp({0} * -1.0))",
+    gpu="libdevice.fast_dividef(1.0, 1.0 + tl.exp2({0} * -1.4426950408889634))",
 )  # fmt: skip
 asinh = _unary("asinh", "libdevice.asinh({0})", lambda y, x: rsqrt(x * x + 1), "np.arcsinh({0})")
 acosh = _unary("acosh", "libdevice.acosh({0})", lambda y, x: rsqrt(x * x - 1), "np.arccosh({0})")
@@ -277,6 +280,8 @@ atanh = _unary("atanh", "libdevice.atanh({0})", _over(lambda x: 1 - x * x), "np.
 # ---- error function and gamma
 
 erf = _unary("erf", "tl.erf({0})", lambda y, x: 2 / math.sqrt(pi) * exp(-(x * x)), "special.erf({0})", fold=math.erf)  # fmt: skip
+#: as `one_plus_tanh`
+one_plus_erf = _unary("one_plus_erf", "1.0 + tl.erf({0})", lambda y, x: 2 / math.sqrt(pi) * exp(-(x * x)), "1 + special.erf({0})", gpu="one_plus_erf({0})")  # fmt: skip
 erfc = _unary("erfc", "libdevice.erfc({0})", lambda y, x: -2 / math.sqrt(pi) * exp(-(x * x)), "special.erfc({0})", fold=math.erfc)  # fmt: skip
 erfinv = _unary("erfinv", "libdevice.erfinv({0})", lambda y, x: math.sqrt(pi) / 2 * exp(y * y), "special.erfinv({0})")  # fmt: skip
 lgamma = _unary(
@@ -288,6 +293,13 @@ lgamma = _unary(
 #: what a power and an exponential turn into the incomplete gamma functions, below and above x = a + 1
 gamma_series = primitive("gamma_series", 2, kind="float", floating="gamma_series({0}, {1}, {bits})", numpy="special.gammainc({0}, {1}) * np.exp({1} - {0} * np.log({1}) + special.gammaln({0}))")  # fmt: skip
 gamma_fraction = primitive("gamma_fraction", 2, kind="float", floating="gamma_fraction({0}, {1}, {bits})", numpy="special.gammaincc({0}, {1}) * np.exp({1} - {0} * np.log({1}) + special.gammaln({0}))")  # fmt: skip
+#: the derivative of a gamma variable's logarithm y by its shape a, given psi = digamma(a + 1); by a
+#: again it is not known
+gamma_slope = primitive(
+    "gamma_slope", 3, kind="float", floating="gamma_slope({0}, {1}, {2})", numpy="reference.gamma_slope({0}, {1}, {2})",
+    partials=(lambda v, a, y, psi: nan, lambda v, a, y, psi: psi - 1 / a - y - v * (a - exp(y)), None),
+)  # fmt: skip
+
 
 
 # ---- functions made of the rows above
@@ -401,6 +413,7 @@ __all__ = [
     "fmod",
     "gamma_fraction",
     "gamma_series",
+    "gamma_slope",
     "gcd",
     "ge",
     "gt",
@@ -429,6 +442,8 @@ __all__ = [
     "ne",
     "neg",
     "nextafter",
+    "one_plus_erf",
+    "one_plus_tanh",
     "pi",
     "pow",
     "primitive",

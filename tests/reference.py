@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
+from scipy import integrate, special
 
 from tritorch.kernels.expression import PRIMITIVES, Expr, topological
 
@@ -74,6 +74,12 @@ def philox_second_word(seed: int, position: Any) -> np.ndarray:
     return philox(seed, position)[1].astype(np.int64)
 
 
+def philox_quarter(seed: int, offset: int, index: Any) -> np.ndarray:
+    index = np.asarray(index, np.int64)
+    words = np.stack(philox(seed, offset + (index >> 2)))
+    return (np.take_along_axis(words, index[None] & 3, 0)[0] >> np.uint64(8)).astype(np.float64)
+
+
 def philox_uniform(seed: int, position: Any) -> np.ndarray:
     return (philox(seed, position)[0] >> np.uint64(8)).astype(np.float64) * 2.0**-24
 
@@ -94,3 +100,44 @@ def philox_normal64(seed: int, position: Any) -> np.ndarray:
     u = 1 - philox_uniform64(seed, position)
     v = philox_uniform64(seed, position, 2)
     return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+
+
+def gamma_logarithm(shape: Any, first: Any, second: Any) -> np.ndarray:
+    """Marsaglia's and Tsang's method, a key for each element."""
+    a = np.asarray(shape, np.float64)
+    a, first, second = np.broadcast_arrays(a, first, second)
+    result = np.empty(a.shape)
+    for place in np.ndindex(a.shape):
+        key = int(first[place]) << 32 | int(second[place])
+        d = a[place] + (a[place] < 1) - 1 / 3
+        position = 0
+        while True:
+            z = philox_normal64(key, position + 1).item()
+            u = philox_uniform64(key, position + 2).item()
+            cube = (1 + z / np.sqrt(9 * d)) ** 3
+            position += 2
+            if cube > 0 and np.log1p(-u) < 0.5 * z * z + d - d * cube + d * np.log(cube):
+                break
+        result[place] = np.log(d * cube)
+        if a[place] < 1:
+            result[place] += np.log1p(-philox_uniform64(key, 0).item()) / a[place]
+    return result
+
+
+def gamma_slope(a: Any, y: Any, psi: Any) -> np.ndarray:
+    """The integral of (log t - digamma(a)) p(t) / (x p(x)) from t = x = exp(y) on, or up to x."""
+    a, y, psi = np.broadcast_arrays(a, y, psi)
+    result = np.empty(a.shape)
+    for place in np.ndindex(a.shape):
+        shape, log_x, digamma = a[place], y[place], psi[place] - 1 / a[place]
+        x = np.exp(log_x)
+        sign = -1 if x > shape and (shape >= 1 or x > 1) else 1
+
+        def density(w: float, shape=shape, x=x, log_x=log_x, digamma=digamma, sign=sign) -> float:
+            ratio = np.expm1(min(-sign * w, 700.0))
+            return np.exp(-shape * sign * w - x * ratio) * (log_x - sign * w - digamma)
+
+        result[place] = (
+            -sign * integrate.quad(density, 0, np.inf, epsabs=0, epsrel=1e-12, limit=200)[0]
+        )
+    return result

@@ -40,6 +40,31 @@ CASES: dict[str, Case] = {
     "Geometric": (lambda d, a: d.Geometric(a), [[0.3, 0.9]], [3.0, 0.0]),
     "Binomial": (lambda d, a: d.Binomial(5, a), [[0.3, 0.9]], [3.0, 5.0]),
     "Poisson": (lambda d, a: d.Poisson(a), [[0.3, 4.9]], [3.0, 5.0]),
+    "NegativeBinomial": (lambda d, a: d.NegativeBinomial(2.5, a), [[0.3, 0.6]], [3.0, 0.0]),
+    "Multinomial": (
+        lambda d, a: d.Multinomial(6, a), [CHANCES], [[1.0, 3.0, 2.0], [0.0, 6.0, 0.0]],
+    ),
+    "Gamma": (lambda d, a, b: d.Gamma(a, b), [SIZE, [2.0, 0.7]], VALUE),
+    "Chi2": (lambda d, a: d.Chi2(a), [[1.5, 6.0]], VALUE),
+    "InverseGamma": (lambda d, a, b: d.InverseGamma(a, b), [[5.0, 9.0], [2.0, 0.7]], VALUE),
+    "Beta": (lambda d, a, b: d.Beta(a, b), [SIZE, [2.0, 0.7]], VALUE),
+    "Dirichlet": (lambda d, a: d.Dirichlet(a), [CHANCES], [[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]]),
+    "StudentT": (lambda d, n, a, b: d.StudentT(n, a, b), [[7.0, 5.5], REAL, SIZE], VALUE),
+    "FisherSnedecor": (lambda d, a, b: d.FisherSnedecor(a, b), [[3.0, 6.0], [14.0, 20.0]], VALUE),
+    "HalfCauchy": (lambda d, b: d.HalfCauchy(b), [SIZE], VALUE),
+    "Pareto": (lambda d, a, b: d.Pareto(a, b), [[0.05, 0.5], [5.0, 9.0]], VALUE),
+    "Weibull": (lambda d, a, b: d.Weibull(a, b), [SIZE, [1.3, 2.5]], VALUE),
+    "Kumaraswamy": (lambda d, a, b: d.Kumaraswamy(a, b), [SIZE, [2.0, 1.7]], VALUE),
+    "RelaxedBernoulli": (
+        lambda d, a: d.RelaxedBernoulli(a.new_tensor(0.7), a), [[0.3, 0.9]], VALUE,
+    ),
+    "RelaxedOneHotCategorical": (
+        lambda d, a: d.RelaxedOneHotCategorical(a.new_tensor(0.7), a), [CHANCES],
+        [[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]],
+    ),
+    "LKJCholesky": (
+        lambda d, a: d.LKJCholesky(2, a), [SIZE], [[[1.0, 0.0], [0.6, 0.8]]] * 2,
+    ),
     "Categorical": (lambda d, a: d.Categorical(a), [CHANCES], [0, 2]),
     "Categorical of logits": (lambda d, a: d.Categorical(logits=a), [CHANCES], [0, 2]),
     "OneHotCategorical": (
@@ -58,10 +83,14 @@ CASES: dict[str, Case] = {
 _WITHOUT_RSAMPLE = tuple(
     getattr(tritorch.distributions, name)
     for name in (
-        "Bernoulli", "Binomial", "Categorical", "Geometric", "MixtureSameFamily",
-        "OneHotCategorical", "Poisson",
+        "Bernoulli", "Binomial", "Categorical", "Geometric", "LKJCholesky", "MixtureSameFamily",
+        "Multinomial", "NegativeBinomial", "OneHotCategorical", "Poisson",
     )
 )  # fmt: skip
+
+
+#: modes that PyTorch finds by the logarithm of a negative number, and by the argmax of nan
+_OTHERWISE = {("Kumaraswamy", "mode"), ("Dirichlet", "mode")}
 
 
 def _made(library: Any, name: str, scale: float = 1.0) -> tuple[Any, list[Any], Any]:
@@ -73,7 +102,7 @@ def _made(library: Any, name: str, scale: float = 1.0) -> tuple[Any, list[Any], 
     return (
         make(library.distributions, *tensors),
         tensors,
-        exact.double() if exact.is_floating_point() else exact,
+        library.tensor(value, dtype=library.float64) if exact.is_floating_point() else exact,
     )
 
 
@@ -108,9 +137,9 @@ def _facts(library: Any, name: str) -> dict[str, Any]:
     for question, answer in questions.items():
         try:
             result = answer()
-        except NotImplementedError:
+            facts[question] = _numbers(library, result, parameters)
+        except NotImplementedError:  # PyTorch has no slope of gammainc by its first argument
             continue
-        facts[question] = _numbers(library, result, parameters)
     return facts
 
 
@@ -126,6 +155,10 @@ def test_against_pytorch(name: str) -> None:
     ours, theirs = _facts(tritorch, name), _facts(torch, name)
     assert "log_prob" in ours
     for question, found in ours.items():
+        if question == "cdf" and question not in theirs:
+            continue
+        if (name, question) in _OTHERWISE:
+            continue
         wanted = _flat(theirs[question])
         assert _flat(found) == pytest.approx(wanted, 1e-6, 1e-12, nan_ok=True), question
 

@@ -166,6 +166,7 @@ DOMAINS = {
     "ldexp": lambda x, n: np.abs(n) < 1000,
     "gamma_series": lambda a, x: (a > 0.01) & (a < 100) & (x > 0.01) & (x < a + 1),
     "gamma_fraction": lambda a, x: (a > 0.01) & (x >= a + 1) & (x < 100),
+    "gamma_slope": lambda a, y, psi: (a > 0.01) & (a < 100) & (np.abs(y) < 4) & (psi == 0.5),
 }
 NEAR = {"lgamma": 3e-4, "erfinv": 1e-4, "tan": 1e-3, "pow": 1e-4}
 

@@ -88,6 +88,20 @@ def test_randint():
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("shape", [0.05, 1.0, 40.0])
+def test_gamma(shape):
+    """Logarithms, since variables of small shapes are too small themselves."""
+    shapes = np.full(20_000, shape)
+    operands = [shapes, SEED, OFFSET]
+    plan = random.gamma.plan(kinds_of(operands), [dtypes.float64, WORD, WORD], [dtypes.float64])
+    (out,) = launch(plan, operands)
+    some = np.arange(200) * 100
+    words = [f(SEED, OFFSET + some) for f in (reference.philox_word, reference.philox_second_word)]
+    wanted = reference.gamma_logarithm(shapes[some], *words)
+    np.testing.assert_allclose(out[some], wanted, rtol=1e-9, atol=1e-9)
+    assert stats.kstest(out, stats.loggamma(shape).cdf).pvalue > 1e-3
+
+
 def test_bernoulli_exponential_dropout():
     out = draw(random.bernoulli, [0.3], dtypes.bool, compute=dtypes.float32)
     assert abs(out.mean() - 0.3) < 0.01

@@ -11,7 +11,7 @@ import re
 import sys
 from types import ModuleType
 
-from tritorch.distributions import constraints, transforms
+from tritorch.distributions import constraints, transforms, utils
 from tritorch.distributions.continuous import (
     Cauchy,
     Exponential,
@@ -22,6 +22,7 @@ from tritorch.distributions.continuous import (
     Normal,
     Uniform,
 )
+from tritorch.distributions.counts import Multinomial, NegativeBinomial
 from tritorch.distributions.discrete import (
     Bernoulli,
     Binomial,
@@ -33,12 +34,24 @@ from tritorch.distributions.discrete import (
 )
 from tritorch.distributions.distribution import Distribution
 from tritorch.distributions.divergence import kl_divergence, register_kl
+from tritorch.distributions.gamma import (
+    Beta,
+    Chi2,
+    Dirichlet,
+    FisherSnedecor,
+    Gamma,
+    InverseGamma,
+    StudentT,
+)
 from tritorch.distributions.joint import (
     Independent,
     MixtureSameFamily,
     MultivariateNormal,
     TransformedDistribution,
 )
+from tritorch.distributions.lkj import LKJCholesky
+from tritorch.distributions.powers import HalfCauchy, Kumaraswamy, Pareto, Weibull
+from tritorch.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from tritorch.distributions.transforms import (
     AffineTransform,
     ComposeTransform,
@@ -61,16 +74,23 @@ def _modules() -> None:
             module = sys.modules.setdefault(whole, ModuleType(whole, kind.__doc__))
             setattr(module, name, kind)
 
+    kl = ModuleType(f"{__name__}.kl", kl_divergence.__doc__)
+    kl.__dict__.update(kl_divergence=kl_divergence, register_kl=register_kl)
+    globals()["kl"] = sys.modules.setdefault(kl.__name__, kl)
+
 
 #: where PyTorch keeps a distribution whose name does not tell
 _MODULES = {"OneHotCategoricalStraightThrough": "one_hot_categorical"}
 _modules()
 
 __all__ = [
-    "AffineTransform", "Bernoulli", "Binomial", "Categorical", "Cauchy", "ComposeTransform",
-    "Distribution", "ExpTransform", "Exponential", "Geometric", "Gumbel", "HalfNormal",
-    "Independent", "Laplace", "LogNormal", "MixtureSameFamily", "MultivariateNormal", "Normal",
-    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson", "SigmoidTransform",
-    "TanhTransform", "Transform", "TransformedDistribution", "Uniform", "constraints",
-    "kl_divergence", "register_kl", "transforms",
+    "AffineTransform", "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2",
+    "ComposeTransform", "Dirichlet", "Distribution", "ExpTransform", "Exponential",
+    "FisherSnedecor", "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent",
+    "InverseGamma", "Kumaraswamy", "LKJCholesky", "Laplace", "LogNormal", "MixtureSameFamily",
+    "Multinomial", "MultivariateNormal", "NegativeBinomial", "Normal", "OneHotCategorical",
+    "OneHotCategoricalStraightThrough", "Pareto", "Poisson", "RelaxedBernoulli",
+    "RelaxedOneHotCategorical", "SigmoidTransform", "StudentT", "TanhTransform", "Transform",
+    "TransformedDistribution", "Uniform", "Weibull", "constraints", "kl_divergence", "register_kl",
+    "transforms", "utils",
 ]  # fmt: skip

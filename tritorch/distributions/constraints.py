@@ -81,6 +81,26 @@ def greater_than(bound: Any) -> Constraint:
     return Constraint(f"GreaterThan(lower_bound={bound})", lambda x: x > bound)
 
 
+def greater_than_eq(bound: Any) -> Constraint:
+    """x >= bound."""
+    return Constraint(f"GreaterThanEq(lower_bound={bound})", lambda x: x >= bound)
+
+
+def less_than(bound: Any) -> Constraint:
+    """x < bound."""
+    return Constraint(f"LessThan(upper_bound={bound})", lambda x: x < bound)
+
+
+def multinomial(total: int) -> Constraint:
+    """Vectors of whole numbers, not negative, that add up to `total`."""
+    return Constraint(
+        f"Multinomial(upper_bound={total})",
+        lambda x: ((x >= 0) & _whole(x)).all(-1) & (x.sum(-1) == total),
+        event_dim=1,
+        is_discrete=True,
+    )
+
+
 def independent(base: Constraint, dims: int) -> Constraint:
     """All elements of the last `dims` dimensions are in the base's set."""
 
@@ -98,6 +118,12 @@ def _lower_cholesky(value: Tensor) -> Tensor:
     return lower & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
 
 
+def _corr_cholesky(value: Tensor) -> Tensor:
+    tolerance = 10 * value.shape[-1] * tritorch.finfo(value.dtype).eps
+    unit = ((value.square().sum(-1) - 1).abs() <= tolerance).all(-1)
+    return unit & _lower_cholesky(value)
+
+
 def _positive_definite(value: Tensor) -> Tensor:
     symmetric = tritorch.isclose(value, value.mT, atol=1e-6).flatten(-2).all(-1)
     return symmetric & tritorch.linalg.cholesky_ex(value).info.eq(0)
@@ -107,7 +133,7 @@ real = Constraint("Real()", lambda x: x == x)
 real_vector = independent(real, 1)
 boolean = Constraint("Boolean()", lambda x: (x == 0) | (x == 1), is_discrete=True)
 positive = greater_than(0.0)
-nonnegative = Constraint("GreaterThanEq(lower_bound=0.0)", lambda x: x >= 0)
+nonnegative = greater_than_eq(0.0)
 unit_interval = interval(0.0, 1.0)
 nonnegative_integer = Constraint(
     "IntegerGreaterThan(lower_bound=0)", lambda x: (x >= 0) & _whole(x), is_discrete=True
@@ -123,3 +149,4 @@ one_hot = Constraint(
 )
 lower_cholesky = Constraint("LowerCholesky()", _lower_cholesky, event_dim=2)
 positive_definite = Constraint("PositiveDefinite()", _positive_definite, event_dim=2)
+corr_cholesky = Constraint("CorrCholesky()", _corr_cholesky, event_dim=2)

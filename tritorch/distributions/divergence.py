@@ -26,7 +26,9 @@ from tritorch.distributions.discrete import (
     Poisson,
 )
 from tritorch.distributions.distribution import Distribution
+from tritorch.distributions.gamma import Beta, Dirichlet, Gamma, InverseGamma
 from tritorch.distributions.joint import Independent, MultivariateNormal
+from tritorch.distributions.powers import HalfCauchy, Pareto
 from tritorch.nn import functional
 from tritorch.tensor import Tensor
 
@@ -111,6 +113,45 @@ def _laplace(p: Laplace, q: Laplace) -> Tensor:
 def _cauchy(p: Cauchy, q: Cauchy) -> Tensor:
     apart = (p.scale + q.scale).square() + (p.loc - q.loc).square()
     return (apart / (4 * p.scale * q.scale)).log()
+
+
+@register_kl(HalfCauchy, HalfCauchy)
+def _half_cauchy(p: HalfCauchy, q: HalfCauchy) -> Tensor:
+    return ((p.scale + q.scale).square() / (4 * p.scale * q.scale)).log()
+
+
+@register_kl(Pareto, Pareto)
+def _pareto(p: Pareto, q: Pareto) -> Tensor:
+    ratio = q.alpha / p.alpha
+    found = q.alpha * (p.scale / q.scale).log() - ratio.log() + ratio - 1
+    return tritorch.where(p.scale < q.scale, math.inf, found)
+
+
+@register_kl(Gamma, Gamma)
+@register_kl(InverseGamma, InverseGamma)
+def _gamma(p: Gamma, q: Gamma) -> Tensor:
+    a, b = p.concentration, q.concentration
+    return (
+        b * (p.rate / q.rate).log()
+        + tritorch.lgamma(b)
+        - tritorch.lgamma(a)
+        + (a - b) * tritorch.digamma(a)
+        + (q.rate - p.rate) * (a / p.rate)
+    )
+
+
+@register_kl(Dirichlet, Dirichlet)
+def _dirichlet(p: Dirichlet, q: Dirichlet) -> Tensor:
+    a, b = p.concentration, q.concentration
+    total = a.sum(-1, keepdim=True)
+    found = tritorch.lgamma(b) - tritorch.lgamma(a)
+    found = found + (a - b) * (tritorch.digamma(a) - tritorch.digamma(total))
+    return found.sum(-1) + tritorch.lgamma(total).squeeze(-1) - tritorch.lgamma(b.sum(-1))
+
+
+@register_kl(Beta, Beta)
+def _beta(p: Beta, q: Beta) -> Tensor:
+    return _dirichlet(p._both, q._both)
 
 
 @register_kl(Gumbel, Gumbel)

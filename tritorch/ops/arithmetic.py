@@ -499,6 +499,11 @@ def copysign(input, other):
 @pointwise(
     promote="float", low=0.1, samples=(0.0,), inplace=True,
     numpy=lambda x, y: np.where(x == 0, np.where(np.isnan(y), np.nan, 0.0), x * np.log(y)),
+    # The slope at input = 0 is log(other) all the same.
+    grad=lambda g, input, other: (
+        g * s.where((input == 0) & (other <= 0), 0.0, s.log(other)),
+        g * s.where((input == 0) & (other == 0), 0.0, input / other),
+    ),
 )  # fmt: skip
 def xlogy(input, other):
     """input * log(other); 0 where input is 0."""

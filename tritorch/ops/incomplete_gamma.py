@@ -43,25 +43,29 @@ def _density(a: Any, x: Any) -> Any:
     return s.exp((a - 1.0) * s.log(x) - x - s.lgamma(a))
 
 
+def _by_shape(a: Any, x: Any) -> Any:
+    """The derivative by a: what x must fall by where the value is to stay, times the density."""
+    inside = (a > 0) & (x > 0) & s.isfinite(a) & s.isfinite(x)
+    a, x = s.where(inside, a, 1.0), s.where(inside, x, 1.0)
+    slope = s.gamma_slope(a, s.log(x), s.digamma(a + 1.0))
+    return s.where(inside, -slope * x * _density(a, x), math.nan)
+
+
 @pointwise(
     promote="float", method=False, numpy=None, low=0.2, high=6.0,
-    grad=lambda g, input, other: (
-        s.where(input == input, math.nan, 0.0), g * _density(input, other)
-    ),
+    grad=lambda g, input, other: (g * _by_shape(input, other), g * _density(input, other)),
 )  # fmt: skip
 def gammainc(input, other):
     """The regularized lower incomplete gamma function P(input, other).
 
-    There is no gradient by the first argument: it is nan.
+    Gradients pass to both arguments; that by the first has itself no derivative.
     """
     return _parts(input, other)[0]
 
 
 @pointwise(
     promote="float", method=False, numpy=None, low=0.2, high=6.0,
-    grad=lambda g, input, other: (
-        s.where(input == input, math.nan, 0.0), -g * _density(input, other)
-    ),
+    grad=lambda g, input, other: (-g * _by_shape(input, other), -g * _density(input, other)),
 )  # fmt: skip
 def gammaincc(input, other):
     """The regularized upper incomplete gamma function, 1 - `gammainc`."""
