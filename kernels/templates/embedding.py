@@ -6,6 +6,7 @@ Forward reads and writes each row once. Backward adds g[i, :] to row index[i] of
   every run. The zeros before are written by a launch of their own, in the order of memory: column
   by column they took twice as long, longer than all else together.
 - GPU: atomic additions in float32; the order of additions, so the last bits, vary from run to run.
+  Where they must not, the indices are sorted and runs of equal ones summed (`runs`).
 
 An index outside 0..rows-1 raises IndexError on the CPU, after the launch; nothing is read or
 written for it.
@@ -27,6 +28,7 @@ from tritorch.kernels.templates.rows import (
     row_offset,
     to_compute,
 )
+from tritorch.kernels.templates.runs import Sums, plan_sums
 from tritorch.kernels.templates.template import kernel
 from tritorch.layout import Layout
 
@@ -202,7 +204,7 @@ def plan_backward(
     Args:
         g: (*index.shape, columns), any strides. n_rows: rows of w.
         padding_idx: the index whose row gets no gradient; -1: none.
-        ordered: in the order of the index on a GPU too, where that is slow.
+        ordered: in a fixed order on a GPU too.
     Returns:
         a plan with the output (n_rows, columns), contiguous; float32 for float16 and bfloat16
         gradients, whose sums would lose small terms (cast it afterwards).
@@ -224,9 +226,26 @@ def plan_backward(
         "index_ptr": index,
         "cell_ptr": dtypes.int64,
     }
-    ordered = ordered or g.device.type == "cpu"
-    launch, kernels = _backward_launch(dw, g, index, rows, values, operands, ordered)
+    if ordered and g.device.type != "cpu" and rows.count:
+        strides = g.strides[:-1], g.strides[-1:]
+        sums = Sums(
+            name, dw, index, g, index.shape, strides, (n_columns,), (1,), n_rows, n_columns, 0,
+            padding_idx,
+        )  # fmt: skip
+        return _after_zeros(dw, plan_sums(sums, cell))
+    launch, kernels = _backward_launch(dw, g, index, rows, values, operands)
     return Plan((dw,), cell.checked(launch), kernels)
+
+
+def _after_zeros(dw: Layout, adding: Plan) -> Plan:
+    zero = plan_zero(dw)
+    fill, add = zero.launch, adding.launch
+
+    def both(dw_address: int, g: int, index: int) -> None:
+        fill(dw_address)
+        add(dw_address, index, g)
+
+    return Plan((dw,), both, [*zero.kernels, *adding.kernels])
 
 
 def _backward_launch(
@@ -236,9 +255,9 @@ def _backward_launch(
     rows: Rows,
     values: dict[str, Any],
     operands: dict[str, Any],
-    ordered: bool,
 ) -> tuple[Launch, list[Any]]:
     n_columns = dw.shape[1]
+    ordered = g.device.type == "cpu"
     zero = plan_zero(dw)
     fill = zero.launch
     if rows.count == 0:

@@ -10,7 +10,8 @@ combined into one of element offsets.
 Writes that may meet (accumulation, duplicates) are made in order on the CPU: the places that cannot
 meet are lanes and programs, each walks through the indices in their order. No atomics, the same
 sums on every run, and the last of several writes to one place wins. On a GPU additions are atomic:
-their order, and with it the last bits, may vary, as PyTorch's do.
+their order, and with it the last bits, may vary, as PyTorch's do; where they must not, places are
+sorted and runs of equal ones summed (`runs`).
 
 Negative indices count from the end. An index out of bounds raises IndexError on the CPU after the
 launch; nothing is read or written for it.
@@ -38,6 +39,7 @@ from tritorch.kernels.templates.indexing_kernels import (
     write_indexed,
 )
 from tritorch.kernels.templates.rows import LEVELS, Rows, ceil_divide, levels, without
+from tritorch.kernels.templates.runs import Sums, plan_sums
 from tritorch.kernels.templates.template import Template
 from tritorch.layout import (
     Layout,
@@ -206,6 +208,10 @@ class _Access:
         """The launches of ordered writes; `sequence`: the index's dimensions along which writes may
         meet.
         """
+        alone = len(sequence) == len(self.index_shape)
+        if self.x.device.type != "cpu" and mode == "add" and alone and sequence:
+            plan = plan_sums(self._sums(), cell)
+            return _Writes([(plan.launch, ("x", "index", "source"))], list(plan.kernels))
         apart = [d for d in range(len(self.index_shape)) if d not in sequence]
 
         def pick(values: Shape, dims: Sequence[int]) -> Shape:
@@ -278,6 +284,13 @@ class _Access:
             [*zero.kernels, compiled, summed],
             parts.nbytes,
         )
+
+    def _sums(self) -> Sums:
+        bound, step = (self.bound, self.step) if self.wrap else (self.x.extent, 1)
+        return Sums(
+            self.name, self.x, self.index, self.other, self.index_shape, self.other_strides,
+            self.rest_shape, self.x_strides[1], bound, step, self.lift if self.wrap else None,
+        )  # fmt: skip
 
 
 #: rows of fewer indices share programs
@@ -369,7 +382,7 @@ def plan_scatter(
     Args:
         source: at least index's sizes; expand a scalar with strides of 0.
         mode: set, add, multiply, amax or amin: how source meets what stands in x.
-        ordered: in the order of the index on a GPU too, where that is slow.
+        ordered: in a fixed order on a GPU too.
         negative: whether negative indices count from the end or are out of bounds.
     """
     mode = _checked_mode("scatter", mode, x.dtype)
@@ -564,7 +577,7 @@ def plan_index_put(
     Args:
         values: broadcasts to the shape of x[indices].
         mode: set (duplicates: the last one on the CPU), add, multiply, amax, amin.
-        ordered: in the order of the index on a GPU too, where that is slow.
+        ordered: in a fixed order on a GPU too.
         negative: whether negative indices count from the end or are out of bounds.
     """
     mode = _checked_mode("index_put", mode, x.dtype)

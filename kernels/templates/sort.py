@@ -194,11 +194,15 @@ def _check(name: str, x: Layout, dim: int) -> int:
     return normalize_dim(name, dim, x.ndim)
 
 
-def plan_sort(x: Layout, dim: int, *, descending: bool = False, name: str = "sort") -> Plan:
+def plan_sort(
+    x: Layout, dim: int, *, descending: bool = False, bits: int | None = None, name: str = "sort"
+) -> Plan:
     """values, indices; launch(values, indices, x): stable, nan last (first when descending).
 
     Args:
         x: any strides, any dtype but float8; a row has fewer than 2^31 elements.
+        bits: x has integers that are not negative and differ in so many bits at most (the lowest):
+            a GPU goes by no others.
     Returns:
         values of x's dtype and indices of int64, both of x's shape and dense, their dimensions in
         the order of x's.
@@ -224,7 +228,7 @@ def plan_sort(x: Layout, dim: int, *, descending: bool = False, name: str = "sor
         return Plan((values, indices), launch, [compiled])
     if x.device.type != "cpu":
         if n_cols > GPU_ROW:
-            return plan_radix((values, indices), x, rows.count, operands, numbers)
+            return plan_radix((values, indices), x, rows.count, operands, numbers, bits)
         numbers["BLOCK"] = next_power_of_2(n_cols)
         numbers |= sort_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
         launch, compiled = sort_rows.bind(x.device, (rows.count,), operands, numbers)

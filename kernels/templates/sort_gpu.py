@@ -28,9 +28,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
+from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels.plan import Plan, Step
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2, row_offset
-from tritorch.kernels.templates.sort_keys import key_dtype, key_value, sort_key
+from tritorch.kernels.templates.sort_keys import key_value, sort_key
 from tritorch.kernels.templates.template import helper, kernel
 from tritorch.layout import Layout
 
@@ -66,7 +67,7 @@ def packed_elements(
 @helper
 def digit_at(packed, shift):
     """The digit at bit `shift` of the key; of the upper half alone, which is a register."""
-    return ((packed >> 32).to(tl.int32) >> shift) & 15
+    return ((packed >> 32).to(tl.int32) >> shift.to(tl.int32)) & 15
 
 
 @helper
@@ -246,10 +247,26 @@ def radix_offsets(counts_ptr, totals_ptr, n_blocks, BLOCK: tl.constexpr):
     tl.store(totals_ptr + tl.program_id(0), total)
 
 
+def _passes(kind: Dtype, bits: int | None) -> list[tuple[int, int]]:
+    """(shift, source) of each pass; the last bits of keys of 64 are a round for themselves."""
+    width = 4 if kind is dtypes.bool else kind.itemsize * 8
+    width = min(width, bits or width)
+    passes = [(bit, PACKED) for bit in range(0, min(width, 32), 4)]
+    passes[0] = (0, DIRECT)
+    if width > 32:
+        passes += [(0, THROUGH), *((bit, PACKED) for bit in range(4, width - 32, 4))]
+    return passes
+
+
 def plan_radix(
-    outputs: tuple[Layout, Layout], x: Layout, n_rows: int, operands: dict[str, Any], numbers: Any
+    outputs: tuple[Layout, Layout],
+    x: Layout,
+    n_rows: int,
+    operands: dict[str, Any],
+    numbers: Any,
+    bits: int | None = None,
 ) -> Plan:
-    """launch(values, indices, x); `operands` and `numbers` as `plan_sort` makes them."""
+    """launch(values, indices, x); `operands`, `numbers` and `bits` as `plan_sort` has them."""
     from tritorch.runtime import get_target
 
     n_cols = numbers["n_cols"]
@@ -265,12 +282,7 @@ def plan_radix(
         if name in radix_count.parameters or name == "num_warps"
     }  # fmt: skip
     count_operands = {**words, "x_ptr": operands["x_ptr"]}
-    bits = 4 if x.dtype is dtypes.bool else min(x.dtype.itemsize, 4) * 8
-    # (shift, source) of each pass
-    passes = [(bit, PACKED) for bit in range(0, bits, 4)]
-    if key_dtype(x.dtype) is dtypes.uint64:
-        passes = [*passes, (0, THROUGH), *passes[1:]]
-    passes[0] = (0, DIRECT)
+    passes = _passes(x.dtype, bits)
 
     grid = (n_rows * n_blocks,)
     steps, kernels = [], []

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 
 import tritorch as torch
-from tritorch.kernels import choices
-from tritorch.kernels.templates import embedding, indexing
-from tritorch.layout import Layout
 
 
 @pytest.fixture(autouse=True)
@@ -75,36 +72,3 @@ def test_sums_in_parts_are_right() -> None:
             np.testing.assert_array_equal(x.numpy(), expected)
         else:
             np.testing.assert_allclose(x.numpy(), expected, rtol=1e-3)
-
-
-def test_a_gpu_adds_in_order_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels that are bound for a device "cuda", without one."""
-    from tritorch.devices import device
-    from tritorch.kernels.templates.template import Template
-
-    bound: list[str] = []
-
-    def bind(self: Template, *_: Any, **__: Any) -> tuple[Any, Any]:
-        bound.append(self.name)
-        return (lambda *_: None), None
-
-    monkeypatch.setattr(Template, "bind", bind)
-    monkeypatch.setattr(indexing.IndexCell, "__init__", _cell)
-    monkeypatch.setattr(choices, "find", lambda *_: None)
-    cuda = device("cuda")
-    x = Layout.contiguous(torch.float32, (9,), cuda)
-    index = Layout.contiguous(torch.int64, (30,), cuda)
-    source = Layout.contiguous(torch.float32, (30,), cuda)
-    g = Layout.contiguous(torch.float32, (30, 4), cuda)
-    for ordered in (False, True):
-        indexing.plan_scatter(x, 0, index, source, mode="add", ordered=ordered)
-        indexing.plan_index_put(x, [index], source, mode="add", ordered=ordered)
-        embedding.plan_backward(g, index, 9, ordered=ordered)
-    assert bound == [
-        "write_indexed", "write_indexed", "fill_zero", "embedding_backward_atomic",
-        "write_in_order", "write_in_order", "fill_zero", "embedding_backward_columns",
-    ]  # fmt: skip
-
-
-def _cell(self: Any, message: str, device: Any, name: str = "") -> None:
-    self.message, self.on_host, self.address = message, False, 0
