@@ -151,7 +151,8 @@ def plan_embedding() -> None:
     for columns, kind in ((64, "float32"), (3000, "float16")):
         w, index = layout(50, columns, kind=kind), layout(4, 5, kind="int64")
         embedding.plan(w, index)
-        embedding.plan_backward(layout(4, 5, columns, kind=kind), index, 50)
+        g = layout(4, 500, columns, kind=kind)
+        embedding.plan_backward(g, layout(4, 500, kind="int64"), 50, ordered=columns == 64)
 
 
 def plan_indexing() -> None:
@@ -162,6 +163,7 @@ def plan_indexing() -> None:
     rows = layout(9, kind="int64")
     indexing.plan_index(x, [rows, rows])
     indexing.plan_index_put(x, [rows], layout(9, 6, 70), mode="add")
+    indexing.plan_index_put(x, [rows], layout(9, 6, 70, kind="float16"), mode="add", ordered=True)
     indexing.plan_index_put(x, [rows, rows], layout(9, 70))
 
 
