@@ -149,6 +149,9 @@ def copied_tiles(
 ):  # fmt: skip
     """All tiles whose number is that of the program, modulo the number of programs."""
     HALF: tl.constexpr = BLOCK_N // 2 if HALVED else BLOCK_N
+    # Descriptors count in 32 bits, however large the matrices.
+    n_tiles, n_batches = n_tiles.to(tl.int32), n_batches.to(tl.int32)
+    m, n, k = m.to(tl.int32), n.to(tl.int32), k.to(tl.int32)
     a_tiles = operand_tiles(
         a_ptr, n_batches, m, k, a_batch_stride, a_row_stride, a_column_stride,
         BATCHED, A_TURNED, BLOCK_M, BLOCK_K,

@@ -51,6 +51,7 @@ def topk_part(
 
     MAPPED: the elements' places are not their columns, but written in `places`, which lie as x.
     """
+    n_cols = n_cols.to(tl.int32)  # however large the tensor
     program = tl.program_id(0)
     row = program // n_parts
     part = (program % n_parts).to(tl.int64)
