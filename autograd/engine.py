@@ -229,7 +229,14 @@ def _evaluate(
                     continue
                 if gradient is not None:
                     layout = following.output_layouts[output_nr]
-                    if gradient._layout is not layout:
+                    if gradient._layout is not layout and not (
+                        following.takes_narrow
+                        and not (restricted or recording)
+                        and remaining[following] == 1
+                        and following not in buffers
+                        and _differs_in_width(gradient, layout)
+                        and following._extras is None
+                    ):
                         gradient = validated(gradient, layout, _index(outgoing, gradient), node)
                 known = buffers.get(following)
                 if known is None:
@@ -256,6 +263,17 @@ def _evaluate(
         if anomaly.enabled and node is not None:
             warn_of_forward(node)
         raise
+
+
+def _differs_in_width(gradient: TensorLike, layout: Any) -> bool:
+    """Whether a gradient is what is wanted but for a narrower floating type."""
+    given = gradient._layout
+    return (
+        given.shape == layout.shape
+        and given.device is layout.device
+        and given.dtype.is_floating_point
+        and given.dtype.itemsize < layout.dtype.itemsize
+    )
 
 
 def _any_defined(gradients: tuple[TensorLike | None, ...]) -> bool:

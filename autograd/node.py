@@ -70,6 +70,9 @@ class Node:
 
     #: `apply` is called even when no gradient arrived (custom functions materialise zeros)
     wants_undefined = False
+    #: `apply` takes a gradient of a narrower floating type than the output's as it is, where that is
+    #: the only one (after a cast to the narrower type)
+    takes_narrow = False
 
     def __init__(self, next_functions: tuple[Edge, ...], output_layouts: tuple[Any, ...]) -> None:
         self.next_functions = next_functions

@@ -10,6 +10,7 @@ import pytest
 import tritorch as torch
 from tritorch import nn
 from tritorch.amp import casting, custom_bwd, custom_fwd, lists, state
+from tritorch.layout import Layout
 
 BF16, HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float16, torch.float32, torch.float64
 
@@ -62,6 +63,46 @@ def test_scores_of_lower_precision_are_not_copied_for_their_cross_entropy(reduct
     with torch.no_grad():
         once = torch.autograd.grad(loss, scores, upstream, retain_graph=True)[0]
     assert torch.equal(once, torch.autograd.grad(wide, scores, upstream, retain_graph=True)[0])
+
+
+def test_normalization_takes_the_gradient_of_a_cast_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tritorch.autograd import engine
+    from tritorch.ops.normalization import NativeLayerNormBackward0
+
+    widened: list[tuple[int, ...]] = []
+    validated = engine.validated
+
+    def seen(gradient: torch.Tensor, layout: Layout, *rest: object) -> torch.Tensor:
+        if gradient.dtype is BF16 and layout.dtype is SINGLE:
+            widened.append(layout.shape)
+        return validated(gradient, layout, *rest)
+
+    monkeypatch.setattr(engine, "validated", seen)
+
+    def gradients(branch: bool, hook: bool = False) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        norm, layer = nn.LayerNorm(8), nn.Linear(8, 4)
+        x = torch.randn(5, 8, requires_grad=True)
+        y = norm(x)
+        if hook:
+            y.register_hook(lambda g: dtypes.append(g.dtype))
+        with torch.autocast("cpu"):
+            loss = layer(y).float().square().sum()
+        (loss + (y * 3).sum() if branch else loss).backward()
+        return [x.grad, norm.weight.grad, norm.bias.grad]
+
+    dtypes: list[torch.dtype] = []
+    for branch in (False, True):
+        del widened[:]
+        found = gradients(branch)
+        assert ((5, 8) in widened) is branch  # two gradients are added in float32
+        monkeypatch.setattr(NativeLayerNormBackward0, "takes_narrow", False)
+        assert all(map(torch.equal, found, gradients(branch)))
+        monkeypatch.setattr(NativeLayerNormBackward0, "takes_narrow", True)
+    gradients(False, hook=True)
+    assert dtypes == [SINGLE]
 
 
 def test_products_that_sum_nothing_or_everything_are_no_products_of_matrices() -> None:

@@ -143,6 +143,7 @@ class NativeLayerNormBackward0(Node):
     """Gradients of input, weight and bias in one or two launches."""
 
     __slots__ = ("bias_dtype", "eps", "n_dims", "weighted")
+    takes_narrow = True
     rms = False
     n_dims: int
     eps: float
