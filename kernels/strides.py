@@ -94,7 +94,11 @@ def keeps_channels_last(x: Layout) -> bool:
 
 def dense_in_format(shape: Shape, dtype: Dtype, x: Layout, spatial: int = 0) -> Layout:
     """Another shape without gaps: channels_last if x is, else contiguous."""
-    if not is_channels_last(x, spatial):
-        return Layout.contiguous(dtype, shape, x.device)
-    moved = Layout.contiguous(dtype, (shape[0], *shape[2:], shape[1]), x.device).strides
-    return Layout.of(dtype, shape, (moved[0], moved[-1], *moved[1:-1]), x.device)
+    made = Layout.contiguous(dtype, shape, x.device)
+    return channels_last_layout(made) if is_channels_last(x, spatial) else made
+
+
+def channels_last_layout(x: Layout) -> Layout:
+    """The same shape without gaps, channels side by side."""
+    moved = Layout.contiguous(x.dtype, (x.shape[0], *x.shape[2:], x.shape[1]), x.device).strides
+    return Layout.of(x.dtype, x.shape, (moved[0], moved[-1], *moved[1:-1]), x.device)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tritorch.devices import device as Device
+from tritorch.autograd.edges import edge
+from tritorch.autograd.grad_mode import grad_mode_state as mode
+from tritorch.autograd.node import Node
 from tritorch.kernels.strides import dense_in_format
+from tritorch.kernels.templates import frame as kernels
 from tritorch.ops.declare import operation, takes
-from tritorch.ops.joining import cat, flip
-from tritorch.ops.memory import contiguous, dense, formatted
-from tritorch.ops.selection import index_select
+from tritorch.ops.dispatch import Plans
+from tritorch.ops.memory import dense
 from tritorch.ops.view_nodes import PlaceBackward0, node_class, place
-from tritorch.ops.views import expand, slice_dim
-from tritorch.tensor import Tensor, from_array
+from tritorch.ops.views import slice_dim
+from tritorch.tensor import Tensor, empty
 
 #: (elements before, elements after) of a dimension; negative ones are cut off
 Pair = tuple[int, int]
@@ -66,65 +68,77 @@ def _constant(input: Tensor, pairs: list[Pair], value: float) -> Tensor:
     return padded
 
 
-def _reflected(size: int, before: int, after: int) -> Any:
-    if before >= size or after >= size:
+#: PyTorch's name of a mode's nodes, without their dimensions
+_NODES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad", "circular": "CircularPad"}
+
+_frames = Plans(lambda key: kernels.plan(*key))
+_gradients = Plans(lambda key: kernels.plan_gradient(*key))
+
+
+class FrameBackward0(Node):
+    """Backward of a frame: what each element collects from where it stands."""
+
+    __slots__ = ("mode", "pairs", "shape")
+    mode: str
+    pairs: tuple[Pair, ...]
+    shape: tuple[int, ...]
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient of the tensor inside."""
+        return (_collected(grads[0], self.shape, self.pairs, self.mode),)
+
+
+class FrameBackwardBackward0(Node):
+    """Backward of the gradient, which is linear: the frame."""
+
+    __slots__ = ("mode", "pairs")
+    mode: str
+    pairs: tuple[Pair, ...]
+
+    def apply(self, grads: Sequence[Any]) -> tuple[Any, ...]:
+        """The gradient of the frame's gradient."""
+        return (_framed(grads[0], self.pairs, self.mode),)
+
+
+def _framed(input: Tensor, pairs: tuple[Pair, ...], how: str) -> Tensor:
+    """The tensor with its own elements around those of the last dimensions."""
+    plan = _frames[input._layout, pairs, how]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, input._address)
+    if input._requires_grad and mode.enabled:
+        kind = node_class(FrameBackward0, f"{_NODES[how]}{len(pairs)}dBackward0")
+        node = kind((edge(input),), plan.outputs)
+        node.mode, node.pairs, node.shape = how, pairs, input._layout.shape
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+def _collected(g: Tensor, shape: tuple[int, ...], pairs: tuple[Pair, ...], how: str) -> Tensor:
+    """What each element of a tensor of this shape collects from where it stands in a frame."""
+    plan = _gradients[g._layout, shape, pairs, how]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, g._address)
+    if g._requires_grad and mode.enabled:
+        node = FrameBackwardBackward0((edge(g),), plan.outputs)
+        node.mode, node.pairs = how, pairs
+        result._grad_fn, result._requires_grad = node, True
+    return result
+
+
+def _check(size: int, pair: Pair, how: str) -> None:
+    """Refuse what has no elements of its own to stand there."""
+    if how == "reflect" and max(pair) >= size:
         raise RuntimeError(
             "Padding size should be less than the corresponding input dimension, but got: padding "
-            f"({before}, {after}) at a dimension of size {size}."
+            f"{pair} at a dimension of size {size}."
         )
-    positions = np.abs(np.arange(-before, size + after))
-    return np.where(positions >= size, 2 * (size - 1) - positions, positions)
-
-
-def _replicated(size: int, before: int, after: int) -> Any:
-    return np.clip(np.arange(-before, size + after), 0, size - 1)
-
-
-def _circular(size: int, before: int, after: int) -> Any:
-    if before > size or after > size:
+    if how == "circular" and max(pair) > size:
         raise RuntimeError(
-            "Padding value causes wrapping around more than once: padding "
-            f"({before}, {after}) at a dimension of size {size}."
+            f"Padding value causes wrapping around more than once: padding {pair} at a dimension "
+            f"of size {size}."
         )
-    return np.arange(-before, size + after) % size
-
-
-#: which element stands where, by mode
-_POSITIONS: dict[str, Callable[[int, int, int], Any]] = {
-    "reflect": _reflected,
-    "replicate": _replicated,
-    "circular": _circular,
-}
-
-
-def _beside(input: Tensor, mode: str, dim: int, before: int, after: int) -> list[Tensor]:
-    """What stands before and after the elements: slices, which are copied without an index."""
-    size = input._layout.shape[dim]
-    if mode == "circular":
-        return [slice_dim(input, dim, size - before, before), slice_dim(input, dim, 0, after)]
-    if mode == "reflect":
-        parts = slice_dim(input, dim, 1, before), slice_dim(input, dim, size - 1 - after, after)
-        return [flip(part, dim) if n > 1 else part for part, n in zip(parts, (before, after))]
-    shape = list(input._layout.shape)
-    ends = []
-    for end, count in ((0, before), (size - 1, after)):
-        shape[dim] = count
-        ends.append(expand(slice_dim(input, dim, end, 1), *shape))
-    return ends
-
-
-def _framed(input: Tensor, mode: str, dim: int, before: int, after: int) -> Tensor:
-    """The tensor with its own elements before and after those of one dimension."""
-    size = input._layout.shape[dim]
-    found = _POSITIONS[mode](size, before, after)
-    if before < 0 or after < 0 or not size:
-        return index_select(input, dim, _positions(found, input._layout.device))
-    front, back = _beside(input, mode, dim, before, after)
-    return cat([*[front] * (before > 0), input, *[back] * (after > 0)], dim)
-
-
-def _positions(found: Any, device: Device) -> Tensor:
-    return from_array(np.ascontiguousarray(found, dtype=np.int64), device)
+    if size + min(pair[0], 0) + min(pair[1], 0) < (1 if max(pair) > 0 else 0):
+        raise RuntimeError(f"pad: {how} by {pair} leaves nothing of a dimension of size {size}.")
 
 
 def _numpy_pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
@@ -166,7 +180,7 @@ def pad(
     pairs = _pairs(input, pad)
     if mode == "constant":
         return _constant(input, pairs, 0 if value is None else value)
-    if mode not in _POSITIONS:
+    if mode not in _NODES:
         raise NotImplementedError(
             f"Unrecognised padding mode {mode}. Use constant, reflect, replicate or circular."
         )
@@ -177,8 +191,7 @@ def pad(
             f"{mode} padding takes the last 1 to 3 dimensions of an input with one or two more; "
             f"got {len(pad)} amounts for a {input._layout.ndim}-dimensional input."
         )
-    padded = input
-    for dim in reversed(range(len(pairs))):
-        if any(pairs[dim]):
-            padded = _framed(padded, mode, dim, *pairs[dim])
-    return contiguous(padded) if mode == "circular" else formatted(padded, input)
+    amounts = tuple(pairs[input._layout.ndim - len(pad) // 2 :])
+    for size, pair in zip(input._layout.shape[-len(amounts) :], amounts):
+        _check(size, pair, mode)
+    return _framed(input, amounts, mode)

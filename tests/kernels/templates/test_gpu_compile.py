@@ -20,6 +20,7 @@ from tritorch.kernels.templates import (
     distance,
     embedding,
     factorization,
+    frame,
     indexing,
     layer_norm,
     matmul,
@@ -296,6 +297,13 @@ def plan_factorization() -> None:
     factorization.plan_jacobi(layout(3, 12, 20, kind="float64"), True)
 
 
+def plan_frame() -> None:
+    for mode in ("reflect", "replicate", "circular"):
+        for x, pairs in ((layout(2, 8, 30, 20), ((1, 2), (3, -1))), (layout(4, 50), ((9, 0),))):
+            y = frame.plan(x, pairs, mode).outputs[0]
+            frame.plan_gradient(y, x.shape, pairs, mode)
+
+
 def plan_distance() -> None:
     x, y = layout(2, 100, 30), turned(2, 200, 30)
     for p in (0.0, 1.0, 2.0, 3.5, float("inf")):
@@ -314,6 +322,7 @@ def plan_topk() -> None:
 FAMILIES = [
     plan_factorization,
     plan_distance,
+    plan_frame,
     plan_topk,
     plan_resample,
     plan_batch_norm,

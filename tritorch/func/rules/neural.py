@@ -87,6 +87,18 @@ def _images(level: Level, function: Layer, input: Tensor, *args: Any, **options:
     return unfolded(function(*chosen, **named), level)
 
 
+@rule(functional.pad)
+def _pad(
+    level: Level, input: Tensor, pad: Any, mode: str = "constant", value: float | None = None
+) -> Any:
+    # Amounts count from the last dimension; a frame of elements knows one dimension of a batch.
+    if mode == "constant" or input._layout.ndim == len(pad) // 2 + 1:
+        return batched(functional.pad(front(input, level), pad, mode, value), 0, level)
+    if input._layout.ndim != len(pad) // 2 + 2:
+        return NotImplemented
+    return unfolded(functional.pad(folded(input, level), pad, mode, value), level)
+
+
 @family(functional.pixel_shuffle, functional.pixel_unshuffle)
 def _shuffled(level: Level, function: Layer, input: Tensor, factor: int) -> Any:
     return batched(function(front(input, level), factor), 0, level)
