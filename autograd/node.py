@@ -70,7 +70,7 @@ class Node:
 
     #: `apply` is called even when no gradient arrived (custom functions materialise zeros)
     wants_undefined = False
-    #: `apply` takes a gradient of a narrower floating type than the output's as it is, where that is
+    #: `apply` takes a gradient of a narrower floating type than the output's as it is, where it is
     #: the only one (after a cast to the narrower type)
     takes_narrow = False
 

@@ -88,9 +88,10 @@ def test_normalization_takes_the_gradient_of_a_cast_as_it_is(
         y = norm(x)
         if hook:
             y.register_hook(lambda g: dtypes.append(g.dtype))
+        other = (y * 3).sum() if branch else 0  # recorded first: its gradient comes last
         with torch.autocast("cpu"):
             loss = layer(y).float().square().sum()
-        (loss + (y * 3).sum() if branch else loss).backward()
+        (loss + other).backward()
         return [x.grad, norm.weight.grad, norm.bias.grad]
 
     dtypes: list[torch.dtype] = []
