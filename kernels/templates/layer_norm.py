@@ -258,7 +258,7 @@ def norm_rows_backward(
 @kernel(space={"BLOCK": [64, 256, 1024]}, default={"BLOCK": 256}, key=("n_cols",))
 def add_groups(total_ptr, parts_ptr, n_groups, n_cols, BLOCK: tl.constexpr):
     """One program: BLOCK columns; total[c] = sum over groups of parts[group, c], in order."""
-    columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    columns = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < n_cols
     total = tl.zeros((BLOCK,), dtype=parts_ptr.dtype.element_ty)
     for group in range(n_groups):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tritorch import dtypes
 from tritorch.errors import DtypeError, ShapeError
 from tritorch.kernels.plan import Plan, Step, nothing
-from tritorch.kernels.strides import dense_like
+from tritorch.kernels.strides import dense_like, needs_int64
 from tritorch.kernels.templates.rows import (
     ceil_divide,
     levels,
@@ -191,7 +191,13 @@ def sort_rows(
 def _check(name: str, x: Layout, dim: int) -> int:
     if x.dtype.itemsize == 1 and x.dtype.is_floating_point:
         raise DtypeError(f"{name}: {x.dtype} has no order here. Cast it to float32 first.")
-    return normalize_dim(name, dim, x.ndim)
+    dim = normalize_dim(name, dim, x.ndim)
+    if x.ndim and needs_int64(x.shape[dim : dim + 1]):
+        raise ShapeError(
+            f"{name}: dimension {dim} of {x.shape} is too long: places in a row are counted in 32 "
+            "bits. Sort parts of it and merge them."
+        )
+    return dim
 
 
 def plan_sort(

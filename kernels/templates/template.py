@@ -28,11 +28,11 @@ from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.hints import hinted
 from tritorch.kernels.plan import Launch
+from tritorch.kernels.strides import INT32_MAX, needs_int64
 from tritorch.kernels.tuning import LAUNCH_OPTIONS, Tunable
 from tritorch.layout import Layout
 
 Choices = Mapping[str, Any]
-_INT32_MAX = 2**31 - 1
 
 
 class Helper:
@@ -177,7 +177,7 @@ class Template(Helper):
         scalars: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[dict[str, str], dict[str, Any], list[Any]]:
         """Signature, constants and bound values (None: dynamic) for a compile and a bind."""
-        wide = any(isinstance(o, Layout) and o.extent > _INT32_MAX for o in operands.values())
+        wide = needs_int64(o.extent for o in operands.values() if isinstance(o, Layout))
         signature: dict[str, str] = {}
         constants: dict[str, Any] = {}
         bound: list[Any] = []
@@ -238,7 +238,7 @@ def _number_type(value: Any, wide: bool) -> str:
         return "i1"
     if isinstance(value, float):
         return "fp32"
-    return "i64" if wide or not -_INT32_MAX - 1 <= value <= _INT32_MAX else "i32"
+    return "i64" if wide or not -INT32_MAX - 1 <= value <= INT32_MAX else "i32"
 
 
 def _jit_text(function: Callable[..., Any]) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
 from tritorch.kernels.plan import Plan, Step, nothing
+from tritorch.kernels.strides import needs_int64
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset, rows_of
 from tritorch.kernels.templates.sort_keys import collect, key_dtype, keys_at, sort_key
 from tritorch.kernels.templates.template import kernel
@@ -105,7 +106,8 @@ def serves(x: Layout, dim: int, k: int) -> bool:
     size = x.shape[dim] if x.ndim else 1
     return (
         0 < k <= LIMIT
-        and 4 * next_power_of_2(k) <= size < 1 << 31
+        and 4 * next_power_of_2(k) <= size
+        and not needs_int64([size])
         and size > 64
         and (x.dtype.itemsize > 1 or not x.dtype.is_floating_point)
     )
