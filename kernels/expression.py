@@ -29,6 +29,7 @@ class Primitive(NamedTuple):
             {1}, ... for them, {t} for their Triton dtype, {bits} for its width and {signed}. None:
             bool operands are computed as int32 and integer operands as the default float.
         double: the spelling for float64 where it differs from `floating`.
+        gpu: the spelling for float32 on GPUs where it differs.
         numpy: how NumPy spells it, for the reference in tests (`np`, `special`, and `reference` at
             hand).
         partials: per operand a function of (result, *operands) giving the local derivative, or
@@ -46,6 +47,7 @@ class Primitive(NamedTuple):
     integer: str | None = None
     boolean: str | None = None
     double: str | None = None
+    gpu: str | None = None
     numpy: str = ""
     partials: tuple[Callable[..., Expr] | None, ...] | None = None
     tangent: Callable[..., Expr | None] | None = None

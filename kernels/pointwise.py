@@ -251,6 +251,7 @@ class PointwiseKernel:
                 for name, o, compute in zip(self.inputs, operands, computes, strict=True)
             ),
             position=classes[-1] if self.position else None,
+            gpu=device.type != "cpu",
         )
         cell = None
         if self.divisor >= 0 and device.type == "cpu" and computes[self.divisor].category == 1:

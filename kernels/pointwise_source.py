@@ -11,6 +11,7 @@ from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr, topological
+from tritorch.kernels.gpu_helpers import other_helpers
 from tritorch.kernels.helpers import prelude
 from tritorch.kernels.triton_printer import (
     Printer,
@@ -51,6 +52,7 @@ class SourceKey(NamedTuple):
     position: str | None
     #: the input whose elements must not be 0: one that is leaves a mark in the cell (`ZeroCell`)
     nonzero: str = ""
+    gpu: bool = False
 
     @property
     def walked(self) -> list[tuple[str, str]]:
@@ -157,7 +159,7 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
         index = Value(
             text if text.isidentifier() else f"({text})", dtypes.int64 if key.wide else dtypes.int32
         )
-    printer = Printer(inputs, index, position=position_read(outputs))
+    printer = Printer(inputs, index, position=position_read(outputs), gpu=key.gpu)
     values = printer.print(outputs)
     body += printer.statements
     for operand, value in zip(key.outputs, values):
@@ -169,7 +171,8 @@ def pointwise_source(name: str, key: SourceKey, outputs: Sequence[Expr]) -> Kern
     parameters = [*key.signature(), *(f"{b}: tl.constexpr" for b in blocks)]
     lines = "\n".join(f"    {line}" for line in body)
     text = f"@triton.jit\ndef {function}({', '.join(parameters)}):\n{lines}\n"
-    return KernelSource(function, prelude(printer.helpers, text) + text)
+    others = other_helpers(key.gpu, neighbours=key.form == "flat" and key.position == "1")
+    return KernelSource(function, prelude(printer.helpers, text, others) + text)
 
 
 def stored(value: Value, dtype: Dtype) -> Value:

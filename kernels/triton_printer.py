@@ -19,13 +19,14 @@ from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
 from tritorch.errors import DtypeError
 from tritorch.kernels.expression import PRIMITIVES, Expr, Primitive, topological
+from tritorch.kernels.gpu_helpers import GPU_HELPERS
 from tritorch.kernels.helpers import HELPERS
 
 _FLOAT32_MAX = 3.4028234663852886e38
 _FLOAT32_TINY = 2.0**-126
 #: an expression that is longer is given a name
 _LONGEST_INLINE = 60
-_HELPER_CALL = re.compile(r"\b(" + "|".join(HELPERS) + r")\(")
+_HELPER_CALL = re.compile(r"\b(" + "|".join((*HELPERS, *GPU_HELPERS)) + r")\(")
 _TRITON_NAMES = {
     "bool": "int1",
     "float8_e4m3fn": "float8e4nv",
@@ -134,7 +135,7 @@ def by_way_of(of: Dtype, to: Dtype) -> str:
 
 class Printer:
     """Prints trees that read `inputs` (name -> value); `index` is the text of the element's
-    position, which `position` (index or diagonal) stands for.
+    position, which `position` (index or diagonal) stands for; `gpu`: for one.
 
     After `print`, `statements` holds the lines and `helpers` the device functions that they call.
     """
@@ -145,8 +146,10 @@ class Printer:
         index: Value | None = None,
         prefix: str = "t",
         position: str = "index",
+        gpu: bool = False,
     ) -> None:
         self.inputs = inputs
+        self.gpu = gpu
         self.index = index
         self.position = position
         self.prefix = prefix
@@ -219,6 +222,8 @@ class Printer:
         ]
         if dtype is dtypes.float64 and primitive.double is not None:
             spelling = primitive.double
+        elif self.gpu and dtype is dtypes.float32 and primitive.gpu is not None:
+            spelling = primitive.gpu
         if spelling is None:
             raise DtypeError(f"{node.op}: not defined for {dtype.name} operands.")
         calls = {match[1] for match in _HELPER_CALL.finditer(spelling)}

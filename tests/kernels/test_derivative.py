@@ -26,6 +26,7 @@ UNARY = {
     "acosh": POSITIVE + 1, "atanh": UNIT, "erf": ANY, "erfc": ANY, "erfinv": UNIT,
     "lgamma": POSITIVE,
     "abs": ANY, "neg": ANY, "sigmoid": ANY, "reciprocal": ANY, "square": ANY, "digamma": POSITIVE,
+    "one_plus_erf": ANY, "one_plus_tanh": ANY,
 }  # fmt: skip
 FLAT = ["floor", "ceil", "trunc", "round", "sign", "isnan", "isinf", "isfinite", "logical_not"]
 BINARY = {

@@ -123,7 +123,7 @@ def mish(input):
 )  # fmt: skip
 def _gelu(input):
     """input times the normal distribution function of input."""
-    return input * (0.5 * (1.0 + s.erf(input * math.sqrt(0.5))))
+    return input * (0.5 * s.one_plus_erf(input * math.sqrt(0.5)))
 
 
 @pointwise(
@@ -134,7 +134,7 @@ def _gelu(input):
 def _gelu_tanh(input):
     """An approximation of gelu by tanh."""
     inner = math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
-    return 0.5 * input * (1.0 + s.tanh(inner))
+    return 0.5 * input * s.one_plus_tanh(inner)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
