@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ from typing import Any
 LOST = 3
 #: seconds without a new row (kernels are compiled in them, too)
 PATIENCE = 75.0
+#: seconds that the last row may take when the time is over
+_LAST = 20.0
 
 
 def written(path: Path) -> list[dict[str, Any]]:
     """The rows so far; a line that is being written does not count."""
+    if not path.exists():
+        return []
     return [json.loads(line) for line in path.read_text().splitlines(True) if line.endswith("\n")]
 
 
@@ -40,6 +44,7 @@ def rows_of(
     seconds: float,
     patience: float = PATIENCE,
     folder: Path | None = None,
+    heard: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows that processes of a command write, started anew after each that fails.
 
@@ -47,13 +52,14 @@ def rows_of(
         command: measures what is not in the file at `path` yet, in the order of `names`; it gets
             the seconds that are left as its last argument.
         patience: seconds without a new row after which the process is killed.
+        heard: gets the rows so far whenever there is a new one.
     """
     end = time.monotonic() + seconds
     path.touch()
     while True:
         left = max(end - time.monotonic(), 0.0)
         process = subprocess.Popen([*command, f"{left:.0f}"], cwd=folder, env=os.environ)
-        code = _watched(process, path, patience, end + patience)
+        code = _watched(process, path, patience, end + min(patience, _LAST), heard)
         if code == 0:
             return written(path)
         known = {row["name"] for row in written(path)}
@@ -68,7 +74,11 @@ def rows_of(
 
 
 def _watched(
-    process: subprocess.Popen[bytes], path: Path, patience: float, end: float
+    process: subprocess.Popen[bytes],
+    path: Path,
+    patience: float,
+    end: float,
+    heard: Callable[[list[dict[str, Any]]], None] | None,
 ) -> int | None:
     """The exit code; None where it was killed."""
     seen, since = path.stat().st_size, time.monotonic()
@@ -77,6 +87,8 @@ def _watched(
         now, size = time.monotonic(), path.stat().st_size
         if size != seen:
             seen, since = size, now
+            if heard is not None:
+                heard(written(path))
         if now - since > patience or now > end:
             process.kill()
             process.wait()

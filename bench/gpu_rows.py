@@ -70,6 +70,11 @@ def _random(torch: Any, *shape: int, dtype: str = "float32", grad: bool = False)
     return made.requires_grad_() if grad else made
 
 
+def _upstream(torch: Any, y: Any) -> Any:
+    """A gradient of a result: of ones, gradients of normalizing rows are 0 but for rounding."""
+    return _random(torch, *y.shape, dtype=str(y.dtype).rpartition(".")[2])
+
+
 _ELEMENTS = 1 << 26  # 256 MiB of float32
 
 
@@ -93,7 +98,7 @@ def _backward(function: Callable[..., Any], rows: int, columns: int, dtype: str)
     def program(torch: Any, scale: float) -> Call:
         x = _random(torch, _size(rows, scale), _size(columns, scale), dtype=dtype, grad=True)
         y = function(torch, x)
-        upstream = torch.ones_like(y)
+        upstream = _upstream(torch, y)
         return lambda: torch.autograd.grad(y, x, upstream, retain_graph=True)
 
     return program
@@ -156,7 +161,7 @@ def _attention(length: int, head: int, *, causal: bool, backward: bool) -> Progr
         if not backward:
             return lambda: function(q, k, v, is_causal=causal)
         y = function(q, k, v, is_causal=causal)
-        upstream = torch.ones_like(y)
+        upstream = _upstream(torch, y)
         return lambda: torch.autograd.grad(y, (q, k, v), upstream, retain_graph=True)
 
     return program
@@ -176,7 +181,7 @@ def _convolution(
         wanted = x if part == "input" else w
         wanted.requires_grad_()
         y = convolve(x, w, stride=stride, padding=taps // 2)
-        upstream = torch.ones_like(y)
+        upstream = _upstream(torch, y)
         return lambda: torch.autograd.grad(y, wanted, upstream, retain_graph=True)
 
     return program
@@ -234,7 +239,7 @@ def _embedding_backward(torch: Any, scale: float) -> Call:
     weight = _random(torch, _size(50_000, scale), 768, grad=True)
     tokens = torch.arange(_size(16_384, scale), device=place(torch)) * 131 % weight.shape[0]
     y = torch.nn.functional.embedding(tokens, weight)
-    upstream = torch.ones_like(y)
+    upstream = _upstream(torch, y)
     return lambda: torch.autograd.grad(y, weight, upstream, retain_graph=True)
 
 
@@ -263,13 +268,14 @@ def _pooled(kind: str, *, backward: bool = False) -> Program:
     """ResNet's first pooling and others of its size, channels last."""
 
     def program(torch: Any, scale: float) -> Call:
-        x = _random(torch, _size(64, scale), 64, 112, 112, dtype="bfloat16")
+        side = _size(112, max(scale, 0.2))
+        x = _random(torch, _size(64, scale), 64, side, side, dtype="bfloat16")
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_(backward)
         pool = getattr(torch.nn.functional, f"{kind}_pool2d")
         if not backward:
             return lambda: pool(x, 3, 2, 1)
         y = pool(x, 3, 2, 1)
-        upstream = torch.ones_like(y)
+        upstream = _upstream(torch, y)
         return lambda: torch.autograd.grad(y, x, upstream, retain_graph=True)
 
     return program
