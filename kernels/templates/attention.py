@@ -85,20 +85,23 @@ def plan(of: Attention, *, sums: bool = False) -> Plan:
     return Plan(outputs, launch, [compiled])
 
 
-def plan_backward(of: Attention, g: Layout) -> Plan:
+def plan_backward(of: Attention, g: Layout, *, parts: bool = False) -> Plan:
     """launch(dq, dk, dv, g, q, k, v, o, sums[, mask], scale * log2(e)[, seed, offset, dropout,
     factor]).
 
     Gradients have the shapes that the operands broadcast to (which heads of K and V that are shared
     do not), and their order of dimensions in memory.
+
+    Args:
+        parts: of one tensor: gradients have the strides of the operands, gaps included.
     """
-    return _Backward(_Heads(of, g)).plan()
+    return _Backward(_Heads(of, g, parts)).plan()
 
 
 class _Heads:
     """Batches of one attention, broadcast; heads in groups that share keys and values."""
 
-    def __init__(self, of: Attention, g: Layout | None = None) -> None:
+    def __init__(self, of: Attention, g: Layout | None = None, parts: bool = False) -> None:
         self.of = of
         q, k, v = of.q, of.k, of.v
         _check(of)
@@ -133,6 +136,8 @@ class _Heads:
             shared = (*batch[:-1],) if of.grouped else merged
             self.layouts["dk"] = like(k, (*shared, *k.shape[-2:]), k.dtype)
             self.layouts["dv"] = like(v, (*shared, *v.shape[-2:]), v.dtype)
+            if parts:
+                self.layouts |= {"dq": q, "dk": k, "dv": v}
         self.inputs = {f"{name}_ptr": self.layouts[name] for name in ("q", "k", "v")}
         if of.mask is not None:
             self.inputs["mask_ptr"] = of.mask

@@ -27,14 +27,18 @@ from tritorch.ops.memory import alias, to_dtype
 from tritorch.ops.normalization import softmax
 from tritorch.ops.random import _dropped, default_generator
 from tritorch.ops.reduction import sum
+from tritorch.ops.side_by_side import are_parts, like_parts
 from tritorch.ops.views import expand, reshape, transpose
 from tritorch.tensor import Tensor, empty
 
 _LOG2_E = math.log2(math.e)
 
-# keys: what an Attention is made of, then whether sums are wanted, or the gradient's layout
+# keys: what an Attention is made of, then whether sums are wanted, or the gradient's layout and
+# whether the operands are parts of one tensor
 _forwards = Plans(lambda key: kernels.plan(Attention(*key[:-1]), sums=key[-1]))
-_backwards = Plans(lambda key: kernels.plan_backward(Attention(*key[:-1]), key[-1]))
+_backwards = Plans(
+    lambda key: kernels.plan_backward(Attention(*key[:-2]), key[-2], parts=key[-1])
+)
 
 Place = tuple[int, int]
 
@@ -59,9 +63,11 @@ class ScaledDotProductAttentionBackward0(Node):
         shape = self.output_layouts[0].shape
         if g._layout.shape != shape:
             g = expand(g, *shape)
-        plan = _backwards[*self.key, g._layout]
-        results = [empty(layout) for layout in plan.outputs]
-        operands = (g, query, key, value, *rest)
+        ours = (query, key, value)
+        parts = query._layout.device.type != "cpu" and are_parts(self, ours)
+        plan = _backwards[*self.key, g._layout, parts]
+        results = like_parts(ours) if parts else [empty(layout) for layout in plan.outputs]
+        operands = (g, *ours, *rest)
         plan.launch(
             *[t._address for t in results], *[t._address for t in operands],
             self.scale * _LOG2_E, *_numbers(self.options),

@@ -170,6 +170,30 @@ def test_rows_of_scores_gradients_begin_where_products_fetch_fast(
     assert (9 * 1024, 1024, 1) in strides and (1, 1024) in strides, strides
 
 
+@pytest.mark.parametrize("way", ["split", "unbind", "shared"])
+def test_gradients_of_queries_keys_and_values_are_written_side_by_side(gpu: Gpu, way: str) -> None:
+    def gradient(device: str) -> torch.Tensor:
+        torch.manual_seed(4)
+        x = torch.randn(2, 33, 3 * 32).to(device).requires_grad_()
+        if way == "unbind":
+            q, k, v = x.view(2, 33, 3, 2, 16).permute(2, 0, 3, 1, 4).unbind(0)
+        else:
+            q, k, v = (t.view(2, 33, 2, 16).transpose(1, 2) for t in x.split(32, dim=2))
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        z = y.square().sum() + (k.sum() if way == "shared" else 0)
+        del gpu[1].launches[:]
+        z.backward()
+        return x.grad
+
+    expected = gradient("cpu")
+    found = gradient("cuda")
+    assert found.is_contiguous()
+    names = [launched.kernel for launched in gpu[1].launches]
+    joins = [n for n in names if n.startswith(("copy", "add"))]
+    assert bool(joins) == (way == "shared"), names
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_wrong_indices_are_raised_at_the_next_wait(gpu: Gpu) -> None:
     x = torch.arange(6.0).reshape(2, 3).cuda()
     bad = torch.tensor([0, 5]).cuda()
@@ -239,15 +263,44 @@ def test_the_array_interface_orders_streams(gpu: Gpu) -> None:
     x = torch.arange(6.0, device="cuda").reshape(2, 3).T
     facts = x.__cuda_array_interface__
     assert (facts["version"], facts["stream"], facts["strides"]) == (3, 1, (4, 12))
+    before = len(driver.waits)
     ours = torch.as_tensor(Foreign(x, theirs.cuda_stream))
     assert ours.data_ptr() == x.data_ptr() and ours.tolist() == x.tolist()
-    assert [stream for stream, _ in driver.waits] == [0]
+    assert [stream for stream, _ in driver.waits[before:]] == [0]
     with torch.cuda.stream(theirs):
         assert x.__cuda_array_interface__["stream"] == theirs.cuda_stream
-    with pytest.raises(TypeError, match="elements of type '<c8'"):
+    for wrong, error, told in (
+        ({"typestr": "<c8"}, TypeError, "elements of type '<c8'"),
+        ({"typestr": ">f4"}, TypeError, "elements of type '>f4' .* little-endian"),
+        ({"stream": 0}, ValueError, "stream 0 .* may be either default stream"),
+        ({"data": (64, False)}, ValueError, "0x40 is not in a device's memory"),
+        ({"strides": (-4, 4)}, ValueError, "non-negative multiples of 4"),
+        ({"mask": x}, TypeError, "masked"),
+    ):
         foreign = Foreign(x, 1)
-        foreign.__cuda_array_interface__["typestr"] = "<c8"
-        torch.as_tensor(foreign)
+        foreign.__cuda_array_interface__ |= wrong
+        with pytest.raises(error, match=told):
+            torch.as_tensor(foreign)
+    nothing = Foreign(x, 1)
+    nothing.__cuda_array_interface__ |= {"shape": (0, 3), "strides": None, "data": (0, False)}
+    assert torch.as_tensor(nothing).shape == (0, 3)
+    only_read = Foreign(x, 1)
+    only_read.__cuda_array_interface__ |= {"data": (x.data_ptr(), True)}
+    assert torch.as_tensor(only_read).data_ptr() != x.data_ptr()
+
+
+def test_arrays_are_on_the_device_that_their_memory_is_on(gpu: Gpu) -> None:
+    """Whichever device is current; the streams that are ordered are that device's."""
+    _, driver = gpu
+    x = torch.arange(6.0, device="cuda:1")
+    theirs, side = torch.cuda.Stream("cuda:1"), torch.cuda.Stream("cuda:1")
+    with torch.cuda.stream(side), torch.cuda.device(0):
+        before = len(driver.waits)
+        found = torch.as_tensor(Foreign(x, theirs.cuda_stream))
+        assert [stream for stream, _ in driver.waits[before:]] == [side.cuda_stream]
+        assert str(found.device) == "cuda:1" and torch.cuda.current_device() == 0
+        assert torch.from_dlpack(x).device == x.device
+    assert (found + x).tolist() == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
 
 
 def test_dlpack_orders_streams(gpu: Gpu) -> None:
@@ -449,67 +502,6 @@ def test_memory_figures(gpu: Gpu) -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError, match="This process may use"):
         torch.empty(10**6, device="cuda")
     assert torch.ones(5, device="cpu").sum().item() == 5
-
-
-def test_graphs(gpu: Gpu) -> None:
-    _, driver = gpu
-    x = torch.ones(5, device="cuda")
-    (x * 2).exp().sum()  # compiles
-    recorded = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(recorded):
-        y = (x * 2).exp()
-        total = y.sum()
-    before = len(driver.launches)
-    x.fill_(0)
-    recorded.replay()
-    assert total.item() == 5.0
-    assert len(driver.launches) - before == 1, (
-        "a replay launches no kernel of its own: the fill did"
-    )
-    kept = y.data_ptr()
-    del y, total
-    assert all(torch.empty(5, device="cuda").data_ptr() != kept for _ in range(50))
-    with pytest.raises(RuntimeError, match="it captured already"):
-        recorded.capture_begin()
-    recorded.reset()
-    with pytest.raises(RuntimeError, match="nothing was captured"):
-        recorded.replay()
-    with pytest.raises(RuntimeError, match="the default stream cannot capture"):
-        torch.cuda.CUDAGraph().capture_begin()
-    assert not torch.cuda.is_current_stream_capturing()
-
-
-def test_replays_draw_new_random_numbers(gpu: Gpu) -> None:
-    """Those that one more eager step would draw; the masks of a backward pass are its own."""
-
-    def step(x: torch.Tensor) -> torch.Tensor:
-        y = torch.nn.functional.dropout(x * 2, 0.5)
-        (grad,) = torch.autograd.grad(y.sum(), x)
-        return torch.stack([y.detach(), grad, torch.rand(64, device="cuda")])
-
-    x = torch.ones(64, device="cuda", requires_grad=True)
-    torch.manual_seed(5)
-    expected = [step(x).tolist() for _ in range(4)]
-    assert expected[0] != expected[1]
-    torch.manual_seed(5)
-    assert step(x).tolist() == expected[0]
-    recorded = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(recorded):
-        result = step(x)
-    for turn in (1, 2, 3):
-        recorded.replay()
-        assert result.tolist() == expected[turn]
-        assert ((result[0] > 0) == (result[1] > 0)).all().item()
-    recorded.reset()
-    assert step(x).tolist() != expected[3]
-
-
-def test_graphed_callables(gpu: Gpu) -> None:
-    layer = torch.nn.Linear(4, 2).cuda()
-    with torch.no_grad():
-        quick = torch.cuda.make_graphed_callables(layer, (torch.zeros(3, 4, device="cuda"),))
-        x = torch.randn(3, 4, device="cuda")
-        np.testing.assert_allclose(quick(x).cpu().numpy(), layer(x).cpu().numpy(), rtol=1e-6)
 
 
 def test_a_fault_names_the_last_operations(gpu: Gpu) -> None:
