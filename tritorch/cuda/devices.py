@@ -81,9 +81,7 @@ def set_device(device: Any) -> None:
     """Send this thread's work to another device; a negative number changes nothing."""
     if isinstance(device, int) and device < 0:
         return
-    index = index_of(device)
-    with target().calling():
-        target().current.set_device(index)
+    target().set_device(index_of(device))
 
 
 class device:
@@ -93,15 +91,18 @@ class device:
         absent = device is None or (isinstance(device, int) and device < 0)
         self.idx = -1 if absent else index_of(device)
         self.prev_idx = -1
+        self._was_ready = False
 
     def __enter__(self) -> None:
         if self.idx >= 0:
-            self.prev_idx = current_device()
+            thread = target().current.thread
+            self.prev_idx, self._was_ready = thread.device, thread.ready
             set_device(self.idx)
 
     def __exit__(self, *_exception: Any) -> None:
-        if self.idx >= 0:
-            set_device(self.prev_idx)
+        if self.idx >= 0:  # a device that was not used yet gets no context now
+            with target().calling():
+                target().current.go_back(self.prev_idx, self._was_ready)
 
 
 class device_of(device):
@@ -140,6 +141,11 @@ def is_bf16_supported(including_emulation: bool = True) -> bool:
     return is_available() and (including_emulation or get_device_capability()[0] >= 8)
 
 
+def is_tf32_supported() -> bool:
+    """Whether products of float32 may use tensor cores (sm_80 and later)."""
+    return is_available() and get_device_capability()[0] >= 8
+
+
 def can_device_access_peer(device: Any, peer_device: Any) -> bool:
     """Whether one device reaches another one's memory directly."""
     first, second = index_of(device), index_of(peer_device)
@@ -152,13 +158,5 @@ def synchronize(device: Any = None) -> None:
     Raises:
         IndexError: a kernel met a wrong index. AcceleratorError: a kernel failed.
     """
-    wanted = index_of(device)
-    before = current_device()
-    if wanted == before:
+    with target().on(index_of(device)):
         target().synchronize()
-        return
-    set_device(wanted)
-    try:
-        target().synchronize()
-    finally:
-        set_device(before)

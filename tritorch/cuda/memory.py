@@ -21,6 +21,18 @@ def memory_stats(device: Any = None) -> dict[str, int]:
     return _allocator(device).figures.as_dict() if is_available() else {}
 
 
+def memory_stats_as_nested_dict(device: Any = None) -> dict[str, Any]:
+    """The same as dictionaries of dictionaries."""
+    found: dict[str, Any] = {}
+    for name, value in memory_stats(device).items():
+        *outer, last = name.split(".")
+        place = found
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return found
+
+
 def memory_allocated(device: Any = None) -> int:
     """Bytes of blocks that tensors hold now."""
     return memory_stats(device).get("allocated_bytes.all.current", 0)
@@ -89,6 +101,37 @@ def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None
         raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
     total = target().properties(index_of(device)).total_memory
     _allocator(device).limit = int(total * fraction)
+
+
+def get_per_process_memory_fraction(device: Any = None) -> float:
+    """The part of a device's memory that this process may reserve."""
+    limit = _allocator(device).limit
+    return 1.0 if limit is None else limit / target().properties(index_of(device)).total_memory
+
+
+def get_allocator_backend() -> str:
+    """Whose memory it is: `native`, since the allocator here is the only one."""
+    return "native"
+
+
+def caching_allocator_alloc(size: int, device: Any = None, stream: Any = None) -> int:
+    """The address of memory that is the caller's until `caching_allocator_delete`.
+
+    Args:
+        stream: where it is used, as a `Stream` or its handle; None: the current one.
+    """
+    found, index = target(), index_of(device)
+    if stream is None:
+        handle = found.current.stream_of(index)[0]
+    else:
+        handle = getattr(stream, "cuda_stream", stream)
+    with found.on(index), found.calling():
+        return found.allocator(index).allocate(size, handle)
+
+
+def caching_allocator_delete(mem_ptr: int) -> None:
+    """Take back what `caching_allocator_alloc` gave."""
+    target().free(mem_ptr, 0)
 
 
 _ROWS = (

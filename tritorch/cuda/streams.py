@@ -1,8 +1,13 @@
-"""Streams: queues of work in order; events: marks in them."""
+"""Streams: queues of work in order; events: marks in them.
+
+Streams that are made here do not wait for the default stream, nor it for them (CUDA calls them
+non-blocking, as PyTorch's are): `wait_stream` orders them.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 from tritorch.cuda.devices import index_of, target
 from tritorch.devices import device as Device
@@ -16,19 +21,31 @@ class Event:
         enable_timing: `elapsed_time` may be asked.
         blocking: who waits for it sleeps, instead of asking all the time.
         interprocess: not supported.
+        external: not supported.
     """
 
     def __init__(
-        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
+        self,
+        enable_timing: bool = False,
+        blocking: bool = False,
+        interprocess: bool = False,
+        external: bool = False,
     ) -> None:
-        if interprocess:
-            raise NotImplementedError("Event: interprocess=True is not supported. Leave it out.")
+        for name, given in (("interprocess", interprocess), ("external", external)):
+            if given:
+                raise NotImplementedError(f"Event: {name}=True is not supported. Leave it out.")
         self.enable_timing = enable_timing
         self._flags = (0 if enable_timing else cu.EVENT_DISABLE_TIMING) | (
             cu.EVENT_BLOCKING_SYNC if blocking else 0
         )
         self._target = target()
         self._event = 0
+        self._device = -1  # that of the stream it was first recorded on
+
+    @property
+    def device(self) -> Device | None:
+        """Where it was recorded; None before."""
+        return Device("cuda", self._device) if self._event else None
 
     @property
     def cuda_event(self) -> int:
@@ -36,12 +53,21 @@ class Event:
         return self._event
 
     def record(self, stream: Stream | None = None) -> None:
-        """Put the mark behind what was asked of a stream (None: the current one) so far."""
+        """Put the mark behind what was asked of a stream (None: the current one) so far.
+
+        Raises:
+            RuntimeError: it was recorded on another device before.
+        """
         here = self._target.current.thread
         device = here.device if stream is None else stream.device_index
+        if self._event and device != self._device:
+            raise RuntimeError(
+                f"Event device {self._device} does not match recording stream's device {device}. "
+                "Make an event for each device."
+            )
         with self._target.on(device), self._target.calling() as driver:
             if not self._event:
-                self._event = driver.create_event(self._flags)
+                self._event, self._device = driver.create_event(self._flags), device
             driver.record_event(self._event, here.stream if stream is None else stream.cuda_stream)
 
     def wait(self, stream: Stream | None = None) -> None:
@@ -57,13 +83,14 @@ class Event:
         """Whether everything before the mark is done."""
         if not self._event:
             return True
-        with self._target.calling() as driver:
+        with self._target.on(self._device), self._target.calling() as driver:
             return driver.event_is_done(self._event)
 
     def synchronize(self) -> None:
         """Wait until everything before the mark is done."""
         if self._event:
-            self._target.synchronize_event(self._event)
+            with self._target.on(self._device):
+                self._target.synchronize_event(self._event)
 
     def elapsed_time(self, end_event: Event) -> float:
         """Milliseconds from this mark to another one.
@@ -75,8 +102,21 @@ class Event:
             raise ValueError("Both events must be created with argument 'enable_timing=True'.")
         if not (self._event and end_event._event):
             raise ValueError("Both events must be recorded before calculating elapsed time.")
-        with self._target.calling() as driver:
+        with self._target.on(self._device), self._target.calling() as driver:
             return driver.elapsed_ms(self._event, end_event._event)
+
+    def ipc_handle(self) -> NoReturn:
+        """Not supported: events stay in their process."""
+        raise NotImplementedError(
+            "Event: events cannot be shared between processes. Synchronize, then tell the other."
+        )
+
+    @classmethod
+    def from_ipc_handle(cls, device: Any, handle: bytes) -> NoReturn:
+        """Not supported: events stay in their process."""
+        raise NotImplementedError(
+            "Event: events cannot be shared between processes. Synchronize, then tell the other."
+        )
 
     def __del__(self) -> None:
         if getattr(self, "_event", 0):
@@ -108,12 +148,13 @@ class Stream:
             priority = max(min(priority, least), greatest)
             self.cuda_stream = self._target.current.take_stream(priority)
         self.priority = priority
+        self._entered: dict[int, list[StreamContext]] = {}
 
     @classmethod
     def _of(cls, handle: int, index: int) -> Stream:
         made = cls.__new__(cls)
         made._target, made._index, made.cuda_stream = target(), index, handle
-        made.priority = 0
+        made.priority, made._entered = 0, {}
         return made
 
     @staticmethod
@@ -157,12 +198,16 @@ class Stream:
         return event
 
     def __enter__(self) -> Stream:
-        self._context = StreamContext(self)
-        self._context.__enter__()
+        context = StreamContext(self)
+        context.__enter__()
+        self._entered.setdefault(threading.get_ident(), []).append(context)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._context.__exit__(*exception)
+        contexts = self._entered[threading.get_ident()]
+        contexts.pop().__exit__(*exception)
+        if not contexts:
+            del self._entered[threading.get_ident()]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stream):
@@ -185,16 +230,15 @@ class ExternalStream(Stream):
 
     def __init__(self, stream_ptr: int, device: Any = None) -> None:
         self._target, self._index = target(), index_of(device)
-        self.cuda_stream, self.priority = stream_ptr, 0
+        self.cuda_stream, self.priority, self._entered = stream_ptr, 0, {}
 
 
 def set_stream(stream: Stream | None) -> None:
     """Send this thread's work to a stream, and to its device; None changes nothing."""
     if stream is not None:
         here = target()
-        with here.calling():
-            here.current.set_device(stream.device_index)
-            here.current.set_stream(stream.cuda_stream, stream)
+        here.set_device(stream.device_index)
+        here.current.set_stream(stream.cuda_stream, stream)
 
 
 def current_stream(device: Any = None) -> Stream:
@@ -202,6 +246,11 @@ def current_stream(device: Any = None) -> Stream:
     index = index_of(device)
     handle, found = target().current.stream_of(index)
     return found if isinstance(found, Stream) else Stream._of(handle, index)
+
+
+def get_stream_from_external(data_ptr: int, device: Any = None) -> Stream:
+    """A stream that another library made, by its handle."""
+    return ExternalStream(data_ptr, device)
 
 
 def default_stream(device: Any = None) -> Stream:

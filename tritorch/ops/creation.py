@@ -48,10 +48,17 @@ def tensor(
     if isinstance(data, Tensor):
         result = to(data.detach(), resolve_device(device or data.device), dtype or data.dtype)
         result = result.clone() if result._storage is data._storage else result
-        return _finished(result, requires_grad)
-    kind = None if dtype is None else resolve_dtype(dtype, "tensor")
-    array = array_from_data(data, kind)
-    return _finished(from_array(array, resolve_device(device)), requires_grad)
+    else:
+        kind = None if dtype is None else resolve_dtype(dtype, "tensor")
+        result = from_array(array_from_data(data, kind), resolve_device(device))
+    return _finished(_pinned(result) if pin_memory else result, requires_grad)
+
+
+def _pinned(made: Tensor) -> Tensor:
+    """A new tensor in page-locked memory."""
+    found: Tensor = made.detach().pin_memory()
+    found._requires_grad = made._requires_grad
+    return found
 
 
 def as_tensor(data: Tensor | Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -137,7 +144,7 @@ def _new(
 
 
 def _sizes(size: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-    """Sizes also come as `size=`; other options mean nothing here (layout, pin_memory, ...)."""
+    """Sizes also come as `size=`; `pin_memory` is for `_pinned`, `layout` means nothing here."""
     given = options.pop("size", None)
     for name in options:
         if name not in ("layout", "pin_memory", "memory_format"):
@@ -157,7 +164,8 @@ def empty(
     layout = Layout.contiguous(kind, shape_of("empty", _sizes(size, options)), place)
     if memory_format is not None:
         layout = dense(layout, None, memory_format, "empty")
-    return _finished(_empty(layout), requires_grad)
+    made = _finished(_empty(layout), requires_grad)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 def empty_strided(
@@ -191,7 +199,8 @@ def zeros(
     out: Tensor | None = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros."""
-    return _filled("zeros", _sizes(size, options), 0, dtype, device, requires_grad, out)
+    made = _filled("zeros", _sizes(size, options), 0, dtype, device, requires_grad, out)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 @takes("all")
@@ -200,7 +209,8 @@ def ones(
     out: Tensor | None = None, **options: Any,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones."""
-    return _filled("ones", _sizes(size, options), 1, dtype, device, requires_grad, out)
+    made = _filled("ones", _sizes(size, options), 1, dtype, device, requires_grad, out)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 def _dtype_of_number(value: Any) -> Dtype:
@@ -221,7 +231,8 @@ def full(
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
     kind = resolve_dtype(dtype, "full", _dtype_of_number(fill_value))
-    return _filled("full", (size,), fill_value, kind, device, requires_grad, out)
+    made = _filled("full", (size,), fill_value, kind, device, requires_grad, out)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 def _like(
@@ -246,7 +257,8 @@ def empty_like(
 ) -> Tensor:  # fmt: skip
     """An uninitialised tensor of the same shape, dtype and device."""
     _sizes((), options)
-    return _like("empty_like", input, dtype, device, None, requires_grad, memory_format)
+    made = _like("empty_like", input, dtype, device, None, requires_grad, memory_format)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 @takes("all")
@@ -256,7 +268,8 @@ def zeros_like(
 ) -> Tensor:  # fmt: skip
     """Zeros of the same shape, dtype and device."""
     _sizes((), options)
-    return _like("zeros_like", input, dtype, device, 0, requires_grad, memory_format)
+    made = _like("zeros_like", input, dtype, device, 0, requires_grad, memory_format)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 @takes("all")
@@ -266,7 +279,8 @@ def ones_like(
 ) -> Tensor:  # fmt: skip
     """Ones of the same shape, dtype and device."""
     _sizes((), options)
-    return _like("ones_like", input, dtype, device, 1, requires_grad, memory_format)
+    made = _like("ones_like", input, dtype, device, 1, requires_grad, memory_format)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 @takes("all")
@@ -278,7 +292,8 @@ def full_like(
     _sizes((), options)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
-    return _like("full_like", input, dtype, device, fill_value, requires_grad, memory_format)
+    made = _like("full_like", input, dtype, device, fill_value, requires_grad, memory_format)
+    return _pinned(made) if options.get("pin_memory") else made
 
 
 @method("new_tensor")

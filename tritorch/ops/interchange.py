@@ -218,11 +218,13 @@ def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
 def from_cuda_array(source: Any) -> Tensor:
     """A tensor on the memory of an object with `__cuda_array_interface__` (Numba, CuPy, PyTorch).
 
-    Work that was asked of the source's stream is waited for by this thread's current one.
+    The tensor is on the device that the memory is on. Work that was asked of the source's stream is
+    waited for by this thread's current one there.
 
     Raises:
-        TypeError: a type or a mask that tensors do not have.
-        ValueError: strides that are no multiples of the element size, or negative.
+        TypeError: a type, byte order or mask that tensors do not have.
+        ValueError: strides that are no multiples of the element size, or negative; a stream 0, or
+            an address that the driver does not know.
     """
     facts = source.__cuda_array_interface__
     if facts.get("mask") is not None:
@@ -240,21 +242,30 @@ def from_cuda_array(source: Any) -> Tensor:
             )
         strides = tuple(step // kind.itemsize for step in steps)
     target: Any = get_target("cuda")
-    stream = facts.get("stream")
-    if stream is not None:
-        target.order(0 if stream == _LEGACY_STREAM else stream, target.current.thread.stream)
-    device = resolve_device("cuda")
+    stream, address = facts.get("stream"), facts["data"][0] or 0
+    if stream == 0:
+        raise ValueError(
+            "as_tensor: stream 0 in __cuda_array_interface__ may be either default stream. The "
+            "source must say 1 (legacy) or 2 (per thread)."
+        )
+    device = Device("cuda", target.device_of(address)) if address else resolve_device("cuda")
+    if stream is not None and address:
+        here = target.current.stream_of(device.index)[0]
+        theirs = 0 if stream == _LEGACY_STREAM else stream
+        target.order(theirs, here, (device.index, device.index))
     layout = Layout.of(kind, shape, strides, device)
-    address = facts["data"][0] or 0
     found = wrap(Storage.borrow(address, layout.extent * kind.itemsize, source), layout, address)
     return found.clone() if facts["data"][1] else found  # read-only: tensors cannot promise that
 
 
 def _element_type(code: str) -> Dtype:
     for kind in dtypes.ALL:
-        if kind.numpy.isbuiltin == 1 and kind.numpy.str == code.replace(">", "<", 1):
+        if kind.numpy.isbuiltin == 1 and kind.numpy.str == code:
             return kind
-    raise TypeError(f"as_tensor: elements of type {code!r} cannot be those of a tensor.")
+    raise TypeError(
+        f"as_tensor: elements of type {code!r} cannot be those of a tensor. Convert them in the "
+        "source (to little-endian numbers)."
+    )
 
 
 setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010

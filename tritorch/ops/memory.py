@@ -285,11 +285,15 @@ def type_(input: Tensor, dtype: Any = None) -> Any:
         place = "cuda." if input._layout.device.type == "cuda" else ""
         return f"torch.{place}{input._layout.dtype.legacy_name}"
     if isinstance(dtype, str):
-        name = dtype.rpartition(".")[2]
+        place, _, name = dtype.rpartition(".")
+        if place.endswith("cuda"):
+            input = to(input, "cuda")
         dtype = next((kind for kind in dtypes.ALL if kind.legacy_name == name), dtype)
     elif isinstance(dtype, type) and isinstance(
         kind := getattr(dtype, "dtype", None), dtypes.dtype
     ):
+        if dtype.place != "cpu":  # type: ignore[attr-defined]
+            input = to(input, dtype.place)  # type: ignore[attr-defined]
         dtype = kind  # of FloatTensor and its kin
     return to_dtype(input, resolve_dtype(dtype, "type"))
 

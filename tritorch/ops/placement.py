@@ -57,6 +57,7 @@ def set_default_tensor_type(t: Any) -> None:
     """
     name = t if isinstance(t, str) else t.__name__
     place, last = name.rpartition(".")[::2]
+    place = place or getattr(t, "place", "")
     kind = next((kind for kind in dtypes.ALL if kind.legacy_name == last), None)
     if kind is None or not kind.is_floating_point:
         raise TypeError(

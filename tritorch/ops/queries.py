@@ -65,34 +65,42 @@ def detach(input: Tensor) -> Tensor:
 
 
 class _LegacyMeta(type):
-    """`isinstance(x, FloatTensor)` asks for the dtype."""
+    """`isinstance(x, FloatTensor)` asks for the dtype and the kind of device."""
 
     dtype: Dtype
+    place: str
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+        return (
+            isinstance(instance, Tensor)
+            and instance.dtype is cls.dtype
+            and instance._layout.device.type == cls.place
+        )
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         from tritorch.ops.creation import legacy_constructor
 
+        if cls.place != "cpu":
+            options.setdefault("device", cls.place)
         return legacy_constructor(*args, dtype=cls.dtype, **options)
 
 
-def _legacy(kind: Dtype) -> Any:
+def legacy_type(kind: Dtype, place: str = "cpu") -> Any:
+    """The class of tensors of a dtype on a kind of device."""
     return _LegacyMeta(
         kind.legacy_name,
         (),
-        {"dtype": kind, "__doc__": f"Makes and recognises {kind.name} tensors."},
+        {"dtype": kind, "place": place, "__doc__": f"Makes and recognises {kind.name} tensors."},
     )
 
 
-FloatTensor = _legacy(dtypes.float32)
-DoubleTensor = _legacy(dtypes.float64)
-HalfTensor = _legacy(dtypes.float16)
-BFloat16Tensor = _legacy(dtypes.bfloat16)
-ByteTensor = _legacy(dtypes.uint8)
-CharTensor = _legacy(dtypes.int8)
-ShortTensor = _legacy(dtypes.int16)
-IntTensor = _legacy(dtypes.int32)
-LongTensor = _legacy(dtypes.int64)
-BoolTensor = _legacy(dtypes.bool)
+FloatTensor = legacy_type(dtypes.float32)
+DoubleTensor = legacy_type(dtypes.float64)
+HalfTensor = legacy_type(dtypes.float16)
+BFloat16Tensor = legacy_type(dtypes.bfloat16)
+ByteTensor = legacy_type(dtypes.uint8)
+CharTensor = legacy_type(dtypes.int8)
+ShortTensor = legacy_type(dtypes.int16)
+IntTensor = legacy_type(dtypes.int32)
+LongTensor = legacy_type(dtypes.int64)
+BoolTensor = legacy_type(dtypes.bool)

@@ -13,7 +13,7 @@ from tritorch.devices import device as Device
 from tritorch.layout import Layout
 from tritorch.ops.declare import method, takes
 from tritorch.ops.memory import copy_into, dense, duplicate
-from tritorch.runtime import Storage, get_target
+from tritorch.runtime import Storage, get_target, recording
 from tritorch.tensor import Tensor, empty, wrap
 
 
@@ -71,6 +71,12 @@ def copy_across(target: Tensor, source: Tensor, non_blocking: bool) -> None:
 def _copy_bytes(target: Tensor, source: Tensor, non_blocking: bool) -> None:
     here, there = target._layout.device, source._layout.device
     to, at, nbytes = target._address, source._address, source._layout.nbytes
+    if recording.device_graphs and not (here is there or _can_be_recorded(target, source)):
+        raise RuntimeError(
+            "Cannot copy between CPU and CUDA tensors during CUDA graph capture unless the CPU "
+            "tensor is pinned. Please use tensor.pin_memory() or allocate the tensor with "
+            "pin_memory=True."
+        )
     if there.type == "cpu":
         get_target(here).upload(to, at, nbytes, non_blocking)
     elif here.type == "cpu":
@@ -80,6 +86,12 @@ def _copy_bytes(target: Tensor, source: Tensor, non_blocking: bool) -> None:
     else:
         gpus: Any = get_target(here.type)
         gpus.copy_between((here.index, there.index), to, at, nbytes)
+
+
+def _can_be_recorded(target: Tensor, source: Tensor) -> bool:
+    """Whether a replay can copy: nothing is recorded here, or the host's memory is page-locked."""
+    hosts = [tensor for tensor in (target, source) if tensor._layout.device is cpu]
+    return not (recording.under_way() and hosts) or is_pinned(hosts[0])
 
 
 @method("pin_memory")
@@ -113,11 +125,7 @@ def is_pinned(input: Tensor, device: Any = None) -> bool:
     from tritorch.runtime import started_target
 
     target: Any = started_target("cuda")
-    return (
-        target is not None
-        and input._layout.device is cpu
-        and target.pinned.contains(input._address)
-    )
+    return target is not None and input._layout.device is cpu and target.is_pinned(input._address)
 
 
 @method("record_stream")

@@ -253,6 +253,9 @@ class FakeDriver:
         if self.lost:
             raise self._error(self.lost, "synchronize")
 
+    def profiler(self, records: bool) -> None:
+        self._in_context(f"profiler {records}")
+
     # ---- memory
     def memory_info(self) -> tuple[int, int]:
         device = self._in_context("memory_info")

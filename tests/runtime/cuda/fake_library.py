@@ -82,7 +82,7 @@ class FakeLibrary:
         self._kept: list[Any] = []
         prototypes = cuda_header.prototypes()
         self._addresses = {
-            name: self._function(name, prototypes[name], does)
+            name: self._function(name, prototypes.get(name, []), does)
             for name, does in self._functions().items()
         }
         self._addresses["cuLaunchKernelEx"] = fake.entry_point("cuLaunchKernelEx")
@@ -202,6 +202,8 @@ class FakeLibrary:
             "cuCtxGetStreamPriorityRange": lambda least, greatest: self._pair(
                 least, greatest, integer, fake.stream_priorities()
             ),
+            "cuProfilerStart": lambda: fake.profiler(True),
+            "cuProfilerStop": lambda: fake.profiler(False),
             "cuMemGetInfo": lambda free, total: self._pair(free, total, size, fake.memory_info()),
             "cuMemAlloc": gives(address, fake.allocate),
             "cuMemFree": fake.free,

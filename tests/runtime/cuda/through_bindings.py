@@ -65,6 +65,9 @@ def walk(driver: Any, library: FakeLibrary) -> None:
     driver.enable_peer(other)
     assert last("cuCtxEnablePeerAccess") == (other, 0)
     driver.synchronize()
+    for records, name in ((True, "cuProfilerStart"), (False, "cuProfilerStop")):
+        driver.profiler(records)
+        assert last(name) == ()
 
     address = driver.allocate(1 << 20)
     assert fake.on_device(address, 1 << 20) and address > 1 << 32

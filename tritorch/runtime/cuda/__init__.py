@@ -13,6 +13,7 @@ package loads and launches them. What talks to the driver is an object with the 
 | `allocator` | memory of one device, by stream | `driver`, `memory_statistics` |
 | `free_lists` | the allocator's blocks as `Storage` asks for them | |
 | `properties` | what a device is like | `driver` |
+| `pointers` | what the driver knows of an address | `driver` |
 | `pinned` | `PinnedMemory`: page-locked host memory, kept for reuse | `driver` |
 | `staging` | copies between pageable host memory and a device, in pinned pieces | `pinned` |
 | `current` | the current device and stream of each thread | `driver` |
@@ -21,6 +22,7 @@ package loads and launches them. What talks to the driver is an object with the 
 | `code` | a kernel's cubin and what its launch needs, from the cache or Triton | `cubin` |
 | `launcher_ir` | the launch as machine code: one call of `cuLaunchKernelEx` | |
 | `launcher` | `Launcher.bind`: what does not change between launches, packed | `launcher_ir` |
+| `launches` | launches around launches: without scratch memory, with random numbers | |
 | `graphs` | `Capture`: recording a graph, its own memory, replay | `allocator` |
 | `one_device` | `OneDevice`: the target of tensors on one of several devices | |
 | `target` | `CUDATarget`, which puts the others together | all |

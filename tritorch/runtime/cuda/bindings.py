@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -57,7 +58,10 @@ def load_driver() -> BindingsDriver:
         ) from None
     if int(result) != 0:
         name, text = _describe(api, result)
-        raise DeviceError(f"cuda: the driver does not start: {name}: {text}. Use device='cpu'.")
+        raise DeviceError(
+            f"cuda: the driver does not start: {name}: {text}.{hidden_devices(os.environ)} Use "
+            "device='cpu'."
+        )
     driver = BindingsDriver(api)
     version = driver.driver_version()
     if version < _OLDEST:
@@ -66,8 +70,16 @@ def load_driver() -> BindingsDriver:
             f"{_OLDEST // 1000}.0 is the oldest that will do. Update it, or use device='cpu'."
         )
     if not driver.device_count():
-        raise DeviceError("cuda: the driver finds no device. Use device='cpu'.")
+        raise DeviceError(
+            f"cuda: the driver finds no device.{hidden_devices(os.environ)} Use device='cpu'."
+        )
     return driver
+
+
+def hidden_devices(environment: Mapping[str, str]) -> str:
+    """What an error says of devices that the environment hides; nothing if it hides none."""
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    return "" if chosen is None else f" CUDA_VISIBLE_DEVICES is {chosen!r}."
 
 
 def _describe(api: Any, result: Any) -> tuple[str, str]:
@@ -151,6 +163,9 @@ class BindingsDriver:
 
     def synchronize(self) -> None:
         self._call("cuCtxSynchronize")
+
+    def profiler(self, records: bool) -> None:
+        self._call("cuProfilerStart" if records else "cuProfilerStop")
 
     # ---- memory
     def memory_info(self) -> tuple[int, int]:

@@ -161,6 +161,10 @@ class Driver(Protocol):
         """Wait for all work of the current context."""
         ...
 
+    def profiler(self, records: bool) -> None:
+        """Let NVIDIA's profilers record from now on, or no more."""
+        ...
+
     # ---- memory
     def memory_info(self) -> tuple[int, int]:
         """Free bytes and all bytes of the current device."""

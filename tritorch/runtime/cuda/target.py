@@ -13,6 +13,7 @@ from tritorch.errors import DeviceError
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime import recording
 from tritorch.runtime.cuda import driver as cu
+from tritorch.runtime.cuda import pointers
 from tritorch.runtime.cuda.allocator import SMALL_MAX, Block, CachingAllocator, rounded
 from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, compile_cubin
 from tritorch.runtime.cuda.current import Current
@@ -21,6 +22,7 @@ from tritorch.runtime.cuda.faults import ErrorCells, translated
 from tritorch.runtime.cuda.free_lists import FreeLists
 from tritorch.runtime.cuda.graphs import Capture, StreamGraph
 from tritorch.runtime.cuda.launcher import Launcher, aligned_places, scratch_bytes
+from tritorch.runtime.cuda.launches import drawing, without_last
 from tritorch.runtime.cuda.one_device import OneDevice
 from tritorch.runtime.cuda.pinned import PinnedBlock, PinnedMemory
 from tritorch.runtime.cuda.properties import DeviceProperties, properties_of
@@ -109,6 +111,15 @@ class CUDATarget:
             raise self.translated(error) from error
         finally:
             self.current.go_back(before, ready)
+
+    def set_device(self, device: int) -> None:
+        """Let this thread work on a device from now on; the one before gets no context by it."""
+        if self._forked:
+            raise DeviceError(_FORKED)
+        try:
+            self.current.set_device(device)
+        except DriverError as error:
+            raise self.translated(error) from error
 
     def new_free_lists(self, allocate: Callable[[int], int]) -> dict[int, FreeList]:
         """Free lists whose blocks `allocate` gives."""
@@ -240,6 +251,24 @@ class CUDATarget:
             for device, allocator in list(self._allocators.items()):
                 with self.on(device):
                     allocator.empty_cache()
+
+    def device_of(self, address: int) -> int:
+        """The number of the device whose memory this is, whoever allocated it.
+
+        Raises:
+            ValueError: no device's.
+        """
+        with self.calling() as driver:
+            return pointers.device_of(driver, address)
+
+    def is_pinned(self, address: int) -> bool:
+        """Whether this is page-locked memory of the host, ours or another library's."""
+        if self.pinned.contains(address):
+            return True
+        if not self.current.started or self._forked:
+            return False
+        with self.calling() as driver:
+            return pointers.is_pinned(driver, address)
 
     def pin(self, nbytes: int) -> PinnedBlock:
         """Page-locked host memory."""
@@ -509,7 +538,7 @@ class CUDATarget:
         """
         launch = self._bound(kernel, grid, values, otherwise)
         if "seed" in kernel.signature and "offset" in kernel.signature:
-            launch = _drawing(kernel, values, launch)
+            launch = drawing(kernel, values, launch)
         if config.launch_blocking:
             launch = self._waited_for(launch)
         return launch if self.on_bind is None else self.on_bind(kernel, launch)
@@ -523,7 +552,7 @@ class CUDATarget:
             if otherwise is None:
                 otherwise = Later(lambda: self._bound(self._unaligned(kernel), grid, values, None))
             if scratch:
-                otherwise = _without_last(otherwise)
+                otherwise = without_last(otherwise)
         launch = self._launcher.bind(kernel, facts, grid, values, otherwise)
         return self._with_scratch(launch, scratch) if scratch else launch
 
@@ -560,24 +589,3 @@ class CUDATarget:
             self.cells.check()
 
         return waited_for
-
-
-def _without_last(launch: Launch) -> Launch:
-    """For values that end with the address of scratch memory."""
-    return lambda *values: launch(*values[:-1])
-
-
-def _drawing(kernel: Kernel, values: Sequence[Any], launch: Launch) -> Launch:
-    """A launch that graphs take over, where its seed and offset are dynamic."""
-    dynamic = [name for name, value in zip(kernel.signature, values) if value is None]
-    if "seed" not in dynamic or "offset" not in dynamic:
-        return launch
-    places = dynamic.index("seed"), dynamic.index("offset")
-    graphs = recording.device_graphs
-
-    def drawing(*given: Any) -> None:
-        graph = graphs.get(threading.get_ident()) if graphs else None
-        if graph is None or not graph.launched(launch, given, places):
-            launch(*given)
-
-    return drawing

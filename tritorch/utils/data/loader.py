@@ -30,7 +30,8 @@ class DataLoader:
         collate_fn: makes a batch of a list of items; `default_collate` stacks. In a worker, large
             tensors and arrays it returns go through shared memory, without a copy if their size
             has come before.
-        pin_memory: accepted; without a GPU there is nothing to pin for.
+        pin_memory: batches are in page-locked memory, which a GPU copies while the program goes on
+            (`.to("cuda", non_blocking=True)`); without a GPU there is nothing to pin for.
         drop_last: leave out a last batch that is not full.
         timeout: wait so long for a batch of a worker (seconds); 0: for ever.
         worker_init_fn: called in each worker with its number, after seeding.
@@ -165,7 +166,15 @@ class DataLoader:
                 if self._streams:
                     return
                 raise
-            yield batch
+            yield self._delivered(batch)
+
+    def _delivered(self, batch: Any) -> Any:
+        """A batch as the program gets it."""
+        if not self.pin_memory or not tritorch.cuda.is_available():
+            return batch
+        from tritorch.utils.data.pinning import pinned
+
+        return pinned(batch)
 
     def __len__(self) -> int:
         if self._streams:

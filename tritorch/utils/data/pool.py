@@ -191,7 +191,7 @@ class WorkerIterator(Iterator[Any]):
 
     def __next__(self) -> Any:
         try:
-            return self._advance()
+            return self._loader._delivered(self._advance())
         except (KeyboardInterrupt, SystemExit):
             self.close(0.0)
             raise
