@@ -436,12 +436,10 @@ from tritorch.ops.selection import (
 )
 from tritorch.ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tritorch.ops.scatter_reduction import index_reduce, scatter_reduce
+from tritorch.ops.histograms import bincount, histc, histogram
 from tritorch.ops.sorting import (
     argsort,
-    bincount,
     bucketize,
-    histc,
-    histogram,
     isin,
     kthvalue,
     median,

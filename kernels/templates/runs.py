@@ -64,11 +64,7 @@ def _tile(*, target: str, n_rest: int) -> dict[str, Any]:
     return {"BLOCK": block, "LENGTH": 2048 // block, "num_warps": 4}
 
 
-@kernel(
-    space={"LENGTH": [16, 32, 64], "BLOCK": [32, 64, 128, 256], "num_warps": [4, 8]},
-    default=_tile,
-    key=("n_rest", "dtype"),
-)
+@kernel(default=_tile, key=("n_rest", "dtype"))
 def add_runs(
     x_ptr, cut_ptr, places_ptr, order_ptr, source_ptr, n_index, rest_size, n_blocks, bound,
     skipped, step, size1, size2, size3, rest_size1, rest_size2, rest_size3,

@@ -148,6 +148,52 @@ def test_rows_that_begin_between_multiples_of_16_bytes(gpu: CUDATarget) -> None:
     assert all(used[f"cross_entropy_rows{part}"]["ODD"] for part in ("", "_backward"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "dim"),
+    [("float32", (3, 100), 1), ("bfloat16", (700, 2), 0), ("int64", (2, 3, 300), -1)],
+)
+def test_selections(gpu: CUDATarget, kind: str, shape: tuple[int, ...], dim: int) -> None:
+    x = few_values(shape, kind)
+    if x.is_floating_point():
+        x.nan_to_num_(nan=5.0)
+        x.view(-1)[1] = torch.nan
+    n = shape[dim]
+    programs: dict[str, Any] = {
+        "least": lambda t: t.kthvalue(1, dim),
+        "some": lambda t: t.kthvalue(n // 3, dim, keepdim=True),
+        "greatest": lambda t: t.kthvalue(n, dim),
+        "median": lambda t: t.median(dim),
+        "nanmedian": lambda t: t.nanmedian(dim, keepdim=True),
+    }
+    for name, program in programs.items():
+        before = launched(gpu, "select_rows")
+        expected, found = program(x), program(x.cuda())
+        assert launched(gpu, "select_rows") - before == 1
+        np.testing.assert_array_equal(found[1].cpu().numpy(), expected[1].numpy(), err_msg=name)
+        for a, b in zip(expected[:1], found[:1], strict=True):
+            np.testing.assert_array_equal(signs(b.cpu()), signs(a), err_msg=name)
+            a, b = (v.float() if v.is_floating_point() else v for v in (a, b.cpu()))
+            np.testing.assert_array_equal(b.numpy(), a.numpy(), err_msg=name)
+    if kind == "float32":
+        gradients = []
+        for place in ("cpu", "cuda"):
+            there = x.to(place).requires_grad_()
+            gradients.append(torch.autograd.grad(there.kthvalue(9, dim).values.sum(), there)[0])
+        np.testing.assert_array_equal(gradients[1].cpu().numpy(), gradients[0].numpy())
+
+
+@pytest.mark.parametrize(("n", "bound", "minlength"), [(9000, 40, 50), (5000, 3000, 0), (3, 1, 0)])
+def test_counts(gpu: CUDATarget, n: int, bound: int, minlength: int) -> None:
+    values = np.random.default_rng(n).integers(0, bound, 2 * n)
+    before = launched(gpu, "count_values")
+    found = torch.tensor(values).cuda()[::2].bincount(minlength=minlength)
+    assert launched(gpu, "count_values") - before == 1
+    expected = np.bincount(values[::2], minlength=minlength)
+    np.testing.assert_array_equal(found.cpu().numpy(), expected)
+    with pytest.raises(RuntimeError, match="non-negative"):
+        torch.tensor([3, -1]).cuda().bincount()
+
+
 def test_what_rests_on_sorting_takes_long_rows(gpu: CUDATarget) -> None:
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 300, 6001).astype(np.float32))
     programs: dict[str, Any] = {

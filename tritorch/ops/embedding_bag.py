@@ -15,12 +15,13 @@ from tritorch.ops.comparison import where
 from tritorch.ops.creation import arange, zeros
 from tritorch.ops.declare import operation, pointwise, takes
 from tritorch.ops.extrema import vector_norm
+from tritorch.ops.histograms import bincount
 from tritorch.ops.memory import to_dtype
 from tritorch.ops.normalization import embedding
 from tritorch.ops.reduction import mean, sum
 from tritorch.ops.scatter_reduction import index_reduce
 from tritorch.ops.selection import index_add, index_copy_, index_select
-from tritorch.ops.sorting import bincount, searchsorted, unique
+from tritorch.ops.sorting import searchsorted, unique
 from tritorch.ops.views import reshape, unsqueeze
 from tritorch.tensor import Tensor
 

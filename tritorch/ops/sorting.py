@@ -1,8 +1,7 @@
-"""Sorting and what rests on it: topk, median, quantile, unique, searchsorted, histograms."""
+"""Sorting and what rests on it: topk, median, quantile, unique, searchsorted."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,12 +9,13 @@ from tritorch import dtypes
 from tritorch.autograd.edges import edge
 from tritorch.autograd.grad_mode import grad_mode_state as mode
 from tritorch.autograd.node import Node
+from tritorch.kernels.templates import select_gpu
 from tritorch.kernels.templates import sort as kernels
 from tritorch.kernels.templates import topk as topk_kernels
 from tritorch.layout import Layout, normalize_dim
 from tritorch.ops import return_types
 from tritorch.ops.comparison import eq, where
-from tritorch.ops.creation import arange, full, linspace, tensor, zeros
+from tritorch.ops.creation import arange, full, tensor, zeros
 from tritorch.ops.declare import method, takes, without_gradient, writes
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.elementary import ceil, floor, isnan, round
@@ -27,7 +27,6 @@ from tritorch.ops.return_types import ValuesIndices
 from tritorch.ops.scan import cumsum
 from tritorch.ops.selection import (
     gather,
-    index_add_,
     index_select,
     scatter_zeros,
 )
@@ -38,6 +37,7 @@ from tritorch.tensor import Tensor, empty
 _sorts = Plans(lambda key: kernels.plan_sort(key[0], key[1], descending=key[2]))
 _topks = Plans(lambda key: topk_kernels.plan_topk(*key[:3], largest=key[3]))
 _searches = Plans(lambda key: kernels.plan_search(key[0], key[1], right=key[2]))
+_selections = Plans(lambda key: select_gpu.plan_select(*key))
 
 
 class SortBackward0(Node):
@@ -130,6 +130,19 @@ def topk(
     )
 
 
+def _selected(
+    input: Tensor, dim: int, how: int, keepdim: bool, rank: int = 0
+) -> tuple[Tensor, Tensor] | None:
+    """One element of each row and where it was; None where rows must be sorted for it."""
+    if not select_gpu.serves(input._layout, dim):
+        return None
+    plan = _selections[input._layout, dim, how, rank]
+    values, indices = (empty(out) for out in plan.outputs)
+    plan.launch(values._address, indices._address, input._address)
+    _record(input, dim, values, indices)
+    return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
+
+
 @method("kthvalue")
 @writes
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
@@ -145,6 +158,9 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
         raise RuntimeError(
             f"kthvalue(): selected number k out of range for dimension {dim}: k is {k}."
         )
+    selected = _selected(input, dim, select_gpu.RANK, keepdim, k - 1)
+    if selected is not None:
+        return return_types.kthvalue(*selected)
     found = sort(input, dim)
     if not input._layout.ndim:
         return return_types.kthvalue(*found)
@@ -168,6 +184,9 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     dim = normalize_dim("median", dim, input._layout.ndim)
     if not input._layout.ndim:
         return return_types.median(*sort(input))
+    selected = _selected(input, dim, select_gpu.MIDDLE, keepdim)
+    if selected is not None:
+        return return_types.median(*selected)
     size = input._layout.shape[dim]
     found = sort(input, dim)
     middle = (size + 1) // 2 - 1
@@ -198,6 +217,9 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     dim = normalize_dim("nanmedian", dim, input._layout.ndim)
     if not input._layout.ndim:
         return return_types.nanmedian(*sort(input))
+    selected = _selected(input, dim, select_gpu.MIDDLE_OF_NUMBERS, keepdim)
+    if selected is not None:
+        return return_types.nanmedian(*selected)
     found = sort(input, dim)  # nan is last
     numbers = (~isnan(input.detach())).sum(dim, keepdim=True)
     at = ((numbers - 1) // 2).clamp(min=0)
@@ -401,18 +423,22 @@ class _Unique(NamedTuple):
     counts: Tensor
 
 
-def _runs(values: Tensor) -> _Unique:
-    """The first of each run of equal elements, the run of every element, the runs' lengths."""
+def _runs(values: Tensor, inverse: bool, counts: bool) -> _Unique:
+    """The first of each run of equal elements; the run of every element and the runs' lengths,
+    where they are wanted.
+    """
     layout = values._layout
+    none = zeros(0, dtype=dtypes.int64, device=layout.device)
     if not layout.numel:
-        none = zeros(0, dtype=dtypes.int64, device=layout.device)
         return _Unique(values, none, none)
     one = full((1,), True, device=layout.device)
     changes = cat([one, values[1:] != values[:-1]])
-    run = cumsum(changes, 0) - 1
+    run = cumsum(changes, 0) - 1 if inverse else none
     starts = flat_nonzero(changes)
-    ends = cat([starts[1:], full((1,), layout.numel, device=layout.device)])
-    return _Unique(values[starts], run, ends - starts)
+    lengths = none
+    if counts:
+        lengths = cat([starts[1:], full((1,), layout.numel, device=layout.device)]) - starts
+    return _Unique(values[starts], run, lengths)
 
 
 def _chosen(found: _Unique, return_inverse: bool, return_counts: bool) -> Any:
@@ -468,12 +494,13 @@ def unique(
     if dim is not None:
         return _chosen(_unique_slices(input, dim, False), return_inverse, return_counts)
     ordered, order = sort(reshape(input.detach(), -1), 0)
-    found = _runs(ordered)
-    inverse = empty(Layout.contiguous(dtypes.int64, order._layout.shape, order._layout.device))
-    fill(inverse, 0)
-    inverse[order] = found.inverse
-    inverse = reshape(inverse, *input._layout.shape)
-    return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
+    found = _runs(ordered, return_inverse, return_counts)
+    if return_inverse:
+        inverse = empty(Layout.contiguous(dtypes.int64, order._layout.shape, order._layout.device))
+        fill(inverse, 0)
+        inverse[order] = found.inverse
+        found = found._replace(inverse=reshape(inverse, *input._layout.shape))
+    return _chosen(found, return_inverse, return_counts)
 
 
 @method("unique_consecutive")
@@ -489,106 +516,7 @@ def unique_consecutive(
         dim = normalize_dim("unique_consecutive", dim, input._layout.ndim)
         if input._layout.ndim != 1:
             return _chosen(_unique_slices(input, dim, True), return_inverse, return_counts)
-    found = _runs(reshape(input.detach(), -1))
-    inverse = reshape(found.inverse, *input._layout.shape)
-    return _chosen(found._replace(inverse=inverse), return_inverse, return_counts)
-
-
-# ---- counting
-
-
-@method("bincount")
-@without_gradient
-@takes("all")
-def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each whole number occurs (or the sum of its weights)."""
-    if input._layout.ndim != 1 or input._layout.dtype.category != 1:
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-    size = minlength
-    if input._layout.numel:
-        if int(input.min()) < 0:
-            raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-        size = max(size, int(input.max()) + 1)
-    if weights is None:
-        weights = full((input._layout.numel,), 1, device=input._layout.device)
-    elif weights._layout.dtype is not dtypes.float32:
-        weights = to_dtype(weights, dtypes.float64)
-    weights = weights.detach()
-    total = zeros(size, dtype=weights._layout.dtype, device=input._layout.device)
-    return index_add_(total, 0, input, weights)
-
-
-@method("histc")
-@writes
-@without_gradient
-@takes("floating", "integers")
-def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """How many elements are in each of `bins` equal parts of [min, max]."""
-    low, high = float(min), float(max)
-    if bins <= 0:
-        raise RuntimeError(f"histc: bins must be > 0, but got {bins}.")
-    if low > high:
-        raise RuntimeError(f"histc: max must be larger than min, but got {min} and {max}.")
-    if low == high == 0 and input._layout.numel:
-        low, high = float(input.min()), float(input.max())
-    if low == high:
-        low, high = low - 1, high + 1
-    flat = reshape(input.detach(), -1)
-    flat = flat[flat_nonzero((flat >= low) & (flat <= high))]
-    places = ((flat - low) * (bins / (high - low))).long().clamp(max=bins - 1)
-    return bincount(places, minlength=bins).to(input._layout.dtype)
-
-
-@writes
-@without_gradient
-@takes("floating")
-def histogram(
-    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
-    density: bool = False,
-) -> return_types.histogram:  # fmt: skip
-    """How many elements (or what weight) are between neighbouring edges, and the edges.
-
-    Args:
-        bins: how many equal parts of the range, or the edges themselves.
-        range: (least, greatest); those of the elements unless given.
-        density: divided by the total and the bins' widths.
-    """
-    kind = input._layout.dtype
-    if not kind.is_floating_point:
-        raise RuntimeError(f'"histogram" not implemented for {kind}. Use a floating-point dtype.')
-    if isinstance(bins, Tensor):
-        edges = bins.detach()
-    else:
-        edges = linspace(*_span(input, range), int(bins) + 1, dtype=kind)
-    values = reshape(input.detach(), -1)
-    count = edges._layout.numel - 1
-    # Behind equal edges, but what is on the last edge is in the last part.
-    places = searchsorted(edges, values, right=True) - 1
-    places = where(values == edges[-1], count - 1, places)
-    inside = flat_nonzero((values >= edges[0]) & (values <= edges[-1]))
-    if weight is None:
-        weights = full((values._layout.numel,), 1.0, dtype=kind, device=values._layout.device)
-    else:
-        weights = reshape(weight.detach(), -1)
-    total = zeros(count, dtype=kind, device=values._layout.device)
-    total = index_add_(total, 0, places[inside], weights[inside])
-    if density:
-        total = total / (total.sum() * (edges[1:] - edges[:-1]))
-    return return_types.histogram(total, edges)
-
-
-def _span(input: Tensor, limits: Any) -> tuple[float, float]:
-    if limits is not None:
-        low, high = map(float, limits)
-    elif input._layout.numel:
-        low, high = float(input.min()), float(input.max())
-    else:
-        low, high = 0.0, 1.0
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise RuntimeError(f"histogram: range of [{low}, {high}] is not finite. Pass range=.")
-    if low > high:
-        raise RuntimeError(f"histogram: min ({low}) should not exceed max ({high}).")
-    return (low - 0.5, high + 0.5) if low == high else (low, high)
-
-
-method("histogram")(histogram)
+    found = _runs(reshape(input.detach(), -1), return_inverse, return_counts)
+    if return_inverse:
+        found = found._replace(inverse=reshape(found.inverse, *input._layout.shape))
+    return _chosen(found, return_inverse, return_counts)
