@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "accelerator", "amp", "array_api", "backends", "compiler", "cuda", "distributed",
     "distributions", "examples", "func", "jit", "linalg", "mps", "multiprocessing", "nn", "optim",
-    "safetensors", "special", "testing", "tune", "utils", "version", "xpu",
+    "profiler", "safetensors", "special", "testing", "tune", "utils", "version", "xpu",
 )  # fmt: skip
 #: functions of modules that few programs need
 _FUNCTIONS = {

@@ -24,7 +24,7 @@ from tritorch.ops.dispatch import completed
 Handler = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 #: places in the order
-BATCHING, AUTOCASTING = 0, 1
+BATCHING, AUTOCASTING, PROFILING = 0, 1, 2
 
 _HANDLER = "the handler"
 
