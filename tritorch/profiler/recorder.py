@@ -26,8 +26,8 @@ from tritorch.tensor import Tensor
 _LOOKS = frozenset({
     "numel", "result_type", "promote_types", "can_cast", "broadcast_shapes", "manual_seed", "seed",
     "initial_seed", "get_rng_state", "set_rng_state", "fork_rng", "get_default_device", "refuse",
-    "set_default_device", "takes", "typename", "reduction_of", "to_capsule", "record_stream", "set_",
-    "__array_namespace__", "__array_wrap__", "__dlpack_device__", "__contains__",
+    "set_default_device", "takes", "typename", "reduction_of", "to_capsule", "record_stream",
+    "set_", "__array_namespace__", "__array_wrap__", "__dlpack_device__", "__contains__",
 })  # fmt: skip
 _STACK_LINES = 8
 #: in the place of names: events have that of the class
