@@ -31,8 +31,8 @@ _CLASSES = (
     ("multi_", "optimizer"), ("embedding", "embedding"), ("sum_", "bias gradients"),
     ("add_", "residual sums"),
 )  # fmt: skip
-#: matrix products of a kernel, each of T x T x D for every head
-_ATTENTION = {"attention_forward": 2, "attention_backward_queries": 3, "attention_backward_keys": 4}
+#: ends of the names of attention's kernels -> matrix products, each of T x T x D for every head
+_ATTENTION = {"forward": 2, "queries": 3, "keys": 4}
 
 
 @dataclass
@@ -117,10 +117,15 @@ class Listing:
             way = "copied" if known.get("COPIED") else "loaded"
             tile = "x".join(str(known[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
             work.kernel = f"matmul {m}x{n}x{k} {tile} {way}" + f" /{splits}" * (splits > 1)
-        elif kernel.name in _ATTENTION:
+        elif kernel.name.startswith("attention"):
+            rows = min(size for _, size in blocks) / 4  # of the logarithms, in float32
+            narrow = [
+                kind for kind in kernel.signature.values() if kind.startswith(("*bf", "*fp16"))
+            ]
+            work.moved = rows * (2 * known["depth"] * len(narrow) + 4 * (len(blocks) - len(narrow)))
             keys = known["n_keys"] * (0.5 if known["CAUSAL"] else 1.0)
-            elements = blocks[0][1] / 2
-            work.operations = 2.0 * elements * keys * _ATTENTION[kernel.name]
+            products = _ATTENTION[kernel.name.rpartition("_")[2]]
+            work.operations = 2.0 * rows * known["depth"] * keys * products
         return work
 
     def _blocks(self, given: Iterable[Any]) -> list[tuple[int, float]]:

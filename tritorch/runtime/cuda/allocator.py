@@ -237,8 +237,7 @@ class CachingAllocator:
         if block is None:
             block = self._new_segment(size, stream, pool)
         elif block.is_split:
-            self.figures.inactive_split.subtract(pool.small, 1)
-            self.figures.inactive_split_bytes.subtract(pool.small, block.size)
+            self.figures.count_no_piece(_POOLS[pool.small], block.size)
         rest = block.size - size
         if rest >= _ROUND if pool.small else rest > SMALL_MAX:
             self._split(block, size)
@@ -267,8 +266,7 @@ class CachingAllocator:
     def _insert(self, block: Block) -> None:
         block.pool.insert(block)
         if block.is_split:
-            self.figures.inactive_split.add(block.pool.small, 1)
-            self.figures.inactive_split_bytes.add(block.pool.small, block.size)
+            self.figures.count_piece(_POOLS[block.pool.small], block.size)
 
     def _new_segment(self, size: int, stream: int, pool: Pool) -> Block:
         nbytes = segment_bytes(size)
@@ -403,8 +401,7 @@ class CachingAllocator:
 
     def _take_out(self, block: Block) -> None:
         block.pool.remove(block)
-        self.figures.inactive_split.subtract(block.pool.small, 1)
-        self.figures.inactive_split_bytes.subtract(block.pool.small, block.size)
+        self.figures.count_no_piece(_POOLS[block.pool.small], block.size)
 
     # ---- giving back
     def empty_cache(self) -> None:

@@ -109,6 +109,9 @@ class Figures:
         self.count_back = bound("count_back", address, self.cells)
         #: (1 or 2, size): it may be handed out again
         self.count_free = bound("count_free", address, self.cells)
+        #: (1 or 2, size): a part of a split segment is free; is not any more
+        self.count_piece = bound("count_piece", address, self.cells)
+        self.count_no_piece = bound("count_no_piece", address, self.cells)
         self.num_alloc_retries = 0
         self.num_ooms = 0
         self.num_device_alloc = 0

@@ -115,13 +115,23 @@ RELEASED
   ret void
 }
 
+define internal void @count_piece(ptr %figures, i64 %pool, i64 %size) {
+CUT
+  ret void
+}
+
+define internal void @count_no_piece(ptr %figures, i64 %pool, i64 %size) {
+GROWN
+  ret void
+}
+
 define internal ptr @none() alwaysinline {
   call void @Py_IncRef(ptr @_Py_NoneStruct)
   ret ptr @_Py_NoneStruct
 }
 
 ; METH_FASTCALL (pool, size, requested): the allocator hands out a block, or takes it back, or it is
-; free for others.
+; free for others, or is a free piece of a segment, or is that no more.
 COUNTERS
 
 ; METH_FASTCALL (): a free address that was counted as handed out.
@@ -288,8 +298,8 @@ _REQUESTED = """\
 NAMES = tuple(
     f"tritorch_{name}"
     for name in (
-        "count_out", "count_back", "count_free", "quick_pop", "quick_append", "quick_park",
-        "quick_take",
+        "count_out", "count_back", "count_free", "count_piece", "count_no_piece",
+        "quick_pop", "quick_append", "quick_park", "quick_take",
     )
 )  # fmt: skip
 
@@ -329,6 +339,10 @@ def quick_text() -> str:
     text = _TEXT.replace("ADDED", _changes("add_one", held | used))
     text = text.replace("TAKEN", _changes("subtract_one", held))
     text = text.replace("RELEASED", _changes("subtract_one", used))
+    pieces = {"inactive_split": "1", "inactive_split_bytes": "%size"}
+    text = text.replace("CUT", _changes("add_one", pieces))
+    text = text.replace("GROWN", _changes("subtract_one", pieces))
     counters = [("count_out", True), ("count_back", True), ("count_free", False)]
+    counters += [("count_piece", False), ("count_no_piece", False)]
     text = text.replace("COUNTERS", "".join(_counter(*each) for each in counters))
     return text.replace("BYTES_OFFSET", str(BYTES_OFFSET))
