@@ -68,8 +68,8 @@ SEARCHES = (
         f"n_queries=4096,n_keys=4096,depth={depth},v_depth={depth},causal={causal}"
         for depth in (64, 128) for causal in ("true", "false")
     )),
-    ("attention_backward_queries", "bfloat16", ("n_queries=4096,n_keys=4096",)),
-    ("attention_backward_keys", "bfloat16", ("n_queries=4096,n_keys=4096",)),
+    ("attention_gpu_queries", "bfloat16", ("n_queries=4096,n_keys=4096",)),
+    ("attention_gpu_keys", "bfloat16", ("n_queries=4096,n_keys=4096",)),
     ("convolution_pixels", "bfloat16", (
         "filters=64,channels=64,side=56", "filters=128,channels=128,side=28",
         "filters=256,channels=256,side=14", "filters=512,channels=512,side=7",

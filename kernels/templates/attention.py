@@ -24,6 +24,10 @@ from tritorch.kernels.templates.attention_gradients import (
     attention_backward_keys,
     attention_backward_queries,
 )
+from tritorch.kernels.templates.attention_gradients_gpu import (
+    attention_gpu_keys,
+    attention_gpu_queries,
+)
 from tritorch.kernels.templates.attention_kernels import attention_forward
 from tritorch.kernels.templates.rows import Rows, ceil_divide, levels, next_power_of_2
 from tritorch.kernels.templates.template import Template
@@ -65,7 +69,8 @@ class Attention:
 def plan(of: Attention, *, sums: bool = False) -> Plan:
     """launch(o[, sums], q, k, v[, mask], scale * log2(e)[, seed, offset, dropout, factor]).
 
-    Weights are dropped with probability `dropout`, the others multiplied by `factor`.
+    The scale is not negative. Weights are dropped with probability `dropout`, the others multiplied
+    by `factor`.
 
     Args:
         sums: whether the logarithms that the backward needs are written.
@@ -275,8 +280,11 @@ class _Backward:
             names = ("dq", "dk", "dv", "total", "do", "q", "k", "v", "o", "mask")
             self._step(attention_backward_heads, names, False)
         else:
-            self._step(attention_backward_queries, ("dq", "do", "q", "k", "v", "o", "mask"), True)
-            self._step(attention_backward_keys, ("dk", "dv", "do", "q", "k", "v", "mask"), False)
+            queries, keys = attention_backward_queries, attention_backward_keys
+            if heads.of.q.device.type != "cpu":
+                queries, keys = attention_gpu_queries, attention_gpu_keys
+            self._step(queries, ("dq", "do", "q", "k", "v", "o", "mask"), True)
+            self._step(keys, ("dk", "dv", "do", "q", "k", "v", "mask"), False)
         outputs = [heads.layouts[name] for name in ("dq", "dk", "dv")]
         target = get_target(heads.of.q.device)
         return Plan.of_steps(outputs, target, self.steps, self.workspaces, self.kernels)
@@ -297,9 +305,10 @@ class _Backward:
         values["n_heads"] = heads.n_heads
         values["NARROW"] = heads.of.q.dtype is not heads.kind
         n_blocks = 1
-        if template is attention_backward_queries:
+        values["WHOLE_ROWS"] = heads.n_queries % values["BLOCK_M"] == 0
+        if template in (attention_backward_queries, attention_gpu_queries):
             n_blocks = values["n_turns"]
-        elif template is attention_backward_keys:
+        elif template in (attention_backward_keys, attention_gpu_keys):
             n_blocks = ceil_divide(heads.n_keys, values["BLOCK_N"])
         operands: dict[str, Layout | Dtype] = {}
         for parameter in template.parameters:

@@ -5,7 +5,8 @@
 
 Two ways, with the same order of additions and so the same bits: one program for a head computes
 everything (five products per block of queries and keys, the gradient of Q being summed in memory),
-or one kernel computes dQ and another dK and dV (seven products, as many programs as blocks).
+or one kernel computes dQ and another dK and dV (seven products, as many programs as blocks). GPUs
+have their own two, in `attention_gradients_gpu`.
 
 Source: Dao, FlashAttention-2, 2023.
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tritorch.kernels.templates.attention_gpu import gpu_blocks
 from tritorch.kernels.templates.attention_kernels import kept, load_tile, masked_scores
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset
 from tritorch.kernels.templates.template import helper, kernel
@@ -51,21 +51,9 @@ def score_gradients(
 
 
 def backward_blocks(
-    part: str,
-    *,
-    target: str,
-    n_queries: int,
-    n_keys: int,
-    depth: int,
-    v_depth: int,
-    dtype: str,
-    causal: bool,
-    **hardware: Any,
+    *, target: str, n_queries: int, n_keys: int, causal: bool, **_: Any
 ) -> dict[str, Any]:
-    """As in the forward; on a CPU the same blocks for all kernels, so that they add in the same
-    order."""
-    if target != "cpu":
-        return gpu_blocks(part, n_queries, n_keys, depth, v_depth, dtype, **hardware)
+    """As in the forward; the same blocks for all kernels, so that they add in the same order."""
     size = 128 if n_keys >= 512 and not causal else 64 if n_keys > 256 or not causal else 32
     return {
         "BLOCK_M": max(16, min(size, next_power_of_2(n_queries))),
@@ -73,21 +61,19 @@ def backward_blocks(
     }
 
 
-def _declared(part: str) -> dict[str, Any]:
+def _declared() -> dict[str, Any]:
     """What is common to the kernels of the backward."""
     return {
         "space": {
             "BLOCK_M": [16, 32, 64, 128],
             "BLOCK_N": [16, 32, 64, 128],
-            "num_warps": [4, 8],
-            "num_stages": [1, 2],
         },
-        "default": lambda **facts: backward_blocks(part, **facts),
+        "default": backward_blocks,
         "key": ("n_queries", "n_keys", "depth", "v_depth", "causal", "dtype"),
     }
 
 
-@kernel(**_declared("queries"))
+@kernel(**_declared())
 def attention_backward_queries(
     dq_ptr, delta_ptr, do_ptr, q_ptr, k_ptr, v_ptr, o_ptr, sums_ptr, mask_ptr,
     scale, seed, offset, dropout, factor, n_blocks, n_queries, n_keys, depth, v_depth,
@@ -166,7 +152,7 @@ def attention_backward_queries(
     )
 
 
-@kernel(**_declared("keys"))
+@kernel(**_declared())
 def attention_backward_keys(
     dk_ptr, dv_ptr, delta_ptr, do_ptr, q_ptr, k_ptr, v_ptr, sums_ptr, mask_ptr,
     scale, seed, offset, dropout, factor, n_blocks, n_queries, n_keys, depth, v_depth,
@@ -252,7 +238,7 @@ def attention_backward_keys(
     )
 
 
-@kernel(**_declared("keys"))
+@kernel(**_declared())
 def attention_backward_heads(
     dq_ptr, dk_ptr, dv_ptr, delta_ptr, total_ptr, do_ptr, q_ptr, k_ptr, v_ptr, o_ptr, sums_ptr,
     mask_ptr, scale, seed, offset, dropout, factor, n_queries, n_keys, depth, v_depth,

@@ -104,9 +104,13 @@ def attend(
     DROPOUT: tl.constexpr, WHOLE: tl.constexpr, WHOLE_DEPTH: tl.constexpr, TURNED: tl.constexpr,
     BLOCK_N: tl.constexpr, DEPTH: tl.constexpr, V_DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """Fold the keys from `start` on into (largest score, sum of weights, weighted values)."""
+    """Fold the keys from `start` on into (largest score, sum of weights, weighted values).
+
+    FOLDED: scores are scaled, by no negative number, only where the largest one is subtracted.
+    """
     COMPUTE: tl.constexpr = total.dtype
     AXIS: tl.constexpr = 0 if TURNED else 1
+    FOLDED: tl.constexpr = not TURNED and MASK == 0 and q.dtype != COMPUTE
     keys = start + tl.arange(0, BLOCK_N)
     k = load_tile(
         k_ptr, keys, n_keys, tl.arange(0, DEPTH), depth, k_row_stride, k_column_stride,
@@ -116,7 +120,7 @@ def attend(
         scores = tl.dot(k, q, input_precision="ieee", out_dtype=COMPUTE)
     else:
         scores = tl.dot(q, tl.trans(k), input_precision="ieee", out_dtype=COMPUTE)
-    if q.dtype != COMPUTE:
+    if q.dtype != COMPUTE and not FOLDED:
         scores = scores * scale
     row = tl.expand_dims(queries, AXIS)
     column = tl.expand_dims(keys, 1 - AXIS)
@@ -124,12 +128,17 @@ def attend(
         scores, row, column, n_queries, n_keys, mask_ptr, mask_row_stride, mask_column_stride,
         MASK, CAUSAL, WHOLE,
     )  # fmt: skip
-    higher = tl.maximum(top, tl.max(scores, AXIS))
+    highest = tl.max(scores, AXIS)
+    if FOLDED:
+        highest = highest * scale
+    higher = tl.maximum(top, highest)
     if MASK:  # a query that has seen nothing keeps a sum of 0 rather than nan
         base = tl.where(higher == -float("inf"), 0.0, higher)
     else:
         base = higher
     decay = tl.exp2(top - base)
+    if FOLDED:  # one multiply-add
+        scores = scores * scale
     p = tl.exp2(scores - tl.expand_dims(base, AXIS))
     weight = weight * decay + tl.sum(p, AXIS)
     if DROPOUT:
@@ -200,6 +209,8 @@ def attention_forward(
     """
     batch = tl.program_id(0) // n_blocks
     block = tl.program_id(0) % n_blocks
+    if CAUSAL and not TURNED:  # the longest ones first
+        block = n_blocks - 1 - block
     o_ptr += row_offset(batch, size1, size2, size3, o_stride0, o_stride1, o_stride2, o_stride3)
     q_ptr += row_offset(batch, size1, size2, size3, q_stride0, q_stride1, q_stride2, q_stride3)
     k_ptr += row_offset(batch, size1, size2, size3, k_stride0, k_stride1, k_stride2, k_stride3)
@@ -216,6 +227,8 @@ def attention_forward(
     )  # fmt: skip
     if q.dtype == COMPUTE:  # cheaper than to scale the scores; narrow types would lose bits
         q = q * scale
+    elif not TURNED and MASK == 0:  # -inf times 0 would be nan
+        scale = tl.maximum(scale, 1e-30)
     if TURNED:
         q = tl.trans(q)
     top = tl.full([BLOCK_M], -float("inf"), COMPUTE)

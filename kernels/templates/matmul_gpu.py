@@ -336,7 +336,8 @@ def gpu_tile(
         for split in _SPLITS if dtype != "float64" else (1,):
             if split > 1 and k < 4 * split * tile[2]:
                 break
-            chosen = dict(zip(("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_warps", "num_stages"), tile))
+            names = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_warps", "num_stages")
+            chosen: dict[str, Any] = dict(zip(names, tile))
             chosen |= {"GROUP_M": 8, "SPECIALIZED": False, "SPLIT_K": split}
             chosen["COPIED"] = (
                 copies and split == 1 and min(tile[:2]) >= 64 and max(tile[:3]) <= 256

@@ -215,6 +215,8 @@ def scaled_dot_product_attention(
             return _composed(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
     if scale is None:
         scale = 1.0 / math.sqrt(query._layout.shape[-1] or 1)
+    elif scale < 0.0:  # the kernels look for the largest score before they scale
+        query, scale = -query, -scale
     wanted = mode.enabled and bool(
         query._requires_grad or key._requires_grad or value._requires_grad
     )

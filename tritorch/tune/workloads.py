@@ -582,6 +582,10 @@ def _attention_backward(heads: int) -> Callable[..., Workload]:
 _problem("attention_backward_heads", kinds=_HALVES, device="cpu", **_ATTENTION)(
     _attention_backward(32)
 )
-_problem("attention_backward_queries", "attention_backward_keys", kinds=_HALVES, **_ATTENTION)(
-    _attention_backward(1)
-)
+_problem(
+    "attention_backward_queries", "attention_backward_keys", kinds=_HALVES, device="cpu",
+    **_ATTENTION,
+)(_attention_backward(1))  # fmt: skip
+_problem(
+    "attention_gpu_queries", "attention_gpu_keys", kinds=_HALVES, device="cuda", **_ATTENTION
+)(_attention_backward(16))
