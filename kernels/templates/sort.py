@@ -234,7 +234,7 @@ def plan_sort(
         return Plan((values, indices), launch, [compiled])
     if x.device.type != "cpu":
         if n_cols > GPU_ROW:
-            return plan_radix((values, indices), x, rows.count, operands, numbers, bits)
+            return plan_radix((values, indices), x, dim, operands, numbers, bits)
         numbers["BLOCK"] = next_power_of_2(n_cols)
         numbers |= sort_rows.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
         launch, compiled = sort_rows.bind(x.device, (rows.count,), operands, numbers)

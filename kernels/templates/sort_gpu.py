@@ -9,6 +9,9 @@ Within a block a thread has four neighbours at a time. What it has of the sixtee
 of four 32-bit words, which are added up along the 32 threads of a group (128 elements: no byte
 overflows), then in wider counters along the groups of the block.
 
+Integers of 32 and 64 bits are sorted by what they are above the least of their row: passes above
+the bits of the greatest difference end at once.
+
 Values are made from keys again; zeros and nan, whose keys lost their signs, are read where they
 were.
 
@@ -29,10 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 from tritorch import dtypes
 from tritorch.dtypes import dtype as Dtype
+from tritorch.kernels import scalar as s
 from tritorch.kernels.plan import Plan, Step
+from tritorch.kernels.reduction import ReductionKernel
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2, row_offset
 from tritorch.kernels.templates.sort_keys import key_value, sort_key
-from tritorch.kernels.templates.template import helper, kernel
+from tritorch.kernels.templates.template import Template, helper, kernel
 from tritorch.layout import Layout
 
 if TYPE_CHECKING:
@@ -43,11 +48,29 @@ FEW_BLOCKS = 32
 #: where a pass finds its elements: packed; x, in order; x, through the places of the packed ones
 PACKED, DIRECT, THROUGH = 0, 1, 2
 
+#: the least and the greatest element, in one pass
+value_range = ReductionKernel(
+    "range", ["x"], lambda x: (x, x), ("highest", "lowest"),
+    lambda a, b: (s.minimum(a[0], b[0]), s.maximum(a[1], b[1])),
+)  # fmt: skip
+
+
+@helper
+def row_range(least_ptr, greatest_ptr, row, RANGED: tl.constexpr):
+    """The least and the greatest element of the row, where they are known, and what is between."""
+    if RANGED:
+        least = tl.load(least_ptr + row).to(tl.int64)
+        greatest = tl.load(greatest_ptr + row).to(tl.int64)
+    else:
+        least = tl.full((), 0, tl.int64)
+        greatest = least - 1
+    return least, greatest, (greatest - least).to(tl.uint64, bitcast=True)
+
 
 @helper
 def packed_elements(
-    from_ptr, x_ptr, columns, n_cols, x_column_stride,
-    SOURCE: tl.constexpr, DESCENDING: tl.constexpr,
+    from_ptr, x_ptr, columns, n_cols, x_column_stride, least, greatest,
+    SOURCE: tl.constexpr, DESCENDING: tl.constexpr, RANGED: tl.constexpr,
 ):  # fmt: skip
     """The words of these columns; SOURCE as in `PACKED, DIRECT, THROUGH`."""
     mask = columns < n_cols
@@ -57,7 +80,12 @@ def packed_elements(
         places = columns.to(tl.int64)
         if SOURCE == 2:
             places = tl.load(from_ptr + columns, mask=mask, other=0) & 0xFFFFFFFF
-        key = sort_key(tl.load(x_ptr + places * x_column_stride, mask=mask), DESCENDING)
+        x = tl.load(x_ptr + places * x_column_stride, mask=mask, other=0)
+        if RANGED:
+            above = greatest - x.to(tl.int64) if DESCENDING else x.to(tl.int64) - least
+            key = above.to(tl.uint64, bitcast=True)
+        else:
+            key = sort_key(x, DESCENDING)
         if SOURCE == 2:
             key = key >> 32
         packed = (key.to(tl.int64) << 32) | places
@@ -119,26 +147,16 @@ def put_element(
         tl.store(to_ptr + place, packed, mask=mask)
 
 
-@kernel(
-    space={"BLOCK": [1024, 2048, 4096], "num_warps": [4, 8, 16]},
-    default={"BLOCK": 2048, "num_warps": 8},
-    key=("n_cols", "dtype"),
-)
-def radix_scatter(
-    y_ptr, index_ptr, to_ptr, counts_ptr, totals_ptr, from_ptr, x_ptr,
+@helper
+def scatter_block(
+    y_ptr, index_ptr, to_ptr, counts_ptr, totals_ptr, from_ptr, x_ptr, row, block, least, greatest,
     n_cols, n_blocks, shift, size1, size2, size3,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
     x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
-    SOURCE: tl.constexpr, LAST: tl.constexpr, DESCENDING: tl.constexpr, BLOCKS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    SOURCE: tl.constexpr, LAST: tl.constexpr, DESCENDING: tl.constexpr, RANGED: tl.constexpr,
+    BLOCKS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK elements of a row go where their digit (at bit `shift`) belongs.
-
-    BLOCKS: all blocks of the row, where it is for this program to add up their counts; else 0.
-    """
-    program = tl.program_id(0)
-    row = program // n_blocks
-    block = program % n_blocks
+    """What `radix_scatter` does where the pass is one."""
     bins = tl.arange(0, 16)
     if BLOCKS:
         blocks = tl.arange(0, BLOCKS)[None, :]
@@ -165,10 +183,14 @@ def radix_scatter(
     i1 = i0 + 1
     i2 = i0 + 2
     i3 = i0 + 3
-    p0 = packed_elements(from_ptr, x_ptr, i0, n_cols, x_column_stride, SOURCE, DESCENDING)
-    p1 = packed_elements(from_ptr, x_ptr, i1, n_cols, x_column_stride, SOURCE, DESCENDING)
-    p2 = packed_elements(from_ptr, x_ptr, i2, n_cols, x_column_stride, SOURCE, DESCENDING)
-    p3 = packed_elements(from_ptr, x_ptr, i3, n_cols, x_column_stride, SOURCE, DESCENDING)
+    p0 = packed_elements(from_ptr, x_ptr, i0, n_cols, x_column_stride, least, greatest,
+                         SOURCE, DESCENDING, RANGED)  # fmt: skip
+    p1 = packed_elements(from_ptr, x_ptr, i1, n_cols, x_column_stride, least, greatest,
+                         SOURCE, DESCENDING, RANGED)  # fmt: skip
+    p2 = packed_elements(from_ptr, x_ptr, i2, n_cols, x_column_stride, least, greatest,
+                         SOURCE, DESCENDING, RANGED)  # fmt: skip
+    p3 = packed_elements(from_ptr, x_ptr, i3, n_cols, x_column_stride, least, greatest,
+                         SOURCE, DESCENDING, RANGED)  # fmt: skip
     d0 = digit_at(p0, shift)
     d1 = digit_at(p1, shift)
     d2 = digit_at(p2, shift)
@@ -215,22 +237,93 @@ def radix_scatter(
                 y_column_stride, x_column_stride, LAST, DESCENDING)  # fmt: skip
 
 
+@kernel(
+    space={"BLOCK": [1024, 2048, 4096], "num_warps": [4, 8, 16]},
+    default={"BLOCK": 2048, "num_warps": 8},
+    key=("n_cols", "dtype"),
+)
+def radix_scatter(
+    y_ptr, index_ptr, to_ptr, counts_ptr, totals_ptr, least_ptr, greatest_ptr, from_ptr, x_ptr,
+    n_cols, n_blocks, shift, shift_whole, size1, size2, size3,
+    y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+    SOURCE: tl.constexpr, LAST: tl.constexpr, DESCENDING: tl.constexpr, RANGED: tl.constexpr,
+    BLOCKS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK elements of a row go where their digit (at bit `shift`) belongs.
+
+    BLOCKS: all blocks of the row, where it is for this program to add up their counts; else 0.
+    RANGED: keys are differences of the row's least (or greatest) element; passes above their bits
+    (the pass is at bit `shift_whole` of a whole key) do nothing.
+    """
+    program = tl.program_id(0)
+    row = program // n_blocks
+    block = program % n_blocks
+    least, greatest, between = row_range(least_ptr, greatest_ptr, row, RANGED)
+    if (SOURCE == 1) or ((between >> shift_whole.to(tl.uint64)) != 0):
+        scatter_block(
+            y_ptr, index_ptr, to_ptr, counts_ptr, totals_ptr, from_ptr, x_ptr, row, block,
+            least, greatest, n_cols, n_blocks, shift, size1, size2, size3,
+            y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+            x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+            SOURCE, LAST, DESCENDING, RANGED, BLOCKS, BLOCK,
+        )  # fmt: skip
+
+
 @kernel()
 def radix_count(
-    counts_ptr, from_ptr, x_ptr, n_cols, n_blocks, shift, size1, size2, size3,
-    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
-    SOURCE: tl.constexpr, DESCENDING: tl.constexpr, BLOCK: tl.constexpr,
+    counts_ptr, least_ptr, greatest_ptr, from_ptr, x_ptr, n_cols, n_blocks, shift, shift_whole,
+    size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+    SOURCE: tl.constexpr, DESCENDING: tl.constexpr, RANGED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """counts[row, digit, block]: how often the block has the digit at bit `shift`."""
     program = tl.program_id(0)
     row = program // n_blocks
     block = program % n_blocks
-    from_ptr += row.to(tl.int64) * n_cols
+    least, greatest, between = row_range(least_ptr, greatest_ptr, row, RANGED)
+    if (SOURCE == 1) or ((between >> shift_whole.to(tl.uint64)) != 0):
+        from_ptr += row.to(tl.int64) * n_cols
+        x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
+        columns = block * BLOCK + tl.arange(0, BLOCK)
+        packed = packed_elements(from_ptr, x_ptr, columns, n_cols, x_column_stride, least, greatest,
+                                 SOURCE, DESCENDING, RANGED)  # fmt: skip
+        count = tl.histogram(digit_at(packed, shift), 16, mask=columns < n_cols)
+        tl.store(counts_ptr + (row * 16 + tl.arange(0, 16)) * n_blocks + block, count)
+
+
+@kernel(default={"BLOCK": 1024})
+def radix_emit(
+    y_ptr, index_ptr, least_ptr, greatest_ptr, even_ptr, odd_ptr, x_ptr,
+    n_cols, n_blocks, size1, size2, size3,
+    y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
+    x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
+    DESCENDING: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Elements of a row as they came out of its last pass: of the odd passes or of the even ones.
+
+    What is less than 2^32 from the least (or greatest) is made from its key, else read.
+    """
+    row = tl.program_id(0) // n_blocks
+    columns = (tl.program_id(0) % n_blocks) * BLOCK + tl.arange(0, BLOCK)
+    mask = columns < n_cols
+    least, greatest, between = row_range(least_ptr, greatest_ptr, row, True)
+    turns = tl.full((), 1, tl.int32)
+    for digit in tl.static_range(1, 16):
+        turns += ((between >> (4 * digit)) != 0).to(tl.int32)
+    odd = turns % 2 == 1
+    place = row.to(tl.int64) * n_cols + columns
+    packed = tl.load(odd_ptr + place, mask=mask & odd, other=0)
+    packed |= tl.load(even_ptr + place, mask=mask & (odd == 0), other=0)
+    source = packed & 0xFFFFFFFF
+    key = (packed >> 32) & 0xFFFFFFFF
     x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
-    columns = block * BLOCK + tl.arange(0, BLOCK)
-    packed = packed_elements(from_ptr, x_ptr, columns, n_cols, x_column_stride, SOURCE, DESCENDING)
-    count = tl.histogram(digit_at(packed, shift), 16, mask=columns < n_cols)
-    tl.store(counts_ptr + (row * 16 + tl.arange(0, 16)) * n_blocks + block, count)
+    far = (between >> 32) != 0
+    x = tl.load(x_ptr + source * x_column_stride, mask=mask & far, other=0).to(tl.int64)
+    y = tl.where(far, x, greatest - key if DESCENDING else least + key)
+    target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
+    target += columns.to(tl.int64) * y_column_stride
+    tl.store(y_ptr + target, y.to(y_ptr.dtype.element_ty), mask=mask)
+    tl.store(index_ptr + target, source, mask=mask)
 
 
 @kernel()
@@ -261,7 +354,7 @@ def _passes(kind: Dtype, bits: int | None) -> list[tuple[int, int]]:
 def plan_radix(
     outputs: tuple[Layout, Layout],
     x: Layout,
-    n_rows: int,
+    dim: int,
     operands: dict[str, Any],
     numbers: Any,
     bits: int | None = None,
@@ -270,32 +363,44 @@ def plan_radix(
     from tritorch.runtime import get_target
 
     n_cols = numbers["n_cols"]
+    n_rows = x.numel // n_cols
+    ranged = bits is None and x.dtype in (dtypes.int32, dtypes.int64)
     choice = radix_scatter.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
     block = choice["BLOCK"]
     n_blocks = ceil_divide(n_cols, block)
     few = n_blocks <= FEW_BLOCKS
-    numbers = numbers | choice | {"n_blocks": n_blocks}
-    words = {"from_ptr": dtypes.int64, "counts_ptr": dtypes.int32}
+    numbers = numbers | choice | {"n_blocks": n_blocks, "RANGED": ranged}
+    ends = {"least_ptr": x.dtype, "greatest_ptr": x.dtype}
+    words = {"from_ptr": dtypes.int64, "counts_ptr": dtypes.int32, **ends}
     to = {"to_ptr": dtypes.int64, "totals_ptr": dtypes.int32}
-    counted = {
-        name: value for name, value in numbers.items()
-        if name in radix_count.parameters or name == "num_warps"
-    }  # fmt: skip
     count_operands = {**words, "x_ptr": operands["x_ptr"]}
     passes = _passes(x.dtype, bits)
 
     grid = (n_rows * n_blocks,)
-    steps, kernels = [], []
     # Workspaces: packed elements, counts, totals of the digits. The memory of the indices holds the
-    # elements of every second pass, so that the last does not read it.
+    # elements of every second pass, so that the last does not read it. Where the last is not known,
+    # it is a workspace, too, and there are the least and the greatest elements.
     packed, counts, totals = -1, -2, -3
+    workspaces = [n_rows * n_cols * 8, n_rows * 16 * n_blocks * 4, n_rows * 64]
+    turned, least, greatest = 1, 2, 2
+    steps: list[Step] = []
+    kernels: list[Any] = []
+    if ranged:
+        turned, least, greatest = -4, -5, -6
+        workspaces += [n_rows * n_cols * 8, *[n_rows * x.dtype.itemsize] * 2]
+        span = value_range.plan([x], (dim,), False, [x.dtype], [x.dtype] * 2)
+        steps.append(Step(span.launch, (least, greatest, 2)))
+        kernels += span.kernels
     held = packed
     for turn, (shift, source) in enumerate(passes):
-        last = turn == len(passes) - 1
-        other = packed if (len(passes) - turn) % 2 == 0 else 1
-        facts = {"SOURCE": source, "shift": shift}
-        launch, compiled = radix_count.bind(x.device, grid, count_operands, counted | facts)
-        steps.append(Step(launch, (counts, held, 2)))
+        last = turn == len(passes) - 1 and not ranged
+        odd = turn % 2 == 0 if ranged else (len(passes) - turn) % 2 == 0
+        other = packed if odd else turned
+        facts = {"SOURCE": source, "shift": shift, "shift_whole": turn * 4}
+        launch, compiled = radix_count.bind(
+            x.device, grid, count_operands, _taken(radix_count, numbers | facts)
+        )
+        steps.append(Step(launch, (counts, least, greatest, held, 2)))
         kernels.append(compiled)
         if not few:
             offsets = {"n_blocks": n_blocks, "BLOCK": min(next_power_of_2(n_blocks), 4096)}
@@ -310,13 +415,24 @@ def plan_radix(
         launch, compiled = radix_scatter.bind(
             x.device, grid, operands | words | to, numbers | facts
         )
-        steps.append(Step(launch, (0, 1, other, counts, totals, held, 2)))
+        steps.append(Step(launch, (0, 1, other, counts, totals, least, greatest, held, 2)))
         kernels.append(compiled)
         held = other
-    workspaces = [
-        n_rows * n_cols * 8,
-        n_rows * 16 * n_blocks * 4,
-        n_rows * 64,
-    ]
+    if ranged:
+        choice = radix_emit.choose(x.device.type)
+        n_blocks = ceil_divide(n_cols, choice["BLOCK"])
+        both = {"even_ptr": dtypes.int64, "odd_ptr": dtypes.int64}
+        values = {k: v for k, v in numbers.items() if k != "num_warps"}
+        launch, compiled = radix_emit.bind(
+            x.device, (n_rows * n_blocks,), operands | both | ends,
+            _taken(radix_emit, values | choice | {"n_blocks": n_blocks}),
+        )  # fmt: skip
+        steps.append(Step(launch, (0, 1, least, greatest, turned, packed, 2)))
+        kernels.append(compiled)
     target = get_target(x.device)
     return Plan.of_steps(outputs, target, steps, workspaces, list(dict.fromkeys(kernels)))
+
+
+def _taken(template: Template, numbers: dict[str, Any]) -> dict[str, Any]:
+    """Those that the kernel takes."""
+    return {k: v for k, v in numbers.items() if k in template.parameters or k == "num_warps"}

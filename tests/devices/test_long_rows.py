@@ -14,13 +14,15 @@ import tritorch as torch
 from tritorch.kernels import scan_parts
 from tritorch.runtime.cuda.target import CUDATarget
 
+FEW = {"int64": [-(1 << 40), -3, 0, 2, (1 << 40) + 1], "int32": [-70_000, -3, 0, 2, 3]}
+
 
 def few_values(shape: tuple[int, ...], kind: str) -> torch.Tensor:
     """So few distinct ones that stability shows; both zeros, infinities and nan among floats."""
     rng = np.random.default_rng(sum(shape))
     dtype = getattr(torch, kind)
     if not dtype.is_floating_point:
-        few = [-(1 << 40), -3, 0, 2, 3, (1 << 40) + 1] if kind == "int64" else [0, 1]
+        few = FEW.get(kind, [0, 1])
     else:
         few = [0.0, -0.0, np.inf, -np.inf, np.nan, *np.round(rng.standard_normal(40) * 100)]
     return torch.tensor(np.array(few)[rng.integers(0, len(few), shape)], dtype=dtype)
@@ -43,6 +45,8 @@ def signs(x: torch.Tensor) -> np.ndarray:
         ("bfloat16", (4500, 2), 0, True),
         ("int64", (2, 4500), 1, True),
         ("int64", (70_000,), 0, False),
+        ("int32", (2, 4500), 1, True),
+        ("int32", (70_000,), 0, False),
         ("bool", (4500,), 0, False),
         ("uint8", (4500,), 0, True),
     ],
@@ -63,6 +67,16 @@ def test_sort(
     np.testing.assert_array_equal(signs(values), signs(expected.values))
     values, wanted = (v.float() if v.is_floating_point() else v for v in (values, expected.values))
     np.testing.assert_array_equal(values.numpy(), wanted.numpy())
+
+
+def test_sort_of_the_farthest_integers(gpu: CUDATarget) -> None:
+    values = np.random.default_rng(8).integers(-(1 << 63), 1 << 63, 4100)
+    values[:2] = -(1 << 63), (1 << 63) - 1
+    for descending in (False, True):
+        x = torch.tensor(values)
+        expected, found = (torch.sort(t, 0, descending) for t in (x, x.cuda()))
+        for a, b in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(b.cpu().numpy(), a.numpy())
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 from tritorch import dtypes
-from tritorch.kernels import scalar as s
-from tritorch.kernels.reduction import ReductionKernel
 from tritorch.kernels.templates import count_gpu
+from tritorch.kernels.templates.sort_gpu import value_range
 from tritorch.ops import return_types
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import full, linspace, zeros
@@ -24,13 +23,7 @@ from tritorch.tensor import Tensor, empty
 
 _counts = Plans(lambda key: count_gpu.plan_counts(*key))
 #: least and greatest in one pass, for GPUs
-_range = Reduction(
-    ReductionKernel(
-        "range", ["x"], lambda x: (x, x), ("highest", "lowest"),
-        lambda a, b: (s.minimum(a[0], b[0]), s.maximum(a[1], b[1])),
-    ),
-    lambda dtype, _: (dtype, [dtype, dtype]),
-)  # fmt: skip
+_range = Reduction(value_range, lambda dtype, _: (dtype, [dtype, dtype]))
 
 
 @method("bincount")
