@@ -41,6 +41,7 @@ FLOORS = {
     "tritorch.distributed": 0,
     "tritorch.jit": 5.5,
     "tritorch.absent_device": 0,
+    "tritorch.cpu": 0,
     "tritorch.mps": 0,
     "tritorch.multiprocessing": 0,
     "tritorch.testing": 5.5,

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 #: modules that programs use as attributes; they are imported when they are first needed
 _MODULES = (
-    "accelerator", "amp", "array_api", "backends", "compiler", "cuda", "distributed",
+    "accelerator", "amp", "array_api", "backends", "compiler", "cpu", "cuda", "distributed",
     "distributions", "examples", "func", "jit", "linalg", "mps", "multiprocessing", "nn", "optim",
     "profiler", "safetensors", "special", "testing", "tune", "utils", "version", "xpu",
 )  # fmt: skip
 #: functions of modules that few programs need
 _FUNCTIONS = {
     "compile": "tritorch.compiler",
+    "get_device_module": "tritorch.accelerator",
     "set_default_tensor_type": "tritorch.ops.placement",
     "summary": "tritorch.nn.summary",
     "vmap": "tritorch.func",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-from tritorch import cuda
+from tritorch import cuda, dtypes
 from tritorch.devices import device
 from tritorch.errors import AcceleratorError
 from tritorch.runtime import get_target
@@ -28,10 +31,128 @@ def current_accelerator(check_available: bool = False) -> device | None:
     return device("cuda") if cuda.is_available() else None
 
 
-def synchronize() -> None:
+def synchronize(device: Any = None, /) -> None:
     """Wait for all work of the device; on the CPU there is never any left."""
     if cuda.is_available():
-        cuda.synchronize()
+        cuda.synchronize(device)
+
+
+# ---- the current device and its stream
+
+
+def _needed(name: str) -> None:
+    if not cuda.is_available():
+        raise RuntimeError(
+            f"accelerator.{name}: there is no accelerator here. Ask is_available() first."
+        )
+
+
+def current_device_index() -> int:
+    """The number of the current device."""
+    _needed("current_device_index")
+    return cuda.current_device()
+
+
+def set_device_index(device: Any, /) -> None:
+    """Make another device the current one; a negative number changes nothing."""
+    _needed("set_device_index")
+    cuda.set_device(device)
+
+
+class device_index(cuda.device):
+    """A block in which another device is the current one; None changes nothing."""
+
+    def __init__(self, device: int | None, /) -> None:
+        _needed("device_index")
+        super().__init__(-1 if device is None else device)
+
+
+def current_stream(device: Any = None, /) -> cuda.Stream:
+    """The stream that work of this device goes to."""
+    _needed("current_stream")
+    return cuda.current_stream(device)
+
+
+def set_stream(stream: cuda.Stream) -> None:
+    """Send work to this stream from now on."""
+    _needed("set_stream")
+    cuda.set_stream(stream)
+
+
+def get_device_capability(device: Any = None, /) -> dict[str, Any]:
+    """What the device can do: `supported_dtypes`."""
+    _needed("get_device_capability")
+    cuda.get_device_properties(device)  # refuses a device that is not there
+    return {"supported_dtypes": set(dtypes.BY_NAME.values())}
+
+
+def get_device_module(device: Any = None) -> ModuleType:
+    """`torch.cuda` or `torch.cpu`: the module of a kind of device, None for the one to use.
+
+    Raises:
+        RuntimeError: there is no module for it.
+    """
+    kind = _device_type(device)
+    if kind not in ("cpu", "cuda"):
+        raise RuntimeError(f"get_device_module: there is no module for {kind!r} devices.")
+    return import_module(f"tritorch.{kind}")
+
+
+# ---- its memory, in bytes; without a device none is used
+
+
+def empty_cache() -> None:
+    """Give memory back that no tensor uses."""
+    if cuda.is_available():
+        cuda.empty_cache()
+
+
+def memory_stats(device: Any = None, /) -> Mapping[str, Any]:
+    """Counters of the allocator, see `torch.cuda.memory_stats`."""
+    return cuda.memory_stats(device) if cuda.is_available() else {}
+
+
+def memory_allocated(device: Any = None, /) -> int:
+    """In use by tensors."""
+    return cuda.memory_allocated(device) if cuda.is_available() else 0
+
+
+def max_memory_allocated(device: Any = None, /) -> int:
+    """The most that was."""
+    return cuda.max_memory_allocated(device) if cuda.is_available() else 0
+
+
+def memory_reserved(device: Any = None, /) -> int:
+    """Held by the allocator."""
+    return cuda.memory_reserved(device) if cuda.is_available() else 0
+
+
+def max_memory_reserved(device: Any = None, /) -> int:
+    """The most that was."""
+    return cuda.max_memory_reserved(device) if cuda.is_available() else 0
+
+
+def reset_accumulated_memory_stats(device: Any = None, /) -> None:
+    """Sums of the counters start from zero."""
+    if cuda.is_available():
+        cuda.reset_accumulated_memory_stats(device)
+
+
+def reset_peak_memory_stats(device: Any = None, /) -> None:
+    """Peaks start from what is in use now."""
+    if cuda.is_available():
+        cuda.reset_peak_memory_stats(device)
+
+
+def get_memory_info(device: Any = None, /) -> tuple[int, int]:
+    """Bytes of the device that are free, and all of them."""
+    _needed("get_memory_info")
+    return cuda.mem_get_info(device)
+
+
+#: names of older versions
+current_device_idx = current_device_index
+set_device_idx = set_device_index
 
 
 class Graph:
