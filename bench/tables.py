@@ -1,4 +1,7 @@
-"""Write docs/figures.md from saved results: `python -m bench.tables REPORT.json STARTUP.json`."""
+"""Write docs/figures.md from saved results: `python -m bench.tables REPORT.json STARTUP.json`.
+
+`--gpu-host GPU-HOST.json` adds what the host does for a GPU.
+"""
 
 from __future__ import annotations
 
@@ -92,17 +95,51 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 0.2 else f"{seconds * 1e3:.1f} ms"
 
 
+def gpu_host(report: dict[str, Any]) -> str:
+    """The host's times, and predictions, which say that they are."""
+    predicted = report["predicted"]
+    ours, theirs = (predicted[side]["totals"] for side in ("ours", "torch"))
+    lines = [
+        f"`python -m bench.gpu_host`, {report['date'][:10]}, python {report['python']}. Programs on "
+        "a GPU that takes no time: what the host does, but for the driver's part of a launch.\n",
+        "| program | host | launches |",
+        "|---|---|---|",
+        *(
+            f"| {row['name']} | {duration(row['host_us'])} | {row['launches']:.0f} |"
+            for row in report["host"]
+        ),
+        "\nThe launches of the GPT-2 step (124M, T 1024, batch 16, bfloat16's autocast), ours as "
+        "planned and PyTorch's from its known decomposition. **Times are predictions**, of a "
+        f"roofline at {predicted['bytes_per_second'] / 1e12:.1f} TB/s and "
+        f"{predicted['operations_per_second'] / 1e12:.0f} TFLOP/s; nothing was measured on a GPU. "
+        f"Planned memory: {report['memory']['peak']:.1f} GiB at the peak.\n",
+        "| class | ours: launches | GB | predicted | PyTorch: launches | GB | predicted |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    nothing = {"launches": 0, "gigabytes": 0.0, "predicted_ms": 0.0}
+    for kind in dict.fromkeys([*ours, *theirs]):
+        cells = [
+            f"{cell['launches']:.0f} | {cell['gigabytes']:.1f} | {cell['predicted_ms']:.2f} ms"
+            for cell in (ours.get(kind, nothing), theirs.get(kind, nothing))
+        ]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Read two files, write the page."""
+    """Read the files, write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.tables", description=__doc__)
     parser.add_argument("speeds", type=Path, help="what bench.report saved")
     parser.add_argument("starts", type=Path, help="what bench.startup saved")
+    parser.add_argument("--gpu-host", type=Path, help="what bench.gpu_host saved")
     given = parser.parse_args()
     speeds, starts = (json.loads(path.read_text()) for path in (given.speeds, given.starts))
     page = (
         f"{INTRODUCTION}\n## Speed\n\n{header(speeds)}{comparison(speeds)}\n## Starting\n\n"
         f"{header(starts)}\n{startup(starts)}"
     )
+    if given.gpu_host is not None:
+        page += f"\n## For a GPU, without one\n\n{gpu_host(json.loads(given.gpu_host.read_text()))}"
     (FOLDER.parent / "docs" / "figures.md").write_text(page)
 
 
