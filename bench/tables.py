@@ -100,8 +100,8 @@ def gpu_host(report: dict[str, Any]) -> str:
     predicted = report["predicted"]
     ours, theirs = (predicted[side]["totals"] for side in ("ours", "torch"))
     lines = [
-        f"`python -m bench.gpu_host`, {report['date'][:10]}, python {report['python']}. Programs on "
-        "a GPU that takes no time: what the host does, but for the driver's part of a launch.\n",
+        f"`python -m bench.gpu_host`, {report['date'][:10]}, python {report['python']}. Programs "
+        "on a GPU that takes no time: what the host does, but for the driver's part of a launch.\n",
         "| program | host | launches |",
         "|---|---|---|",
         *(
