@@ -89,6 +89,9 @@ class TensorTable:
             if found is not None:  # a replay works on the tensors of the recording
                 return found.table(self._rows), found.table(self._chunks)
             return _address(self._rows), _address(self._chunks)
+        graph = recording.device_graph()
+        if graph is not None:
+            return graph.table(self._rows), graph.table(self._chunks)
         return self._upload("rows", self._rows, self._changed), self._upload("chunks", self._chunks)
 
     def _upload(self, name: str, values: array[int], changed: bool = False) -> int:

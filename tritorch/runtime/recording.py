@@ -51,6 +51,11 @@ def here() -> Recording | None:
     return found
 
 
+def device_graph() -> Any:
+    """What this thread records on a GPU now, or None (see `runtime.cuda.graphs.StreamGraph`)."""
+    return device_graphs.get(threading.get_ident()) if device_graphs else None
+
+
 def under_way() -> bool:
     """Whether this thread records, on the CPU or on a GPU."""
     return here() is not None or threading.get_ident() in device_captures
@@ -70,7 +75,7 @@ def paused() -> Iterator[None]:
     """Do what is done in the block for good, outside the recording."""
     found = here()
     if found is None:
-        graph = device_graphs.get(threading.get_ident()) if device_graphs else None
+        graph = device_graph()
         if graph is None:
             yield
         else:

@@ -99,6 +99,28 @@ def test_a_fork_after_is_available_is_a_clear_error() -> None:
     assert told.startswith("cuda: this process is a fork of one that used the GPU (is_available()")
 
 
+def test_what_lives_at_the_end_of_python_ends_silently() -> None:
+    program = (
+        "import tritorch as torch, tritorch.runtime\n"
+        "from tests.runtime.cuda.fake_driver import FakeDriver\n"
+        "from tritorch.runtime.cuda.target import CUDATarget\n"
+        "tritorch.runtime._targets['cuda'] = CUDATarget(FakeDriver(lazy=True))\n"
+        "side, event = torch.cuda.Stream(), torch.cuda.Event()\n"
+        "event.record(side)\n"
+        "x, y = torch.empty(5, device='cuda'), torch.empty(5, device='cuda')\n"
+        "x.record_stream(side)\n"
+        "pinned = torch.ones(5).pin_memory()\n"
+        "y.copy_(pinned, non_blocking=True)\n"
+        "done, under_way = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()\n"
+        "with torch.cuda.graph(done): x.copy_(pinned, non_blocking=True)\n"
+        "with torch.cuda.stream(side): under_way.capture_begin(); y.copy_(x)\n"
+        "import sys; sys.modules['kept'] = [x, y, event, pinned, done, under_way]\n"
+        "print('end')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("end\n", "", 0)
+
+
 def test_importing_asks_nobody() -> None:
     program = (
         "import sys, tritorch as torch, tritorch.cuda\n"

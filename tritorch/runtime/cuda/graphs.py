@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from tritorch.runtime.cuda.driver import (
     relaxed,
 )
 from tritorch.runtime.cuda.pinned import PinnedBlock
+from tritorch.runtime.storage import Storage
 
 if TYPE_CHECKING:
     from tritorch.runtime.cuda.target import CUDATarget
@@ -175,6 +177,7 @@ class StreamGraph:
         self._thread = 0
         self._device = 0
         self._kept: list[Any] = []  # page-locked memory that replays read or write
+        self._tables: list[Storage] = []
         self._draws: dict[tuple[int, int], tuple[Any, int]] = {}  # -> generator, place
         self._drawn: dict[Any, int] = {}  # generator -> how many numbers
         self._starts: dict[Any, tuple[int, int]] = {}  # of the replay under way
@@ -189,7 +192,7 @@ class StreamGraph:
         target = self._target
         with target.calling():
             self._capture.begin(target.allocator(), target.current.thread.stream, pool, mode)
-        self._draws, self._drawn, self._kept = {}, {}, []
+        self._draws, self._drawn, self._kept, self._tables = {}, {}, [], []
         self._device = target.current.thread.device
         self._thread = threading.get_ident()
         recording.device_captures.add(self._thread)
@@ -236,6 +239,16 @@ class StreamGraph:
             finally:
                 recording.device_captures.add(thread)
                 recording.device_graphs[thread] = self
+
+    def table(self, values: array[int]) -> int:
+        """The address of a copy of a table on the device, kept as it is now."""
+        nbytes = len(values) * values.itemsize
+        with self.aside():
+            target = self._target.of_device(self._device)
+            place = Storage(max(nbytes, 8), target)
+            target.upload(place.address, values.buffer_info()[0], nbytes)
+        self._tables.append(place)
+        return place.address
 
     def upload(self, destination: int, source: int, nbytes: int) -> None:
         """Copy from the host in each replay: page-locked memory as it is then, other
@@ -296,10 +309,12 @@ class StreamGraph:
             self._capture.replay(stream)
             for held in self._kept:
                 self._target.pinned.record_use(held.address, self._device, stream)
+            for table in self._tables:
+                self._target.record_stream(table.address, stream)
 
     def reset(self) -> None:
         """Forget the recording."""
-        self._draws, self._drawn, self._kept = {}, {}, []
+        self._draws, self._drawn, self._kept, self._tables = {}, {}, [], []
         with self._target.on(self._device), self._target.calling():
             self._capture.reset()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -164,9 +165,14 @@ class CUDATarget:
             DriverError(code, error.name, f"{error.text}, launching {name}", error.call)
         ) from error
 
-    def discard(self, call: str, handle: int) -> None:
-        """Destroy something at the end of its owner, when nobody can hear of errors any more."""
-        if not self._forked:
+    def discard(
+        self, call: str, handle: int, finalizing: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
+        """Destroy something at the end of its owner, when nobody can hear of errors any more.
+
+        When Python ends, modules are half gone, and the process gives everything back anyway.
+        """
+        if not (self._forked or finalizing()):
             with suppress(DriverError):
                 if not self._thread.ready:
                     self.current.enter()
@@ -176,9 +182,11 @@ class CUDATarget:
         """A graph that records the work of a stream and replays it."""
         return StreamGraph(self)
 
-    def discard_graph(self, capture: Capture) -> None:
+    def discard_graph(
+        self, capture: Capture, finalizing: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
         """The same for a graph."""
-        if not self._forked:
+        if not (self._forked or finalizing()):
             with suppress(DriverError):
                 capture.reset()
 
@@ -212,13 +220,13 @@ class CUDATarget:
         """Take back what `allocate(nbytes)` gave, once the device has done with it."""
         self._free(address)
 
-    def _free(self, address: int) -> None:
+    def _free(self, address: int, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         block = self._blocks.pop(address, None)
         if block is None or self._forked:
             return
         if block.used_on is None:
             block.allocator.free(block)
-        else:  # events of its device are recorded
+        elif not finalizing():  # events of its device are recorded
             with suppress(DriverError), self.current.in_context(block.allocator.device):
                 block.allocator.free(block)
 
