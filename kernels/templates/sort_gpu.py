@@ -45,8 +45,9 @@ if TYPE_CHECKING:
 
 #: up to so many blocks of a row every block adds up all counts for itself
 FEW_BLOCKS = 32
-#: where a pass finds its elements: packed; x, in order; x, through the places of the packed ones
-PACKED, DIRECT, THROUGH = 0, 1, 2
+#: where a pass finds its elements: packed; x, in order; x, through the places of the packed ones;
+#: x, in order, bits 30 to 61
+PACKED, DIRECT, THROUGH, UPPER = range(4)
 
 #: the least and the greatest element, in one pass
 value_range = ReductionKernel(
@@ -72,7 +73,7 @@ def packed_elements(
     from_ptr, x_ptr, columns, n_cols, x_column_stride, least, greatest,
     SOURCE: tl.constexpr, DESCENDING: tl.constexpr, RANGED: tl.constexpr,
 ):  # fmt: skip
-    """The words of these columns; SOURCE as in `PACKED, DIRECT, THROUGH`."""
+    """The words of these columns; SOURCE as in `PACKED, DIRECT, THROUGH, UPPER`."""
     mask = columns < n_cols
     if SOURCE == 0:
         packed = tl.load(from_ptr + columns, mask=mask, other=0)
@@ -81,7 +82,9 @@ def packed_elements(
         if SOURCE == 2:
             places = tl.load(from_ptr + columns, mask=mask, other=0) & 0xFFFFFFFF
         x = tl.load(x_ptr + places * x_column_stride, mask=mask, other=0)
-        if RANGED:
+        if SOURCE == 3:
+            key = x >> 30
+        elif RANGED:
             above = greatest - x.to(tl.int64) if DESCENDING else x.to(tl.int64) - least
             key = above.to(tl.uint64, bitcast=True)
         else:
@@ -366,17 +369,10 @@ def plan_radix(
     n_rows = x.numel // n_cols
     ranged = bits is None and x.dtype in (dtypes.int32, dtypes.int64)
     choice = radix_scatter.choose(x.device.type, dtype=x.dtype.name, n_cols=n_cols)
-    block = choice["BLOCK"]
-    n_blocks = ceil_divide(n_cols, block)
-    few = n_blocks <= FEW_BLOCKS
+    n_blocks = ceil_divide(n_cols, choice["BLOCK"])
     numbers = numbers | choice | {"n_blocks": n_blocks, "RANGED": ranged}
-    ends = {"least_ptr": x.dtype, "greatest_ptr": x.dtype}
-    words = {"from_ptr": dtypes.int64, "counts_ptr": dtypes.int32, **ends}
-    to = {"to_ptr": dtypes.int64, "totals_ptr": dtypes.int32}
-    count_operands = {**words, "x_ptr": operands["x_ptr"]}
     passes = _passes(x.dtype, bits)
 
-    grid = (n_rows * n_blocks,)
     # Workspaces: packed elements, counts, totals of the digits. The memory of the indices holds the
     # elements of every second pass, so that the last does not read it. Where the last is not known,
     # it is a workspace, too, and there are the least and the greatest elements.
@@ -396,41 +392,69 @@ def plan_radix(
         last = turn == len(passes) - 1 and not ranged
         odd = turn % 2 == 0 if ranged else (len(passes) - turn) % 2 == 0
         other = packed if odd else turned
-        facts = {"SOURCE": source, "shift": shift, "shift_whole": turn * 4}
-        launch, compiled = radix_count.bind(
-            x.device, grid, count_operands, _taken(radix_count, numbers | facts)
-        )
-        steps.append(Step(launch, (counts, least, greatest, held, 2)))
-        kernels.append(compiled)
-        if not few:
-            offsets = {"n_blocks": n_blocks, "BLOCK": min(next_power_of_2(n_blocks), 4096)}
-            offsets["num_warps"] = 8
-            launch, compiled = radix_offsets.bind(
-                x.device, (n_rows * 16,), {"counts_ptr": dtypes.int32, "totals_ptr": dtypes.int32},
-                offsets,
-            )  # fmt: skip
-            steps.append(Step(launch, (counts, totals)))
-            kernels.append(compiled)
-        facts |= {"LAST": last, "BLOCKS": next_power_of_2(n_blocks) if few else 0}
-        launch, compiled = radix_scatter.bind(
-            x.device, grid, operands | words | to, numbers | facts
-        )
-        steps.append(Step(launch, (0, 1, other, counts, totals, least, greatest, held, 2)))
-        kernels.append(compiled)
+        facts = {"SOURCE": source, "shift": shift, "shift_whole": turn * 4, "LAST": last}
+        ends = counts, totals, least, greatest
+        more, compiled = bind_pass(x, operands, numbers | facts, (0, 1, 2), (held, other), ends)
+        steps += more
+        kernels += compiled
         held = other
     if ranged:
         choice = radix_emit.choose(x.device.type)
         n_blocks = ceil_divide(n_cols, choice["BLOCK"])
-        both = {"even_ptr": dtypes.int64, "odd_ptr": dtypes.int64}
+        both: dict[str, Any] = {"even_ptr": dtypes.int64, "odd_ptr": dtypes.int64}
+        both |= {"least_ptr": x.dtype, "greatest_ptr": x.dtype}
         values = {k: v for k, v in numbers.items() if k != "num_warps"}
         launch, compiled = radix_emit.bind(
-            x.device, (n_rows * n_blocks,), operands | both | ends,
+            x.device, (n_rows * n_blocks,), operands | both,
             _taken(radix_emit, values | choice | {"n_blocks": n_blocks}),
         )  # fmt: skip
         steps.append(Step(launch, (0, 1, least, greatest, turned, packed, 2)))
         kernels.append(compiled)
     target = get_target(x.device)
     return Plan.of_steps(outputs, target, steps, workspaces, list(dict.fromkeys(kernels)))
+
+
+def bind_pass(
+    x: Layout,
+    operands: dict[str, Any],
+    numbers: dict[str, Any],
+    given: tuple[int, int, int],
+    words: tuple[int, int],
+    ends: tuple[int, int, int, int],
+) -> tuple[list[Step], list[Any]]:
+    """The launches of a pass.
+
+    Args:
+        given: the arguments that are values, indices and x. words: those that are the packed
+            elements before and after. ends: counts, totals, least and greatest elements.
+    """
+    counts, totals, *between = ends
+    n_blocks = numbers["n_blocks"]
+    n_rows = x.numel // numbers["n_cols"]
+    few = n_blocks <= FEW_BLOCKS
+    held: dict[str, Any] = {"from_ptr": dtypes.int64, "counts_ptr": dtypes.int32}
+    held |= {"least_ptr": x.dtype, "greatest_ptr": x.dtype}
+    total = {"totals_ptr": dtypes.int32}
+    launch, compiled = radix_count.bind(
+        x.device, (n_rows * n_blocks,), held | {"x_ptr": operands["x_ptr"]},
+        _taken(radix_count, numbers),
+    )  # fmt: skip
+    steps = [Step(launch, (counts, *between, words[0], given[2]))]
+    kernels = [compiled]
+    if not few:
+        block = {"BLOCK": min(next_power_of_2(n_blocks), 4096), "num_warps": 8}
+        launch, compiled = radix_offsets.bind(
+            x.device, (n_rows * 16,), total | {"counts_ptr": dtypes.int32},
+            block | {"n_blocks": n_blocks},
+        )  # fmt: skip
+        steps.append(Step(launch, (counts, totals)))
+        kernels.append(compiled)
+    launch, compiled = radix_scatter.bind(
+        x.device, (n_rows * n_blocks,), operands | held | total | {"to_ptr": dtypes.int64},
+        numbers | {"BLOCKS": next_power_of_2(n_blocks) if few else 0},
+    )  # fmt: skip
+    arguments = (*given[:2], words[1], counts, totals, *between, words[0], given[2])
+    return [*steps, Step(launch, arguments)], [*kernels, compiled]
 
 
 def _taken(template: Template, numbers: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 import tritorch as torch
 from tritorch.kernels import scan_parts
+from tritorch.kernels.templates.shuffle_gpu import plan_shuffle
 from tritorch.runtime.cuda.target import CUDATarget
 
 FEW = {"int64": [-(1 << 40), -3, 0, 2, (1 << 40) + 1], "int32": [-70_000, -3, 0, 2, 3]}
@@ -77,6 +78,23 @@ def test_sort_of_the_farthest_integers(gpu: CUDATarget) -> None:
         expected, found = (torch.sort(t, 0, descending) for t in (x, x.cuda()))
         for a, b in zip(expected, found, strict=True):
             np.testing.assert_array_equal(b.cpu().numpy(), a.numpy())
+
+
+def test_shuffles(gpu: CUDATarget) -> None:
+    found = []
+    for place in ("cpu", "cuda"):
+        torch.manual_seed(5)
+        found.append(torch.randperm(9001, device=place).cpu().numpy())
+    assert launched(gpu, "radix_settle")
+    np.testing.assert_array_equal(found[1], found[0])
+    rng = np.random.default_rng(6)  # many equal upper bits, equal keys, full words
+    keys = (rng.integers(0, 400, 5000) << 53) | rng.integers(0, 3, 5000)
+    keys[-3:] = (1 << 62) - 1
+    there = torch.tensor(keys).cuda()
+    plan = plan_shuffle(there._layout)
+    order = torch.empty_like(there)
+    plan.launch(order.data_ptr(), there.data_ptr())
+    np.testing.assert_array_equal(order.cpu().numpy(), np.argsort(keys, kind="stable"))
 
 
 @pytest.mark.parametrize(

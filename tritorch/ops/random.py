@@ -20,6 +20,8 @@ from tritorch.devices import cpu
 from tritorch.devices import device as Device
 from tritorch.dtypes import dtype as Dtype
 from tritorch.kernels import random as kernels
+from tritorch.kernels.templates.shuffle_gpu import plan_shuffle
+from tritorch.kernels.templates.sort import GPU_ROW
 from tritorch.layout import Layout, contiguous_format
 from tritorch.ops.creation import _finished, _like, _sizes
 from tritorch.ops.declare import method, takes, without_gradient, writes
@@ -293,6 +295,9 @@ def normal(
     return draw("normal", result, (float(mean), float(std)), generator)
 
 
+_shuffles = Plans(plan_shuffle)
+
+
 @writes
 @takes("floating", "integers", "bool")
 def randperm(
@@ -310,7 +315,12 @@ def randperm(
     kind = resolve_dtype(dtype, "randperm", dtypes.int64)
     keys = _new("randperm", (n,), dtypes.int64, device)
     draw("randint", keys, (0, 1 << 62), generator)
-    return argsort(keys).to(kind)
+    if keys._layout.device.type == "cpu" or n <= GPU_ROW:
+        return argsort(keys).to(kind)
+    plan = _shuffles[keys._layout]
+    order = empty(plan.outputs[0])
+    plan.launch(order._address, keys._address)
+    return order.to(kind)
 
 
 # ---- in place
