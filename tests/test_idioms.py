@@ -50,6 +50,17 @@ IDIOMS = [
         "y.equal(q)",
     ),
     ("torch.backends.cuda.enable_flash_sdp(True)", "torch.backends.cuda.flash_sdp_enabled()"),
+    (
+        "m = torch.backends.cuda.matmul\n"
+        "m.fp32_precision = 'tf32'\n"
+        "found = m.allow_tf32, torch.get_float32_matmul_precision()\n"
+        "m.fp32_precision = 'ieee'",
+        "found == (True, 'high') and not m.allow_tf32",
+    ),
+    (
+        "with torch.backends.cuda.sdp_kernel(enable_math=False): pass",
+        "torch.backends.cuda.is_built()",
+    ),
     ("s = torch.cuda.get_rng_state_all(); torch.cuda.set_rng_state_all(s)", "s == []"),
     ("with torch.device('cpu') as d: x = torch.ones(1)", "x.device == d"),
     ("", "torch.ones(2).type(torch.DoubleTensor).dtype is torch.float64"),

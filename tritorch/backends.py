@@ -76,9 +76,37 @@ class _Products(_Backend):
     def allow_tf32(self, allowed: bool) -> None:
         config.float32_matmul = "high" if allowed else "highest"
 
+    @property
+    def fp32_precision(self) -> str:
+        """The same in other words: `tf32`, or `ieee` for exact products."""
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("ieee", "tf32", "none"):
+            raise ValueError(
+                f"fp32_precision: one of 'ieee', 'tf32', 'none' (as 'ieee'), got {precision!r}."
+            )
+        self.allow_tf32 = precision == "tf32"
+
 
 class _Attention(_Backend):
     """What PyTorch's kernels for attention are chosen by; ours takes every mask and dtype."""
+
+    def is_built(self) -> bool:
+        """Whether kernels can be compiled for NVIDIA's GPUs: always, Triton does it."""
+        return True
+
+    @contextmanager
+    def sdp_kernel(self, *kernels: bool, **named: bool) -> Iterator[None]:
+        """Allow some of PyTorch's kernels for a block: nothing depends on it."""
+        yield
+
+    def preferred_linalg_library(self, backend: Any = None) -> str:
+        """Which library computes: none of those that PyTorch chooses from."""
+        return "triton"
+
+    preferred_blas_library = preferred_linalg_library
 
     def enable_flash_sdp(self, enabled: bool) -> None:
         """Allow one of PyTorch's kernels: nothing depends on it."""

@@ -327,6 +327,7 @@ def test_memory_of_graphs_that_are_gone_is_used_again(gpu: Gpu) -> None:
 
 def test_other_threads_work_meanwhile(gpu: Gpu) -> None:
     """They allocate, load code, pin memory and ask for events: nothing of that is forbidden."""
+    _, driver = gpu
     x = torch.ones(3, device="cuda")
     found: list[object] = []
 
@@ -342,6 +343,7 @@ def test_other_threads_work_meanwhile(gpu: Gpu) -> None:
     graph = cuda.CUDAGraph()
     with cuda.graph(graph):
         y = x + 1
+        assert CUDATarget(driver).error_cell("{index}")
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()

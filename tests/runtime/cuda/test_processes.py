@@ -314,6 +314,18 @@ def test_events_belong_to_a_device(gpu: Gpu) -> None:
             use()
 
 
+def test_streams_do_not_wait_for_the_default_stream() -> None:
+    """As PyTorch's: CUDA would order blocking streams and the default stream by itself."""
+    driver = FakeDriver()
+    flags: list[int] = []
+    create = driver.create_stream
+    driver.create_stream = lambda flag, priority: flags.append(flag) or create(flag, priority)  # type: ignore
+    target = CUDATarget(driver)
+    with target.calling():
+        assert len({target.current.take_stream(0) for _ in range(40)}) == 32
+    assert set(flags) == {cu.STREAM_NON_BLOCKING}
+
+
 def test_streams_of_other_libraries(gpu: Gpu) -> None:
     _, driver = gpu
     side = cuda.Stream()

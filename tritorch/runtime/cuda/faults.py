@@ -11,7 +11,14 @@ import threading
 from collections.abc import Callable
 
 from tritorch.errors import AcceleratorError, BoundsError, DeviceAssertError, OutOfMemoryError
-from tritorch.runtime.cuda.driver import ASSERT, OUT_OF_MEMORY, STICKY, Driver, DriverError
+from tritorch.runtime.cuda.driver import (
+    ASSERT,
+    OUT_OF_MEMORY,
+    STICKY,
+    Driver,
+    DriverError,
+    relaxed,
+)
 
 #: how many kernels an error names
 _NAMED = 8
@@ -67,7 +74,8 @@ class ErrorCells:
         with self._lock:
             place = len(self._messages) % _CELLS_IN_A_PAGE
             if place == 0:
-                page = self._driver.allocate_pinned(len(self._clean))
+                with relaxed(self._driver):
+                    page = self._driver.allocate_pinned(len(self._clean))
                 ctypes.memmove(page, self._clean, len(self._clean))
                 self._pages.append(page)
             self._messages.append(message)
