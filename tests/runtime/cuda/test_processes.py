@@ -17,6 +17,7 @@ import pytest
 import tritorch as torch
 from tests.runtime.cuda.fake_driver import FakeDriver
 from tests.runtime.cuda.simulated import simulated_gpu
+from tritorch.errors import CompileError
 from tritorch.kernel_source import KernelSource
 from tritorch.runtime.cuda import driver as cu
 from tritorch.runtime.cuda.faults import translated
@@ -170,11 +171,17 @@ class Mixed(FakeDriver):
 def test_shared_memory_is_allowed_where_the_code_runs() -> None:
     driver = Mixed(devices=2)
     target = CUDATarget(driver)
-    kernel = target.compile(WIDE, {"x": "*fp16", "y": "*fp32"}, {"B": 256}, {"num_warps": 8})
+    kernel = target.compile(WIDE, {"x": "*fp16", "y": "*fp32"}, {"B": 128}, {"num_warps": 8})
     shared = target.facts(kernel).shared_bytes
     assert shared > 48 << 10
     assert driver.kernel_attribute(kernel.entry, cu.MAX_DYNAMIC_SHARED, 0) == shared
     assert driver.kernel_attribute(kernel.entry, cu.SHARED_CARVEOUT, 0) == 100
+
+
+def test_too_much_shared_memory_is_told_with_figures() -> None:
+    target = CUDATarget(FakeDriver())
+    with pytest.raises(CompileError, match=r"wide: .* 262144 bytes .* Fake GPU has 232448\."):
+        target.compile(WIDE, {"x": "*fp16", "y": "*fp32"}, {"B": 256}, {"num_warps": 8})
 
 
 def test_memory_for_code_and_launches_comes_out_of_the_cache(gpu: Gpu) -> None:

@@ -20,6 +20,7 @@ package loads and launches them. What talks to the driver is an object with the 
 | `faults` | what an error means: the last launches, wrong indices, asserts | `driver` |
 | `cubin` | what a cubin says: arguments, registers, stack, shared memory | |
 | `code` | a kernel's cubin and what its launch needs, from the cache or Triton | `cubin` |
+| `allowances` | shared memory and clusters that kernels must be allowed | `properties` |
 | `launcher_ir` | the launch as machine code: one call of `cuLaunchKernelEx` | |
 | `launcher` | `Launcher.bind`: what does not change between launches, packed | `launcher_ir` |
 | `launches` | launches around launches: without scratch memory, with random numbers | |

@@ -16,6 +16,7 @@ from tritorch.runtime import recording
 from tritorch.runtime.cuda import driver as cu
 from tritorch.runtime.cuda import pointers
 from tritorch.runtime.cuda.allocator import SMALL_MAX, Block, CachingAllocator, rounded
+from tritorch.runtime.cuda.allowances import allow
 from tritorch.runtime.cuda.code import KernelCode, LaunchFacts, compile_cubin
 from tritorch.runtime.cuda.current import Current
 from tritorch.runtime.cuda.driver import Driver, DriverError, relaxed
@@ -32,10 +33,6 @@ from tritorch.runtime.cuda.staging import Staging
 from tritorch.runtime.storage import FreeList
 from tritorch.runtime.target import Kernel, KernelTable, Later, Launch, Target
 
-#: static and dynamic shared memory that every kernel may use without asking
-_SHARED_BYTES = 48 << 10
-#: CTAs of a cluster that every device takes
-_PORTABLE_CTAS = 8
 _FORKED = (
     "cuda: this process is a fork of one that used the GPU (is_available() is enough), and CUDA "
     "does not survive a fork. Start workers with multiprocessing's 'spawn' or 'forkserver', or use "
@@ -478,7 +475,7 @@ class CUDATarget:
             entry = driver.find_kernel(self._loaded(code.cubin), code.name)
             for device in range(self.current.count):
                 if self.capability_of(device) == self.capability:
-                    self._allow(entry, code.facts, device)
+                    allow(driver, entry, code, self.properties(device), device)
         self._facts[entry] = code.facts
         self._options[entry] = rest
         return Kernel(
@@ -507,15 +504,6 @@ class CUDATarget:
         before = allocator.reserved
         allocator.empty_cache()
         return before - allocator.reserved
-
-    def _allow(self, entry: int, facts: LaunchFacts, device: int) -> None:
-        """Let the kernel use what not every kernel may."""
-        set_attribute = self.driver.set_kernel_attribute
-        if facts.shared_bytes > _SHARED_BYTES:
-            set_attribute(entry, cu.MAX_DYNAMIC_SHARED, facts.shared_bytes, device)
-            set_attribute(entry, cu.SHARED_CARVEOUT, 100, device)  # per cent; little L1 is left
-        if facts.num_ctas > _PORTABLE_CTAS:
-            set_attribute(entry, cu.NON_PORTABLE_CLUSTER, 1, device)
 
     def facts(self, kernel: Kernel) -> LaunchFacts:
         """What a launch of it needs."""
