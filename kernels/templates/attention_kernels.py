@@ -41,7 +41,7 @@ class _Library(Helper):
         return self.needs
 
 
-philox_uniform = _Library("philox_uniform", _Library("philox"))
+philox_quarter = _Library("philox_quarter", _Library("philox"))
 
 
 @helper
@@ -93,7 +93,8 @@ def masked_scores(
 def kept(batch, queries, keys, n_queries, n_keys, seed, offset, dropout):
     """Which weights dropout leaves: drawn from their place in the matrix of all weights."""
     rows = batch.to(tl.int64) * n_queries + queries.to(tl.int64)
-    return philox_uniform(seed, offset + rows * n_keys + keys.to(tl.int64)) >= dropout
+    drawn = philox_quarter(seed, offset, rows * n_keys + keys.to(tl.int64))
+    return drawn >= dropout * 16777216.0
 
 
 @helper
