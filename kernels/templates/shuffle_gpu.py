@@ -4,8 +4,9 @@ Keys of 62 random bits are sorted by 32 of them; among n elements about n^2 / 2^
 in those (32,000 of 16M), and are put in order by their whole keys, where they are. The result is
 that of sorting by whole keys, so a seed gives the same permutation on CPUs.
 
-Predicted for 16M elements on sm_90 (nothing was measured): eight passes of `sort_gpu` of 150 us, 208
-bytes an element; PyTorch sorts by 51 bits of 64-bit keys, with 64-bit places: 7 x 32 + 24 bytes.
+Predicted for 16M elements on sm_90 (nothing was measured): eight passes of `sort_gpu` of 150 us,
+208 bytes an element; PyTorch sorts by 51 bits of 64-bit keys, with 64-bit places: 7 x 32 + 24
+bytes.
 """
 
 from __future__ import annotations

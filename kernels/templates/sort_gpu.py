@@ -17,11 +17,12 @@ were.
 
 Predicted, for sm_90 (nothing was measured): a pass reads an element twice and writes it once, 24
 bytes; eight passes of 32-bit keys move 16 + 6 x 24 + 28 = 188 bytes an element, CUB's one-sweep
-sort of PyTorch's (4-byte key, 8-byte index) 8 + 4 + 4 x 24 = 108. Machine code has about 100
+sort of PyTorch's (4-byte key, 8-byte index) 8 + 4 + 4 x 24 = 108. Machine code of Triton 3.6 has 82
 instructions of a warp for 32 elements of a pass, 45 more for the count (the text before had 176 and
-78): 150 us for a pass of 16M elements, were half of the issue slots used; memory alone 93. Digits
-of eight bits would halve the traffic, but a rank among 256 digits needs votes of warps, which
-Triton has none of: sorting a block by its digits with a bitonic network takes 220 instructions.
+78): 140 us for a pass of 16M elements, were half of the issue slots used; memory alone 93. So 1.2
+ms, about 0.75 of PyTorch's speed, were that 0.9 ms. Digits of eight bits would halve the traffic,
+but a rank among 256 digits needs votes of warps, which Triton has none of: sorting a block by its
+digits with a bitonic network takes 220 instructions.
 Source: Knuth, The Art of Computer Programming, volume 3, section 5.2.5; Merrill and Grimshaw, High
 Performance and Scalable Radix Sorting, 2011 (several counters in one word).
 """
@@ -122,10 +123,16 @@ def counter_of(digit, c0, c1, c2, c3):
 
 
 @helper
-def base_of(table, groups, digit):
-    """Where the first element of the group with this digit goes; `table`: sixteen of each group."""
-    place = tl.reshape(groups * 16 + digit, [digit.numel])
-    return tl.reshape(tl.gather(table, place, 0), digit.shape)
+def threads_of(counters):
+    """The counters by groups of 32 threads."""
+    return tl.reshape(counters, [counters.numel // 32, 32])
+
+
+@helper
+def threads_before(counters):
+    """What the threads of the group that are before this one have together."""
+    sums = tl.cumsum(threads_of(counters), 1)
+    return tl.reshape(sums, [counters.numel]) - counters
 
 
 @helper
@@ -180,9 +187,10 @@ def scatter_block(
     target = row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
     y_ptr += target
     index_ptr += target
-    # A row of these tensors is a group of 128 elements, four neighbours for each of 32 threads.
-    groups = tl.arange(0, BLOCK // 128)[:, None]
-    i0 = block * BLOCK + groups * 128 + tl.arange(0, 32)[None, :] * 4
+    # Four neighbours for each thread, so 128 elements for a group of 32. In one dimension: in two
+    # Triton 3.6 deals out the elements along the groups.
+    thread = tl.arange(0, BLOCK // 4)
+    i0 = block * BLOCK + thread * 4
     i1 = i0 + 1
     i2 = i0 + 2
     i3 = i0 + 3
@@ -209,27 +217,28 @@ def scatter_block(
     e = e0 + e1 + e2 + e3
     digits = tl.arange(0, 16)[None, :]
     count = counter_of(
-        digits, tl.sum(a, 1)[:, None], tl.sum(b, 1)[:, None], tl.sum(c, 1)[:, None],
-        tl.sum(e, 1)[:, None],
+        digits, tl.sum(threads_of(a), 1)[:, None], tl.sum(threads_of(b), 1)[:, None],
+        tl.sum(threads_of(c), 1)[:, None], tl.sum(threads_of(e), 1)[:, None],
     )  # fmt: skip
-    table = tl.cumsum(count, 0) - count + base[None, :]
-    flat = tl.reshape(table, [BLOCK // 8])
-    a = tl.cumsum(a, 1) - a
-    b = tl.cumsum(b, 1) - b
-    c = tl.cumsum(c, 1) - c
-    e = tl.cumsum(e, 1) - e
-    to0 = base_of(flat, groups, d0) + counter_of(d0, a, b, c, e)
+    # where the first element of each group with each digit goes
+    table = tl.reshape(tl.cumsum(count, 0) - count + base[None, :], [BLOCK // 8])
+    first = thread // 32 * 16
+    a = threads_before(a)
+    b = threads_before(b)
+    c = threads_before(c)
+    e = threads_before(e)
+    to0 = tl.gather(table, first + d0, 0) + counter_of(d0, a, b, c, e)
     a += a0
     b += b0
     c += c0
     e += e0
-    to1 = base_of(flat, groups, d1) + counter_of(d1, a, b, c, e)
+    to1 = tl.gather(table, first + d1, 0) + counter_of(d1, a, b, c, e)
     a += a1
     b += b1
     c += c1
     e += e1
-    to2 = base_of(flat, groups, d2) + counter_of(d2, a, b, c, e)
-    to3 = base_of(flat, groups, d3) + counter_of(d3, a + a2, b + b2, c + c2, e + e2)
+    to2 = tl.gather(table, first + d2, 0) + counter_of(d2, a, b, c, e)
+    to3 = tl.gather(table, first + d3, 0) + counter_of(d3, a + a2, b + b2, c + c2, e + e2)
     put_element(y_ptr, index_ptr, to_ptr, x_ptr, p0, to0, i0 < n_cols,
                 y_column_stride, x_column_stride, LAST, DESCENDING)  # fmt: skip
     put_element(y_ptr, index_ptr, to_ptr, x_ptr, p1, to1, i1 < n_cols,
