@@ -13,6 +13,7 @@ from tritorch.host import array_from_data
 from tritorch.kernels import copy as kernels
 from tritorch.layout import Layout, contiguous_strides
 from tritorch.ops.declare import method, takes, without_gradient, writes
+from tritorch.ops.dispatch import Plans
 from tritorch.ops.memory import dense, fill, to
 from tritorch.ops.placement import resolve_device, resolve_dtype, shape_of
 from tritorch.tensor import Tensor, check_requires_grad, from_array
@@ -331,16 +332,25 @@ _new_methods()
 # ---- ranges
 
 
+def _range_plan(key: tuple[Any, Layout, int, Dtype]) -> Any:
+    """The launch: (address, numbers)."""
+    kernel, layout, count, compute = key
+    number = float if compute.is_floating_point else int
+    return kernel.plan(
+        [number] * count, [compute] * count, [layout.dtype], out_layouts=[layout],
+        device=layout.device,
+    ).launch  # fmt: skip
+
+
+_ranges = Plans(_range_plan)
+
+
 def _generated(
     kernel: Any, layout: Layout, operands: tuple[Any, ...], compute: Dtype, requires_grad: bool
 ) -> Tensor:
     result = _empty(layout)
     number = float if compute.is_floating_point else int
-    plan = kernel.plan(
-        [number] * len(operands), [compute] * len(operands), [layout.dtype],
-        out_layouts=[layout], device=layout.device,
-    )  # fmt: skip
-    plan.launch(result._address, *map(number, operands))
+    _ranges[kernel, layout, len(operands), compute](result._address, *map(number, operands))
     return _finished(result, requires_grad)
 
 
