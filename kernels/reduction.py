@@ -16,6 +16,8 @@ For the operations' authors:
   not from left to right.
 - `finish(*accumulators, n, *scalars)` gives the outputs; n is the number of reduced elements. By
   default the outputs are the accumulators.
+- `moments`: the accumulators are mean, sum of squared differences and count of what the map gives
+  first; GPUs then sum a block's twice, since combining values one by one takes divisions.
 - `scalars`: names of host numbers, floats, that `plan(..., correction=1.0)` fixes (arguments, not
   source text).
 - `computes[i]`: the dtype to which input i is converted on load. Accumulators have the dtype that
@@ -125,10 +127,12 @@ class ReductionKernel:
         combine: Callable[..., Any],
         finish: Callable[..., Any] | None = None,
         scalars: Sequence[str] = (),
+        moments: bool = False,
     ) -> None:
         self.name = name
         self.inputs = tuple(free_name(i) for i in inputs)
         self.scalars = tuple(scalars)
+        self.moments = moments
         fixed = [variable(s) for s in self.scalars]
         self.map = call_with(map, [*(variable(i) for i in self.inputs), *fixed])
         several = isinstance(identity, (tuple, list))
@@ -222,6 +226,7 @@ class ReductionKernel:
             reads_index=self.reads_index,
             inputs=inputs,
             outputs=accumulators if parts > 1 else tuple(o.dtype for o in outputs),
+            moments=self.moments and device.type != "cpu",
         )
         constants, options = work.constants(device)
         values: list[Any] = [None] * (len(key.outputs) + len(inputs))
@@ -288,7 +293,7 @@ class ReductionKernel:
             second.name = f"{self.name}_parts"
             second.inputs = names
             second.map = tuple(map(variable, names))
-            second.reads_index = False
+            second.reads_index = second.moments = False
             second._sources, second._compiled, second._accumulators = {}, {}, {}
             self._second = second
         return self._second

@@ -11,7 +11,7 @@ from tritorch.kernel_source import KernelSource
 from tritorch.kernels.expression import Expr
 from tritorch.kernels.helpers import prelude
 from tritorch.kernels.pointwise_source import short_name, stored
-from tritorch.kernels.triton_printer import Printer, Value, converted, literal
+from tritorch.kernels.triton_printer import Printer, Value, converted, literal, triton_name
 
 
 class ReductionInput(NamedTuple):
@@ -39,6 +39,8 @@ class ReductionKey(NamedTuple):
     reads_index: bool
     inputs: tuple[ReductionInput, ...]
     outputs: tuple[Dtype, ...]
+    #: a block's mean and squared differences are two sums, not combined one by one
+    moments: bool = False
 
     @property
     def outer_kept(self) -> int:
@@ -133,13 +135,19 @@ def reduction_source(reduction: Declaration, key: ReductionKey) -> KernelSource:
         body.append("for step in range(part * steps_per_part, last):")
     else:
         body.append("for step in range(0, n_steps):")
-    statements, more = block_values(reduction, key, accumulators)
-    helpers |= more
     names = [f"acc{i}" for i in range(len(accumulators))]
     blocks = ", ".join(f"m{i}" for i in range(len(accumulators)))
-    operand = blocks if len(names) == 1 else f"({blocks})"
-    loop = block_loads(key) + statements
-    loop.append(f"{blocks} = tl.reduce({operand}, 0, {combine})")
+    if key.moments:
+        printer, values = _mapped(reduction, key.inputs, key.wide)
+        helpers |= printer.helpers
+        loop = block_loads(key) + printer.statements
+        loop += moments_of_block(values[0].text, key, accumulators[0])
+    else:
+        statements, more = block_values(reduction, key, accumulators)
+        helpers |= more
+        operand = blocks if len(names) == 1 else f"({blocks})"
+        loop = block_loads(key) + statements
+        loop.append(f"{blocks} = tl.reduce({operand}, 0, {combine})")
     loop.append(f"{', '.join(names)} = {combine}({', '.join(names)}, {blocks})")
     body += ["    " + line for line in loop]
     if key.partial:
@@ -155,6 +163,19 @@ def reduction_source(reduction: Declaration, key: ReductionKey) -> KernelSource:
     lines = "\n".join(f"    {line}" for line in body)
     text = f"{combine_text}\n\n@triton.jit\ndef {function}({parameters}):\n{lines}\n"
     return KernelSource(function, prelude(helpers, text) + text)
+
+
+def moments_of_block(value: str, key: ReductionKey, dtype: Dtype) -> list[str]:
+    """m0, m1, m2: mean, sum of squared differences and count of a block, by two sums."""
+    chunk = "step" if key.reduced_rank == 1 else "chunk"
+    left = f"reduced_{key.reduced_rank - 1} - {chunk} * BLOCK"
+    mean = "m0" if key.form == "row" else "m0[None, :]"
+    return [
+        f"m2 = tl.minimum({left}, BLOCK).to({triton_name(dtype)})",
+        f"m0 = tl.sum(tl.where(mask, {value}, 0.0), 0) / m2",
+        f"apart = tl.where(mask, {value} - {mean}, 0.0)",
+        "m1 = tl.sum(apart * apart, 0)",
+    ]
 
 
 def accumulator_start(

@@ -33,7 +33,13 @@ from tritorch.kernels.templates.rows import (
     to_compute,
     without,
 )
-from tritorch.kernels.templates.softmax import online_sum
+from tritorch.kernels.templates.softmax import (
+    exponential,
+    group,
+    online_sum,
+    online_sums,
+    sum_together,
+)
 from tritorch.kernels.templates.template import Template, helper, kernel
 from tritorch.kernels.tuning import LAUNCH_OPTIONS
 from tritorch.layout import Layout
@@ -81,9 +87,9 @@ def cross_entropy_rows(
     size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3, x_class_stride,
     target_stride0, target_stride1, target_stride2, target_stride3, weight_stride,
     WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, LOOPED: tl.constexpr, ODD: tl.constexpr,
-    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: one row of n_classes logits. ODD: as `odd_rows` says."""
+    """One program: one row of n_classes logits. ODD: as `odd_rows` says. GROUP: `group`."""
     row = tl.program_id(0)
     COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
     begin = row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
@@ -100,7 +106,7 @@ def cross_entropy_rows(
         mask = classes < n_classes
         x = to_compute(tl.load(x_ptr + classes * x_class_stride, mask=mask, other=-float("inf")))
         top = tl.max(x, 0)
-        lse = top + tl.log(tl.sum(tl.exp(x - top), 0))
+        lse = top + tl.log(tl.sum(exponential(x - top, GROUP > 0), 0))
         if SMOOTH:
             if WEIGHT:
                 w = to_compute(tl.load(weight_ptr + classes * weight_stride, mask=mask, other=0.0))
@@ -110,29 +116,37 @@ def cross_entropy_rows(
                 weights += n_classes
                 weighted_x = tl.sum(tl.where(mask, x, 0.0), 0)
     elif ODD:
-        top = tl.full((), -float("inf"), COMPUTE)
-        total = tl.full((), 0.0, COMPUTE)
+        top = tl.full((BLOCK // GROUP,), -float("inf"), COMPUTE)
+        total = tl.full((BLOCK // GROUP,), 0.0, COMPUTE)
         lead = begin % 16
         last = (lead + n_classes - 1) // BLOCK * BLOCK
         for start in range(0, last + 1, tl.maximum(last, 1)):
             places = start + tl.arange(0, BLOCK)
             mask = (places >= lead) & (places < lead + n_classes)
             x = to_compute(tl.load(even_ptr + places, mask=mask, other=-float("inf")))
-            top, total = online_sum(x, top, total)
+            top, total = online_sums(x, top, total, GROUP)
         for start in range(BLOCK, last, BLOCK):
             x = to_compute(tl.load(even_ptr + start + tl.arange(0, BLOCK)))
-            top, total = online_sum(x, top, total)
+            top, total = online_sums(x, top, total, GROUP)
+        top, total = sum_together(top, total)
         lse = top + tl.log(total)
     else:
-        top = tl.full((), -float("inf"), COMPUTE)
-        total = tl.full((), 0.0, COMPUTE)
+        if GROUP:
+            top = tl.full((BLOCK // GROUP,), -float("inf"), COMPUTE)
+            total = tl.full((BLOCK // GROUP,), 0.0, COMPUTE)
+        else:
+            top = tl.full((), -float("inf"), COMPUTE)
+            total = tl.full((), 0.0, COMPUTE)
         for start in range(0, n_classes, BLOCK):
             classes = start + tl.arange(0, BLOCK)
             mask = classes < n_classes
             x = to_compute(
                 tl.load(x_ptr + classes * x_class_stride, mask=mask, other=-float("inf"))
             )
-            top, total = online_sum(x, top, total)
+            if GROUP:
+                top, total = online_sums(x, top, total, GROUP)
+            else:
+                top, total = online_sum(x, top, total)
             if SMOOTH:
                 if WEIGHT:
                     w = to_compute(
@@ -144,6 +158,8 @@ def cross_entropy_rows(
                     weighted_x += tl.sum(tl.where(mask, x, 0.0), 0)
         if SMOOTH and not WEIGHT:
             weights += n_classes
+        if GROUP:
+            top, total = sum_together(top, total)
         lse = top + tl.log(total)
     loss = tl.full((), 0.0, COMPUTE)
     if counts:
@@ -170,7 +186,7 @@ def cross_entropy_rows_backward(
     dx_stride0, dx_stride1, dx_stride2, dx_stride3, dx_class_stride,
     target_stride0, target_stride1, target_stride2, target_stride3, weight_stride,
     WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, MEAN: tl.constexpr, ODD: tl.constexpr,
-    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program: dx of one row. share: the sum of weights that the mean divides by. ODD: as
     `odd_rows` says, of x and dx alike.
@@ -222,12 +238,12 @@ def cross_entropy_rows_backward(
             places = start + tl.arange(0, BLOCK)
             mask = (places >= lead) & (places < lead + n_classes)
             x = to_compute(tl.load(even_ptr + places, mask=mask, other=-float("inf")))
-            dx = whole * tl.exp(x - lse) - tl.where(places == at, at_target, 0.0)
+            dx = whole * exponential(x - lse, GROUP > 0) - tl.where(places == at, at_target, 0.0)
             tl.store(even_dx_ptr + places, dx.to(KIND), mask=mask)
         for start in range(BLOCK, last, BLOCK):
             places = start + tl.arange(0, BLOCK)
             x = to_compute(tl.load(even_ptr + places))
-            dx = whole * tl.exp(x - lse) - tl.where(places == at, at_target, 0.0)
+            dx = whole * exponential(x - lse, GROUP > 0) - tl.where(places == at, at_target, 0.0)
             tl.store(even_dx_ptr + places, dx.to(KIND))
     else:
         for start in range(0, n_classes, BLOCK):
@@ -236,7 +252,9 @@ def cross_entropy_rows_backward(
             x = to_compute(
                 tl.load(x_ptr + classes * x_class_stride, mask=mask, other=-float("inf"))
             )
-            dx = whole * tl.exp(x - lse) - tl.where(classes == target, at_target, 0.0)
+            dx = whole * exponential(x - lse, GROUP > 0) - tl.where(
+                classes == target, at_target, 0.0
+            )
             if SMOOTH:
                 if WEIGHT:
                     w = to_compute(
@@ -248,7 +266,14 @@ def cross_entropy_rows_backward(
             tl.store(dx_ptr + classes * dx_class_stride, dx.to(dx_ptr.dtype.element_ty), mask=mask)
 
 
-@kernel(space={"BLOCK": [256, 1024, 4096]}, default={"BLOCK": 1024}, key=("n_rows",))
+def _losses_block(*, target: str, n_rows: int) -> dict[str, Any]:
+    """On a GPU few turns by many warps: each turn waits for the memory, and nobody else works."""
+    if target == "cpu" or n_rows <= 1024:
+        return {"BLOCK": 1024}
+    return {"BLOCK": min(next_power_of_2(n_rows), 8192), "num_warps": 16}
+
+
+@kernel(space={"BLOCK": [256, 1024, 4096]}, default=_losses_block, key=("n_rows",))
 def reduce_losses(
     loss_ptr, share_ptr, losses_ptr, target_ptr, weight_ptr, ignore_index, n_rows, n_classes,
     size1, size2, size3, target_stride0, target_stride1, target_stride2, target_stride3,
@@ -490,7 +515,7 @@ def plan(
         values = {
             "ignore_index": ignore_index, "smoothing": float(label_smoothing),
             "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
-            "ODD": not label_smoothing and odd_rows(x),
+            "ODD": not label_smoothing and odd_rows(x), "GROUP": group(x),
             **losses.rows(x).values("x", "target"),
             **cross_entropy_rows.choose(
                 x.device.type, dtype=x.dtype.name, n_classes=losses.n_classes
@@ -533,7 +558,7 @@ def plan_backward(
     values = {
         "ignore_index": ignore_index, "smoothing": float(label_smoothing),
         "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
-        "ODD": not label_smoothing and odd_rows(x, losses.dx),
+        "ODD": not label_smoothing and odd_rows(x, losses.dx), "GROUP": group(x),
         "dx_class_stride": losses.dx.strides[losses.dim],
         **choice,
         **losses.rows(x, losses.dx).values("x", "dx", "target"),

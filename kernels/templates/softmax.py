@@ -69,6 +69,47 @@ def online_sum(x, top, total):
     return new, total * tl.exp(top - base) + tl.sum(tl.exp(x - base), 0)
 
 
+@helper
+def exponential(x, FAST: tl.constexpr):
+    """exp x; FAST, on GPUs: a product and the instruction, without a care for denormal results."""
+    if FAST and x.dtype == tl.float32:
+        y = tl.exp2(x * 1.4426950408889634)
+    else:
+        y = tl.exp(x)
+    return y
+
+
+@helper
+def online_sums(x, tops, totals, GROUP: tl.constexpr):
+    """`online_sum` of each GROUP neighbours by themselves: in one thread, which read them at once,
+    so that nothing waits for other threads.
+    """
+    x = tl.reshape(x, (x.shape[0] // GROUP, GROUP))
+    new = tl.maximum(tops, tl.max(x, 1))
+    base = tl.where(new == -float("inf"), 0.0, new)
+    if x.dtype == tl.float32:
+        scaled = base * 1.4426950408889634
+        kept = tl.exp2(tops * 1.4426950408889634 - scaled)
+        added = tl.exp2(x * 1.4426950408889634 - scaled[:, None])
+    else:
+        kept = tl.exp(tops - base)
+        added = tl.exp(x - base[:, None])
+    return new, totals * kept + tl.sum(added, 1)
+
+
+@helper
+def sum_together(tops, totals):
+    """One maximum and sum from those of the groups."""
+    top = tl.max(tops, 0)
+    base = tl.where(top == -float("inf"), 0.0, top)
+    return top, tl.sum(totals * tl.exp(tops - base), 0)
+
+
+def group(x: Layout) -> int:
+    """Neighbours that a thread of a GPU reads at once; 0 for a CPU."""
+    return 0 if x.device.type == "cpu" else 16 // x.dtype.itemsize
+
+
 @kernel(
     space={"BLOCK": [1024, 4096, 16_384, 65_536], "num_warps": [1, 2, 4, 8, 16]},
     default=_row_block,
@@ -79,9 +120,9 @@ def softmax_rows(
     y_ptr, x_ptr, n_cols, size1, size2, size3,
     x_stride0, x_stride1, x_stride2, x_stride3, x_column_stride,
     y_stride0, y_stride1, y_stride2, y_stride3, y_column_stride,
-    LOG: tl.constexpr, LOOPED: tl.constexpr, BLOCK: tl.constexpr,
+    LOG: tl.constexpr, LOOPED: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program: one row of n_cols elements."""
+    """One program: one row of n_cols elements. GROUP: `group`."""
     row = tl.program_id(0)
     x_ptr += row_offset(row, size1, size2, size3, x_stride0, x_stride1, x_stride2, x_stride3)
     y_ptr += row_offset(row, size1, size2, size3, y_stride0, y_stride1, y_stride2, y_stride3)
@@ -90,7 +131,7 @@ def softmax_rows(
         mask = columns < n_cols
         x = to_compute(tl.load(x_ptr + columns * x_column_stride, mask=mask, other=-float("inf")))
         shifted = x - tl.max(x, 0)
-        exponentials = tl.exp(shifted)
+        exponentials = exponential(shifted, GROUP > 0)
         total = tl.sum(exponentials, 0)
         if LOG:
             y = shifted - tl.log(total)
@@ -99,8 +140,12 @@ def softmax_rows(
         tl.store(y_ptr + columns * y_column_stride, y.to(y_ptr.dtype.element_ty), mask=mask)
     else:
         COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
-        top = tl.full((), -float("inf"), COMPUTE)
-        total = tl.full((), 0.0, COMPUTE)
+        if GROUP:
+            top = tl.full((BLOCK // GROUP,), -float("inf"), COMPUTE)
+            total = tl.full((BLOCK // GROUP,), 0.0, COMPUTE)
+        else:
+            top = tl.full((), -float("inf"), COMPUTE)
+            total = tl.full((), 0.0, COMPUTE)
         for start in range(0, n_cols, BLOCK):
             columns = start + tl.arange(0, BLOCK)
             x = to_compute(
@@ -108,7 +153,12 @@ def softmax_rows(
                     x_ptr + columns * x_column_stride, mask=columns < n_cols, other=-float("inf")
                 )
             )
-            top, total = online_sum(x, top, total)
+            if GROUP:
+                top, total = online_sums(x, top, total, GROUP)
+            else:
+                top, total = online_sum(x, top, total)
+        if GROUP:
+            top, total = sum_together(top, total)
         for start in range(0, n_cols, BLOCK):
             columns = start + tl.arange(0, BLOCK)
             mask = columns < n_cols
@@ -118,7 +168,7 @@ def softmax_rows(
             if LOG:
                 y = x - top - tl.log(total)
             else:
-                y = tl.exp(x - top) * (1.0 / total)
+                y = exponential(x - top, GROUP > 0) * (1.0 / total)
             tl.store(y_ptr + columns * y_column_stride, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
@@ -319,6 +369,8 @@ def _plan(
         values |= rows.values(*operands) | kernels[0].choose(
             target, dtype=x.dtype.name, n_cols=n_cols
         )
+        if "GROUP" in kernels[0].parameters:
+            values["GROUP"] = group(x)
         launch, compiled = kernels[0].bind(x.device, (rows.count,), pointers, values)
     else:
         shape = without(x.shape, dim, inner)

@@ -73,3 +73,23 @@ def test_dropout_drops_the_share_and_no_pattern(device_kind: str) -> None:
     assert np.abs(quarters.mean(0) - 0.25).max() < error
     together = np.corrcoef(quarters.astype(float).T) - np.eye(4)
     assert np.abs(together).max() < 4 / math.sqrt(len(quarters))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim", "kind"),
+    [
+        ((5, 4099), 1, "float32"), ((4099, 130), 0, "float32"), ((3, 70, 9), (0, 2), "float32"),
+        ((1, 7), 0, "float32"), ((300, 257), None, "float64"), ((9, 3000), 1, "bfloat16"),
+    ],
+)  # fmt: skip
+def test_variances_by_two_sums(
+    shape: tuple[int, ...], dim: Any, kind: str, device_kind: str
+) -> None:
+    values = np.random.default_rng(2).random(shape).astype(np.float32) + 100 * (kind != "bfloat16")
+    x = torch.from_numpy(values).to(getattr(torch, kind))
+    values = x.double().numpy()
+    found = torch.var_mean(x.to("cuda"), dim, correction=0)
+    variance, mean = (part.cpu().double().numpy() for part in found)
+    close = 0.01 if kind == "bfloat16" else 1e-4 if kind == "float32" else 1e-9
+    assert variance == pytest.approx(values.var(dim), rel=close, abs=1e-12)
+    assert mean == pytest.approx(values.mean(dim), rel=close / 100 if close < 0.01 else close)

@@ -255,7 +255,7 @@ def _variance_kernel(name: str, root: bool) -> ReductionKernel:
 
     return ReductionKernel(
         name, ["x"], lambda x: (x, 0.0 * x, 0.0 * x + 1.0), (0.0, 0.0, 0.0), _welford, finish,
-        scalars=("correction",),
+        scalars=("correction",), moments=True,
     )  # fmt: skip
 
 
