@@ -102,6 +102,7 @@ def plan_jacobi(w: Layout, single: bool) -> Plan:
     sweeps = Layout.contiguous(dtypes.int32, (batch,), w.device)
     values = {
         "n": n, "m": m, "ROW": max(_power(m), 2), "VECTOR": max(_power(n), 2), "SWEEPS": SWEEPS,
+        "THREADS": w.device.type != "cpu",
         "tolerance": 1e-10 if single else 2.0**-52 * max(10.0, m**0.5),
     }  # fmt: skip
     operands = {"w_ptr": w, "v_ptr": v, "sweeps_ptr": sweeps}

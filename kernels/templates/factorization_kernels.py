@@ -178,12 +178,14 @@ def qr_panel(a_out_ptr, tau_ptr, a_ptr, m, n, ROWS: tl.constexpr, COLUMNS: tl.co
 @kernel()
 def jacobi(
     w_ptr, v_ptr, sweeps_ptr, n, m, tolerance, ROW: tl.constexpr, VECTOR: tl.constexpr,
-    SWEEPS: tl.constexpr,
+    SWEEPS: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
     """One-sided Jacobi: rotates pairs of the n rows of w (each of m) until all are orthogonal.
 
     v, which starts as the identity, takes the same rotations: w_after = v w_before. Works in place.
     sweeps: how many passes over all pairs it took; SWEEPS + 1 if it did not converge.
+    THREADS: a GPU's, which must have read a row before it changes, and see it changed: several hold
+    the same element of a short row, one of them writes it, and all decide by it.
     """
     batch = tl.program_id(0).to(tl.int64)
     w_ptr += batch * n * m
@@ -209,12 +211,18 @@ def jacobi(
                     c = 1.0 / tl.sqrt(1.0 + t * t)
                     s = c * t
                     turned = c * x - s * y
-                    tl.store(w_ptr + q * m + columns, s * x + c * y, mask=columns < m)
-                    x = turned
                     f = tl.load(v_ptr + p * n + places, mask=places < n, other=0.0)
                     g = tl.load(v_ptr + q * n + places, mask=places < n, other=0.0)
+                    if THREADS:
+                        tl.debug_barrier()
+                    tl.store(w_ptr + q * m + columns, s * x + c * y, mask=columns < m)
+                    x = turned
                     tl.store(v_ptr + p * n + places, c * f - s * g, mask=places < n)
                     tl.store(v_ptr + q * n + places, s * f + c * g, mask=places < n)
+                    if THREADS:
+                        tl.debug_barrier()
             tl.store(w_ptr + p * m + columns, x, mask=columns < m)
+            if THREADS:
+                tl.debug_barrier()
         sweep += 1
     tl.store(sweeps_ptr + batch, sweep)

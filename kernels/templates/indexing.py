@@ -55,6 +55,15 @@ from tritorch.layout import (
 MODES = ("set", "add", "multiply", "amax", "amin")
 
 
+def _is_atomic(mode: str, dtype: Dtype) -> bool:
+    """Whether GPUs can do it at once, whoever else writes there: setting a value, adding numbers of
+    32 bits or more and floats of 16, extremes of 32 bits or more.
+    """
+    if mode == "add":
+        return dtype.itemsize >= 4 or (dtype.itemsize == 2 and dtype.is_floating_point)
+    return mode == "set" or (mode != "multiply" and dtype.itemsize >= 4)
+
+
 def _check_index(name: str, index: Layout) -> None:
     if index.dtype not in (dtypes.int32, dtypes.int64, dtypes.uint8, dtypes.int8, dtypes.int16):
         raise DtypeError(f"{name}: expected an index of int64, got {index.dtype}. Cast it.")
@@ -256,6 +265,7 @@ class _Access:
             "part_size": ceil_divide(order.count, n_parts), "part_stride": part_stride,
             "MODE": mode, "WRAP": self.wrap, "cell_ptr": cell.address,
             "UNIFORM": not any(pick(self.index.strides, apart)),
+            "THREADS": self.x.device.type != "cpu",
         }  # fmt: skip
         operands: dict[str, Any] = {
             "x_ptr": x, "index_ptr": self.index, "source_ptr": self.other,
@@ -398,7 +408,7 @@ def plan_scatter(
     cell = IndexCell(out_of_bounds("scatter", dim, x.shape[dim]), x.device)
     access = _along("scatter", x, dim, index, source)
     access.negative = negative
-    if ordered or x.device.type == "cpu" or mode == "multiply":
+    if ordered or x.device.type == "cpu" or not _is_atomic(mode, x.dtype):
         return access.write_in_order(cell, mode, [dim] if index.ndim else []).plan(x.device)
     launch, compiled = access.write(cell, mode)
     return Plan((), cell.checked(launch), [compiled])
@@ -595,7 +605,7 @@ def plan_index_put(
     access = advanced.access(values, strides)
     access.negative = negative
     cell = advanced.cells[0]
-    if ordered or x.device.type == "cpu" or mode == "multiply":
+    if ordered or x.device.type == "cpu" or not _is_atomic(mode, x.dtype):
         main = access.write_in_order(cell, mode, range(len(advanced.index_shape)))
     else:
         launch, compiled = access.write(cell, mode)

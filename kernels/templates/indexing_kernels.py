@@ -192,6 +192,32 @@ def read_columns(
         tl.store(y_ptr + columns * y_column_stride, x, mask=mask & valid)
 
 
+@helper
+def atomic_extreme(pointers, value, mask, MODE: tl.constexpr):
+    """The greater or smaller one of what stands there and a value; nan if either is.
+
+    Floats are compared by their bits: of those of nan, with one sign, all that are greater than the
+    infinity of that sign are the utmost, and stay whatever comes. What stood there may be a nan of
+    the other sign, which was overwritten: then it is written again.
+    """
+    if value.dtype.is_floating():
+        WORD: tl.constexpr = tl.int64 if value.dtype.primitive_bitwidth == 64 else tl.int32
+        bits = tl.full((), -1, WORD)
+        if MODE == "amax":
+            bits = bits ^ (tl.full((), 1, WORD) << (WORD.primitive_bitwidth - 1))
+        utmost = bits.to(value.dtype, bitcast=True)
+        value = tl.where(value == value, value, utmost)
+        if MODE == "amax":
+            before = tl.atomic_max(pointers, value, mask=mask, sem="relaxed")
+        else:
+            before = tl.atomic_min(pointers, value, mask=mask, sem="relaxed")
+        tl.store(pointers, tl.broadcast_to(utmost, value.shape), mask=mask & (before != before))
+    elif MODE == "amax":
+        tl.atomic_max(pointers, value, mask=mask, sem="relaxed")
+    else:
+        tl.atomic_min(pointers, value, mask=mask, sem="relaxed")
+
+
 @kernel(space={"BLOCK": [64, 256, 1024, 4096]}, default=_block, key=("n_rest", "dtype"))
 def write_indexed(
     x_ptr, index_ptr, source_ptr, cell_ptr, n_index, rest_size, n_blocks, bound, lift, step,
@@ -239,10 +265,8 @@ def write_indexed(
     value = tl.load(source_ptr + source, mask=mask).to(x_ptr.dtype.element_ty)
     if MODE == "add":
         tl.atomic_add(x_ptr + place, value, mask=mask, sem="relaxed")
-    elif MODE == "amax":
-        tl.atomic_max(x_ptr + place, value, mask=mask, sem="relaxed")
-    elif MODE == "amin":
-        tl.atomic_min(x_ptr + place, value, mask=mask, sem="relaxed")
+    elif MODE == "amax" or MODE == "amin":
+        atomic_extreme(x_ptr + place, value, mask, MODE)
     else:
         tl.store(x_ptr + place, value, mask=mask)
 
@@ -258,13 +282,18 @@ def meet_at(pointer, source, MODE: tl.constexpr):
 
 
 @helper
-def meet_lanes(pointers, sources, mask, MODE: tl.constexpr):
-    """One value per lane meets what stands at the lane's place."""
+def meet_lanes(pointers, sources, mask, MODE: tl.constexpr, THREADS: tl.constexpr):
+    """One value per lane meets what stands at the lane's place.
+
+    THREADS: a GPU's; who reads a place may be another one than who wrote it before.
+    """
     value = tl.load(sources, mask=mask, other=0)
     if MODE != "set":
         old = to_compute(tl.load(pointers, mask=mask, other=0))
         value = meet(old, to_compute(value).to(old.dtype), MODE)
     tl.store(pointers, value.to(pointers.dtype.element_ty), mask=mask)
+    if THREADS and MODE != "set":
+        tl.debug_barrier()
 
 
 @kernel(space={"BLOCK": [16, 64, 256]}, default=_lanes, key=("n_lanes", "neighbours", "dtype"))
@@ -276,7 +305,8 @@ def write_in_order(
     lane_x_stride0, lane_x_stride1, lane_x_stride2, lane_x_stride3,
     lane_index_stride0, lane_index_stride1, lane_index_stride2, lane_index_stride3,
     lane_source_stride0, lane_source_stride1, lane_source_stride2, lane_source_stride3,
-    MODE: tl.constexpr, WRAP: tl.constexpr, UNIFORM: tl.constexpr, BLOCK: tl.constexpr,
+    MODE: tl.constexpr, WRAP: tl.constexpr, UNIFORM: tl.constexpr, THREADS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK lanes that never meet, a part of the sequence of indices in order.
 
@@ -328,14 +358,14 @@ def write_in_order(
                 tl.load(index_ptr + place), bound, lift, cell_ptr, 0, WRAP, False
             )
             if valid:
-                meet_lanes(x_ptr + index * step_size, source_ptr + source, lanes, MODE)
+                meet_lanes(x_ptr + index * step_size, source_ptr + source, lanes, MODE, THREADS)
         else:
             index = tl.load(index_ptr + place + lane_index, mask=lanes, other=0)
             index, valid = wrapped(index, bound, lift, cell_ptr, lanes, WRAP, True)
             mask = lanes
             if WRAP:
                 mask = lanes & valid
-            meet_lanes(x_ptr + index * step_size, source_ptr + source, mask, MODE)
+            meet_lanes(x_ptr + index * step_size, source_ptr + source, mask, MODE, THREADS)
 
 
 @kernel(space={"BLOCK": [256, 1024]}, default={"BLOCK": 1024}, key=("dtype",))
