@@ -313,6 +313,21 @@ def test_graphs_share_memory(gpu: Gpu) -> None:
     assert abs(y.data_ptr() - place) <= 8 << 20
 
 
+def test_graphs_of_several_devices_share_a_handle(gpu: Gpu) -> None:
+    pool, found = cuda.graph_pool_handle(), []
+    for n in (0, 1):
+        with cuda.device(n):
+            graph = cuda.CUDAGraph()
+            with cuda.graph(graph, pool=pool):
+                found.append(torch.zeros(1 << 20, device=f"cuda:{n}"))
+            graph.replay()
+    assert [one.any().item() for one in found] == [False, False]
+    del graph
+    found.clear()
+    cuda.empty_cache()
+    assert not pool.large.free, "both devices have their memory back"
+
+
 def test_memory_of_graphs_that_are_gone_is_used_again(gpu: Gpu) -> None:
     target, _ = gpu
     for _ in range(3):

@@ -115,7 +115,7 @@ def test_what_lives_at_the_end_of_python_ends_silently() -> None:
         "done, under_way = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()\n"
         "with torch.cuda.graph(done): x.copy_(pinned, non_blocking=True)\n"
         "with torch.cuda.stream(side): under_way.capture_begin(); y.copy_(x)\n"
-        "import sys; sys.modules['kept'] = [x, y, event, pinned, done, under_way]\n"
+        "import builtins; builtins.kept = [x, y, event, pinned, done, under_way]\n"
         "print('end')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -217,13 +217,13 @@ class CUDATarget:
         """Take back what `allocate(nbytes)` gave, once the device has done with it."""
         self._free(address)
 
-    def _free(self, address: int, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+    def _free(self, address: int) -> None:
         block = self._blocks.pop(address, None)
         if block is None or self._forked:
             return
         if block.used_on is None:
             block.allocator.free(block)
-        elif not finalizing():  # events of its device are recorded
+        else:  # events of its device are recorded
             with suppress(DriverError), self.current.in_context(block.allocator.device):
                 block.allocator.free(block)
 
