@@ -63,7 +63,8 @@ def serves(x: Layout, w_shape: Shape, geometry: Geometry) -> bool:
 def _tile(
     *, target: str, pixels: int, filters: int, channels: int, dtype: str, multiprocessors: int
 ) -> dict[str, Any]:
-    """128 x 128, blocks of 128 bytes; lower tiles where there are fewer than multiprocessors.
+    """128 x 128, blocks of 128 bytes; lower tiles where there are fewer than multiprocessors. Three
+    blocks under way, so that two programs fit on a Hopper's multiprocessor.
 
     Channels that no 16 bytes divide go through registers one by one: those of more threads.
     """
@@ -76,7 +77,7 @@ def _tile(
     warps = 8 if height * width >= 128 * 128 or channels % 8 else 4
     return {
         "BLOCK_M": height, "BLOCK_N": width, "BLOCK_K": deep, "num_warps": warps,
-        "num_stages": 3 if single else 4,
+        "num_stages": 3,
     }  # fmt: skip
 
 
@@ -91,11 +92,20 @@ def _fits(
 
 
 @helper
-def pixel_parts(pixels, size_image, size_row):
+def divided(number, factor, shift):
+    """number // divisor, by what `divisor` says of it: two instructions instead of twenty."""
+    return (tl.umulhi((number * 2).to(tl.uint32), factor.to(tl.uint32)) >> shift).to(tl.int32)
+
+
+@helper
+def pixel_parts(
+    pixels, size_image, size_row, image_factor, image_shift, row_factor, row_shift
+):  # fmt: skip
     """Image, row and column of output pixels."""
-    image = pixels // size_image
-    rest = pixels % size_image
-    return image, rest // size_row, rest % size_row
+    image = divided(pixels, image_factor, image_shift)
+    rest = pixels - image * size_image
+    y = divided(rest, row_factor, row_shift)
+    return image, y, rest - y * size_row
 
 
 @helper
@@ -118,43 +128,76 @@ def within(column, there, inner, channels, size_width, ROWS: tl.constexpr):
 )  # fmt: skip
 def convolution_pixels(
     out_ptr, x_ptr, w_ptr, bias_ptr, size_pixels, size_image, size_row, channels, filters,
-    size_height, size_width, n_steps, n_blocks, n_turns,
+    size_height, size_width, image_factor, image_shift, row_factor, row_shift,
+    n_steps, n_taps, n_turns,
     shift_step0, shift_step1, shift_first0, shift_first1, shift_tap0, shift_tap1,
     x_image_stride, x_row_stride, x_pixel_stride,
     out_image_stride, out_row_stride, out_pixel_stride, out_base, w_filter_stride,
-    BIAS: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
+    BIAS: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr, MARKED: tl.constexpr,
+    WHOLE_CHANNELS: tl.constexpr, WHOLE_FILTERS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_N channels of BLOCK_M pixels.
 
     Pixel (y, x) and tap (v, u) meet at input (y * step0 + first0 + v * tap0, ...); there are
-    n_turns taps in a row, n_blocks blocks of channels, n_steps of both together. ROWS: a row of
-    taps, of so many channels each, counts as one tap with all their channels.
+    n_turns taps in a row, n_taps in all, n_steps of taps and blocks of channels together. ROWS: a
+    row of taps, of so many channels each, counts as one tap with all their channels. MARKED: which
+    taps a pixel meets is found once and kept as bits. WHOLE_CHANNELS, WHOLE_FILTERS: blocks are
+    full.
     """
     tiles_n = tl.cdiv(filters, BLOCK_N)
     pixels = (tl.program_id(0) // tiles_n) * BLOCK_M + tl.arange(0, BLOCK_M)
     outs = (tl.program_id(0) % tiles_n) * BLOCK_N + tl.arange(0, BLOCK_N)
-    image, y, x = pixel_parts(pixels, size_image, size_row)
+    image, y, x = pixel_parts(
+        pixels, size_image, size_row, image_factor, image_shift, row_factor, row_shift
+    )
     inside = pixels < size_pixels
     row = y * shift_step0 + shift_first0
     column = x * shift_step1 + shift_first1
     place = image * x_image_stride + row * x_row_stride + column * x_pixel_stride
     w_ptr += outs * w_filter_stride
+    marks = tl.zeros((BLOCK_M,), tl.int32)
+    if MARKED:
+        for tap in range(n_taps):
+            across = column + (tap % n_turns) * shift_tap1
+            along = row + (tap // n_turns) * shift_tap0
+            meets = inside & (along >= 0) & (along < size_height)
+            meets = meets & (across >= 0) & (across < size_width)
+            marks = marks | (meets.to(tl.int32) << tap)
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for step in range(n_steps):
-        tap = step // n_blocks
-        inner = (step % n_blocks) * BLOCK_K + tl.arange(0, BLOCK_K)
-        down = (tap // n_turns) * shift_tap0
-        right = (tap % n_turns) * shift_tap1
-        there = inside & (row + down >= 0) & (row + down < size_height)
-        met = within(column + right, there, inner, channels, size_width, ROWS)
+    tap = 0
+    first = 0
+    turn = 0
+    down = 0
+    for _ in range(n_steps):
+        inner = first + tl.arange(0, BLOCK_K)
+        right = turn * shift_tap1
+        if MARKED:
+            met = (((marks >> tap) & 1) > 0)[:, None]
+            if not WHOLE_CHANNELS:
+                met = met & (inner < channels)[None, :]
+        else:
+            there = inside & (row + down >= 0) & (row + down < size_height)
+            met = within(column + right, there, inner, channels, size_width, ROWS)
         moved = place + (down * x_row_stride + right * x_pixel_stride)
         a = tl.load(x_ptr + (moved[:, None] + inner[None, :]), mask=met, other=0.0)
-        b = tl.load(
-            w_ptr[None, :] + (tap * channels + inner)[:, None],
-            mask=(inner < channels)[:, None] & (outs < filters)[None, :], other=0.0,
-        )  # fmt: skip
+        weights = w_ptr[None, :] + (tap * channels + inner)[:, None]
+        if WHOLE_CHANNELS and WHOLE_FILTERS:
+            b = tl.load(weights)
+        else:
+            b = tl.load(
+                weights, mask=(inner < channels)[:, None] & (outs < filters)[None, :], other=0.0
+            )
         total = tl.dot(a, b, total, input_precision=PRECISION)
+        # The next block of channels; behind the last one the next tap, the next row of taps.
+        first += BLOCK_K
+        done = first >= channels
+        first = tl.where(done, 0, first)
+        tap += done.to(tl.int32)
+        turn += done.to(tl.int32)
+        below = turn == n_turns
+        turn = tl.where(below, 0, turn)
+        down += tl.where(below, shift_tap0, 0)
     if BIAS:
         total += tl.load(bias_ptr + outs, mask=outs < filters, other=0.0).to(tl.float32)[None, :]
     target = image * out_image_stride + y * out_row_stride + x * out_pixel_stride + out_base
@@ -187,11 +230,12 @@ def _weight_tile(
 )  # fmt: skip
 def convolution_pixels_weight(
     partial_ptr, g_ptr, x_ptr, size_pixels, size_image, size_row, channels, filters,
-    size_height, size_width, n_parts, steps_per_part, n_turns, n_taps,
+    size_height, size_width, image_factor, image_shift, row_factor, row_shift,
+    n_parts, steps_per_part, n_turns, n_taps,
     shift_step0, shift_step1, shift_first0, shift_first1, shift_tap0, shift_tap1,
-    x_image_stride, x_row_stride, x_pixel_stride,
-    g_image_stride, g_row_stride, g_pixel_stride, part_stride,
-    ROWS: tl.constexpr, PRECISION: tl.constexpr,
+    x_image_stride, x_row_stride, x_pixel_stride, g_pixel_stride, part_stride,
+    ROWS: tl.constexpr, PRECISION: tl.constexpr, WHOLE_CHANNELS: tl.constexpr,
+    WHOLE_FILTERS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """One program: the gradient of BLOCK_M filters' BLOCK_N channels of one tap, summed over a part
@@ -209,18 +253,22 @@ def convolution_pixels_weight(
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     for step in range(steps_per_part):
         pixels = (part * steps_per_part + step) * BLOCK_K + tl.arange(0, BLOCK_K)
-        image, y, x = pixel_parts(pixels, size_image, size_row)
+        image, y, x = pixel_parts(
+            pixels, size_image, size_row, image_factor, image_shift, row_factor, row_shift
+        )
         inside = pixels < size_pixels
         row = y * shift_step0 + down
         column = x * shift_step1 + right
-        met = within(
-            column, inside & (row >= 0) & (row < size_height), inner, channels, size_width, ROWS
-        )
-        upstream = image * g_image_stride + y * g_row_stride + x * g_pixel_stride
-        g = tl.load(
-            g_ptr + (upstream[:, None] + outs[None, :]),
-            mask=inside[:, None] & (outs < filters)[None, :], other=0.0,
-        )  # fmt: skip
+        there = inside & (row >= 0) & (row < size_height)
+        if WHOLE_CHANNELS and not ROWS:
+            met = (there & (column >= 0) & (column < size_width))[:, None]
+        else:
+            met = within(column, there, inner, channels, size_width, ROWS)
+        known = inside[:, None]
+        if not WHOLE_FILTERS:
+            known = known & (outs < filters)[None, :]
+        upstream = pixels * g_pixel_stride
+        g = tl.load(g_ptr + (upstream[:, None] + outs[None, :]), mask=known, other=0.0)
         place = image * x_image_stride + row * x_row_stride + column * x_pixel_stride
         near = tl.load(x_ptr + (place[:, None] + inner[None, :]), mask=met, other=0.0)
         total = tl.dot(tl.trans(g), near, total, input_precision=PRECISION)
@@ -370,7 +418,10 @@ def _add(
     n_blocks = ceil_divide(channels, choice["BLOCK_K"])
     values: dict[str, Any] = choice | _walk(x, positions, step, first, tap, taps) | {
         "size_pixels": pixels, "channels": channels, "filters": filters,
-        "n_steps": prod(taps) * n_blocks, "n_blocks": n_blocks,
+        "n_steps": prod(taps) * n_blocks, "n_taps": prod(taps),
+        "MARKED": not rows and prod(taps) <= 31,
+        "WHOLE_CHANNELS": channels % choice["BLOCK_K"] == 0,
+        "WHOLE_FILTERS": filters % choice["BLOCK_N"] == 0,
         "out_image_stride": out_strides[0], "out_row_stride": out_strides[2],
         "out_pixel_stride": out_strides[3], "out_base": base,
         "w_filter_stride": depth, "BIAS": bias is not None, "ROWS": rows,
@@ -402,9 +453,22 @@ def _walk(
         "x_image_stride": x.strides[0], "x_row_stride": x.strides[2],
         "x_pixel_stride": x.strides[3], "PRECISION": _precision(x),
     }  # fmt: skip
+    for name, size in (("image", prod(positions)), ("row", positions[1])):
+        found[f"{name}_factor"], found[f"{name}_shift"] = divisor(size)
     for name, pair in (("step", step), ("first", first), ("tap", tap)):
         found |= {f"shift_{name}{axis}": number for axis, number in enumerate(pair)}
     return found
+
+
+def divisor(size: int) -> tuple[int, int]:
+    """The factor, as a signed number of 32 bits, and the shift by which `divided` divides numbers
+    below 2^31.
+
+    Source: Granlund and Montgomery, Division by Invariant Integers using Multiplication, 1994.
+    """
+    shift = (size - 1).bit_length()
+    factor = -(-(1 << 31 + shift) // size)
+    return factor - (factor >> 31 << 32), shift
 
 
 def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
@@ -441,8 +505,9 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     ) | {
         "size_pixels": pixels, "channels": channels, "filters": filters, "n_taps": n_taps,
         "n_parts": parts, "steps_per_part": each, "part_stride": out.numel, "ROWS": rows,
-        "g_image_stride": g.strides[0], "g_row_stride": g.strides[2],
-        "g_pixel_stride": g.strides[3],
+        "g_pixel_stride": filters,
+        "WHOLE_CHANNELS": channels % choice["BLOCK_N"] == 0,
+        "WHOLE_FILTERS": filters % choice["BLOCK_M"] == 0,
     }  # fmt: skip
     kind = out.dtype if parts == 1 else dtypes.float32
     operands: dict[str, Any] = {"partial_ptr": kind, "g_ptr": g, "x_ptr": x}
