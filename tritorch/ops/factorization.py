@@ -1,4 +1,6 @@
-"""Blocked matrix factorizations without gradients: small blocks are kernels, the rest are products.
+"""Matrix factorizations in blocks, without gradients: blocks are kernels, products lie between.
+
+On CPUs blocks are factored where they lie, row by row; on GPUs, smaller ones, as tiles.
 
 Everything here takes and gives dense batches (batch, rows, columns) of float32 or float64.
 """
@@ -8,19 +10,28 @@ from __future__ import annotations
 from tritorch.dtypes import float64
 from tritorch.errors import LinAlgError
 from tritorch.kernels.templates import factorization as kernels
+from tritorch.kernels.templates import factorization_rows as in_place
+from tritorch.kernels.templates import matmul as matmul_kernels
 from tritorch.kernels.templates.factorization import BLOCK, PANEL
+from tritorch.kernels.templates.factorization_rows import FEW, ROWS, WIDE
+from tritorch.layout import contiguous_format
 from tritorch.ops.comparison import eq, ne, where
-from tritorch.ops.creation import arange, eye, zeros
+from tritorch.ops.creation import arange, eye
 from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import amax
 from tritorch.ops.joining import cat, tril, triu
 from tritorch.ops.linalg import matmul
-from tritorch.ops.memory import clone, contiguous
+from tritorch.ops.memory import clone, contiguous, copy_into
 from tritorch.ops.reduction import sum
 from tritorch.ops.selection import gather
 from tritorch.ops.views import expand, transpose, unsqueeze
 from tritorch.tensor import Tensor, empty
 
+_cholesky_rows = Plans(in_place.plan_cholesky)
+_lu_rows = Plans(in_place.plan_lu)
+_triangular_rows = Plans(lambda key: in_place.plan_triangular(*key))
+_exchanges = Plans(lambda key: in_place.plan_exchange(*key))
+_updates = Plans(lambda key: matmul_kernels.plan(*key, scaled=True))
 _choleskys = Plans(kernels.plan_cholesky)
 _triangulars = Plans(lambda key: kernels.plan_triangular(*key))
 _lus = Plans(kernels.plan_lu)
@@ -39,28 +50,65 @@ def _block(x: Tensor, rows: slice, columns: slice) -> Tensor:
     return contiguous(x[:, rows, columns])
 
 
+def _in_rows(x: Tensor) -> bool:
+    """Whether blocks are factored in place, row by row, instead of as tiles of a program."""
+    return x._layout.device.type == "cpu"
+
+
+def _leaf(x: Tensor, tile: int) -> int:
+    """The greatest number of columns that one kernel takes; `tile`: as a tile.
+
+    In place, a block of columns stays in the second-level cache.
+    """
+    if not _in_rows(x):
+        return tile
+    return max(PANEL, min(ROWS, ROWS * 4 * ROWS // max(x._layout.shape[1], 1) // PANEL * PANEL))
+
+
+def _minus_product(target: Tensor, a: Tensor, b: Tensor) -> None:
+    """target -= a b, where target lies."""
+    plan = _updates[a._layout, b._layout, target._layout]
+    result = empty(plan.outputs[0])
+    plan.launch(result._address, a._address, b._address, target._address, -1.0, 1.0)
+    copy_into(target, result)
+
+
 def cholesky(a: Tensor) -> tuple[Tensor, Tensor]:
-    """l with l l^T = a, and for each matrix 1 + the first column that fails, or 0."""
-    batch, n, _ = a._layout.shape
-    if n <= BLOCK:
-        plan = _choleskys[a._layout]
-        factor, info = (empty(out) for out in plan.outputs)
-        plan.launch(factor._address, info._address, a._address)
-        return factor, info
-    h = _split(n, BLOCK)
-    head, tail = slice(0, h), slice(h, n)
-    first, info = cholesky(_block(a, head, head))
-    below = transpose(
-        solve_triangular(first, _block(transpose(a, 1, 2), head, tail), upper=False), 1, 2
-    )
-    rest = a[:, tail, tail] - matmul(below, transpose(below, 1, 2))
-    second, more = cholesky(rest)
-    factor = zeros(batch, n, n, dtype=a._layout.dtype, device=a._layout.device)
-    factor[:, head, head] = first
-    factor[:, tail, head] = below
-    factor[:, tail, tail] = second
-    info = where(eq(info, 0), where(eq(more, 0), more, more + h), info)
-    return factor, info
+    """l with l l^T = a, from the lower triangle, and for each matrix 1 + the first column that
+    fails, or 0.
+    """
+    # The transposed factor: its rows are what changes the rows below.
+    upper = clone(transpose(a, 1, 2), memory_format=contiguous_format)
+    info = _cholesky(upper)
+    return contiguous(tril(transpose(upper, 1, 2))), info
+
+
+def _cholesky(u: Tensor) -> Tensor:
+    """The upper triangle of u becomes the factor with u^T u = what it was; gives info."""
+    n = u._layout.shape[1]
+    if n <= _leaf(u, BLOCK):
+        if not _in_rows(u):
+            return _cholesky_tile(u)
+        plan = _cholesky_rows[u._layout]
+        info = empty(plan.outputs[0])
+        plan.launch(u._address, info._address)
+        return info
+    h = _split(n, _leaf(u, BLOCK))
+    first, beside, second = u[:, :h, :h], u[:, :h, h:], u[:, h:, h:]
+    info = _cholesky(first)
+    _solve(transpose(first, 1, 2), beside, upper=False, unit=False)
+    _minus_product(second, transpose(beside, 1, 2), beside)
+    more = _cholesky(second)
+    return where(eq(info, 0), where(eq(more, 0), more, more + h), info)
+
+
+def _cholesky_tile(u: Tensor) -> Tensor:
+    a = contiguous(transpose(u, 1, 2))
+    plan = _choleskys[a._layout]
+    factor, info = (empty(out) for out in plan.outputs)
+    plan.launch(factor._address, info._address, a._address)
+    copy_into(u, transpose(factor, 1, 2))
+    return info
 
 
 def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool = False) -> Tensor:
@@ -68,21 +116,36 @@ def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool = False) -
     _, n, m = b._layout.shape
     if not n or not m or not b._layout.shape[0]:
         return b
-    if n <= BLOCK:
-        b = contiguous(b)
-        plan = _triangulars[a._layout, b._layout, upper, unit]
-        x = empty(plan.outputs[0])
-        plan.launch(x._address, a._address, b._address)
-        return x
-    h = _split(n, BLOCK)
-    head, tail = slice(0, h), slice(h, n)
-    if upper:
-        last = solve_triangular(a[:, tail, tail], b[:, tail], upper=True, unit=unit)
-        rest = b[:, head] - matmul(a[:, head, tail], last)
-        return cat([solve_triangular(a[:, head, head], rest, upper=True, unit=unit), last], 1)
-    first = solve_triangular(a[:, head, head], b[:, head], upper=False, unit=unit)
-    rest = b[:, tail] - matmul(a[:, tail, head], first)
-    return cat([first, solve_triangular(a[:, tail, tail], rest, upper=False, unit=unit)], 1)
+    x = clone(b, memory_format=contiguous_format)
+    _solve(a, x, upper=upper, unit=unit)
+    return x
+
+
+def _solve(a: Tensor, x: Tensor, *, upper: bool, unit: bool) -> None:
+    """x becomes a^-1 x, where it lies."""
+    _, n, m = x._layout.shape
+    block = min(ROWS, WIDE) if _in_rows(x) else BLOCK
+    if not _in_rows(x) and n <= block:
+        _solve_tile(a, x, upper, unit)
+        return
+    if _in_rows(x) and (n <= block or m < FEW):
+        plan = _triangular_rows[a._layout, x._layout, upper, unit]
+        plan.launch(x._address, a._address)
+        return
+    h = _split(n, block)
+    first, last = (slice(h, n), slice(0, h)) if upper else (slice(0, h), slice(h, n))
+    known, rest = x[:, first], x[:, last]
+    _solve(a[:, first, first], known, upper=upper, unit=unit)
+    _minus_product(rest, a[:, last, first], known)
+    _solve(a[:, last, last], rest, upper=upper, unit=unit)
+
+
+def _solve_tile(a: Tensor, x: Tensor, upper: bool, unit: bool) -> None:
+    b = contiguous(x)
+    plan = _triangulars[a._layout, b._layout, upper, unit]
+    found = empty(plan.outputs[0])
+    plan.launch(found._address, a._address, b._address)
+    copy_into(x, found)
 
 
 def take_rows(x: Tensor, order: Tensor) -> Tensor:
@@ -93,28 +156,54 @@ def take_rows(x: Tensor, order: Tensor) -> Tensor:
 
 def lu(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(l and u packed, pivots from 1, the order of rows, info): a[order] = l u."""
+    packed = clone(a, memory_format=contiguous_format)
+    pivots, info = _lu(packed)
+    return packed, pivots, order_of(pivots, a._layout.shape[1]), info
+
+
+def _lu(a: Tensor) -> tuple[Tensor, Tensor]:
+    """a becomes l and u, where it lies; gives the pivots and info."""
     _, m, n = a._layout.shape
-    if n <= PANEL:
-        a = contiguous(a)
-        plan = _lus[a._layout]
-        packed, pivots, order, info = (empty(out) for out in plan.outputs)
-        plan.launch(packed._address, pivots._address, order._address, info._address, a._address)
-        return packed, pivots, order, info
-    h = min(_split(n, PANEL), m)
-    head, tail = slice(0, h), slice(h, n)
-    left, pivots, order, info = lu(_block(a, slice(0, m), head))
-    right = take_rows(_block(a, slice(0, m), tail), order)
-    upper = solve_triangular(left[:, :h], right[:, :h], upper=False, unit=True)
+    leaf = _leaf(a, PANEL)
+    if n <= leaf:
+        if not _in_rows(a):
+            return _lu_tile(a)
+        plan = _lu_rows[a._layout]
+        pivots, info = (empty(out) for out in plan.outputs)
+        plan.launch(a._address, pivots._address, info._address)
+        return pivots, info
+    h = min(_split(n, leaf), m)
+    left, right = a[:, :, :h], a[:, :, h:]
+    pivots, info = _lu(left)
+    _exchange(right, pivots)
+    upper = right[:, :h]
+    _solve(left[:, :h], upper, upper=False, unit=True)
     if m == h:
-        return cat([left, upper], 2), pivots, order, info
-    below = left[:, h:]
-    rest = right[:, h:] - matmul(below, upper)
-    packed, pivots2, order2, info2 = lu(rest)
-    below = take_rows(contiguous(below), order2)
-    order = cat([order[:, :h], gather(order[:, h:], 1, order2)], 1)
-    whole = cat([cat([left[:, :h], upper], 2), cat([below, packed], 2)], 1)
+        return pivots, info
+    below, rest = left[:, h:], right[:, h:]
+    _minus_product(rest, below, upper)
+    more, info2 = _lu(rest)
+    _exchange(below, more)
     info = where(eq(info, 0), where(eq(info2, 0), info2, info2 + h), info)
-    return whole, cat([pivots, pivots2 + h], 1), order, info
+    return cat([pivots, more + h], 1), info
+
+
+def _lu_tile(a: Tensor) -> tuple[Tensor, Tensor]:
+    dense = contiguous(a)
+    plan = _lus[dense._layout]
+    packed, pivots, order, info = (empty(out) for out in plan.outputs)
+    plan.launch(packed._address, pivots._address, order._address, info._address, dense._address)
+    copy_into(a, packed)
+    return pivots, info
+
+
+def _exchange(a: Tensor, pivots: Tensor) -> None:
+    """The rows of each matrix change their places as pivots say."""
+    if _in_rows(a):
+        plan = _exchanges[a._layout, pivots._layout]
+        plan.launch(a._address, pivots._address)
+    else:
+        copy_into(a, take_rows(contiguous(a), order_of(pivots, a._layout.shape[1])))
 
 
 def order_of(pivots: Tensor, m: int) -> Tensor:
