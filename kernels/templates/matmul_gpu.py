@@ -208,13 +208,13 @@ def copied_tiles(
             )  # fmt: skip
 
 
-def _finish(*, target: str, numel: int, n_splits: int, multiprocessors: int) -> dict[str, int]:
+def finish(*, target: str, numel: int, n_splits: int, multiprocessors: int) -> dict[str, int]:
     """Two programs for each multiprocessor, at most 4096 numbers at once."""
     block = min(max(next_power_of_2(ceil_divide(numel, 2 * multiprocessors)), 64), 1024)
     return {"BLOCK": block, "PARTS": min(next_power_of_2(n_splits), 4096 // block)}
 
 
-@kernel(default=_finish)
+@kernel(default=finish)
 def matmul_finish(
     c_ptr, parts_ptr, bias_ptr, alpha, beta, numel, m, n, n_splits,
     bias_row_stride, bias_column_stride, size1, size2, size3,
@@ -268,7 +268,7 @@ _TENSOR_TILES = (
 )  # fmt: skip
 #: (rows, columns, inner, warps, blocks under way), by the bytes of a number
 _PLAIN_TILES = {4: ((128, 128, 16, 8, 2), (64, 64, 16, 4, 2)), 8: ((64, 64, 16, 4, 2),)}
-_SPLITS = tuple(1 << i for i in range(9))
+_SPLITS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64, 128, 256)
 _Tile = tuple[int, int, int, int, int]
 
 
