@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,11 +12,13 @@ import tritorch.runtime
 from tritorch import devices, dtypes, triton_api
 from tritorch.kernels.templates import (
     attention,
+    bags,
     batch_norm,
     concat,
     convolution,
     convolution_pixels,
     convolution_windows,
+    count_gpu,
     cross_entropy,
     distance,
     embedding,
@@ -27,8 +30,11 @@ from tritorch.kernels.templates import (
     multi_tensor,
     pooling,
     resample,
+    select_gpu,
+    shuffle_gpu,
     softmax,
     sort,
+    sort_gpu,
     topk,
 )
 from tritorch.layout import Layout
@@ -69,7 +75,9 @@ class Recorder:
             self.kernels.append(self.asked)
         return source
 
-    def bind(self, kernel: Any, grid: Sequence[int], values: Sequence[Any]) -> Callable[..., None]:
+    def bind(
+        self, kernel: Any, grid: Sequence[int], values: Sequence[Any], *, work: Any = None
+    ) -> Callable[..., None]:
         assert len(values) == len(self.asked.signature)
         assert 0 < grid[0] < 2**31
         return lambda *_: None
@@ -191,12 +199,24 @@ def plan_concat() -> None:
 
 
 def plan_sort() -> None:
-    for kind in ("float32", "float64", "bool"):
-        sort.plan_sort(layout(4, 100, kind=kind), 1)
-        sort.plan_sort(layout(4, 30, kind=kind), 1, descending=True)
-    sort.plan_search(layout(100), layout(7, 8), right=True)
-    sort.plan_sort(layout(4, 5000, kind="bfloat16"), 1)
-    sort.plan_sort(layout(2, 100_000, kind="int64"), 1, descending=True)
+    fresh = copy(sort_gpu.value_range)  # what it compiled is not for others, nor theirs for it
+    fresh._compiled, fresh._second = {}, None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sort_gpu, "value_range", fresh)
+        for kind in ("float32", "float64", "bool"):
+            sort.plan_sort(layout(4, 100, kind=kind), 1)
+            sort.plan_sort(layout(4, 30, kind=kind), 1, descending=True)
+        sort.plan_search(layout(100), layout(7, 8), right=True)
+        sort.plan_sort(layout(4, 5000, kind="bfloat16"), 1)
+        sort.plan_sort(layout(2, 100_000, kind="int64"), 1, descending=True)
+        shuffle_gpu.plan_shuffle(layout(100_000, kind="int64"))
+
+
+def plan_selections() -> None:
+    select_gpu.plan_select(layout(4, 4096), 1, select_gpu.MIDDLE)
+    select_gpu.plan_select(layout(4, 100, kind="int64"), 1, select_gpu.RANK, 7)
+    for n_bins in (1000, 2000):
+        count_gpu.plan_counts(layout(10_000, kind="int64"), n_bins)
 
 
 def plan_attention() -> None:
@@ -304,6 +324,12 @@ def plan_frame() -> None:
             frame.plan_gradient(y, x.shape, pairs, mode)
 
 
+def plan_bags() -> None:
+    index, offsets = layout(50, kind="int64"), layout(9, kind="int32")
+    for factors, mean, last in ((None, True, False), (layout(50), False, True)):
+        bags.plan(layout(30, 40), index, offsets, factors, mean, last)
+
+
 def plan_distance() -> None:
     x, y = layout(2, 100, 30), turned(2, 200, 30)
     for p in (0.0, 1.0, 2.0, 3.5, float("inf")):
@@ -321,6 +347,7 @@ def plan_topk() -> None:
 
 FAMILIES = [
     plan_factorization,
+    plan_bags,
     plan_distance,
     plan_frame,
     plan_topk,
@@ -337,6 +364,7 @@ FAMILIES = [
     plan_multi_tensor,
     plan_concat,
     plan_convolution,
+    plan_selections,
     plan_sort,
 ]
 
