@@ -163,7 +163,7 @@ def convolution_pixels(
             along = row + (tap // n_turns) * shift_tap0
             meets = inside & (along >= 0) & (along < size_height)
             meets = meets & (across >= 0) & (across < size_width)
-            marks = marks | (meets.to(tl.int32) << tap)
+            marks = marks | (meets.to(tl.int32) << tap.to(tl.int32))
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     tap = 0
     first = 0
