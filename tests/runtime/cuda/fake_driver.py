@@ -126,6 +126,7 @@ class FakeDriver:
         self.capability = capability
         self.lazy = lazy
         self.version = 13000
+        self.host_bytes = 1 << 40  # that may be page-locked
         self.calls: Counter[str] = Counter()
         self.launches: list[Launched] = []
         self.allocations: dict[int, tuple[int, mmap.mmap, int]] = {}  # address -> bytes, ., device
@@ -282,6 +283,8 @@ class FakeDriver:
 
     def allocate_pinned(self, nbytes: int) -> int:
         self._unsafe("allocate_pinned")
+        if self.host_bytes < nbytes + sum(size for size, _ in self.pinned.values()):
+            raise self._error(cu.OUT_OF_MEMORY, "cuMemHostAlloc")
         address, memory = _mapped(nbytes)
         self.pinned[address] = (nbytes, memory)
         return address

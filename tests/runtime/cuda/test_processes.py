@@ -68,6 +68,24 @@ def test_another_librarys_context_is_current_again() -> None:
     assert driver.current_context() == theirs
 
 
+def test_a_device_that_another_library_leaves_current(gpu: Gpu) -> None:
+    """Work goes where its tensors are, and what they made current stays current."""
+    target, driver = gpu
+    x = torch.arange(3.0, device="cuda:0")
+    theirs = target.current.context(1)
+    driver.set_context(theirs)
+    try:
+        y = x.cosh() + torch.tensor([1.0, 2.0, 3.0], device="cuda:0")
+        big = torch.zeros(7 << 20, device="cuda:0")
+        assert driver.launches[-1].device == 0
+        assert {one.device for one in driver.launches[-2:]} == {0}
+        assert driver.pointer_attribute(cu.POINTER_DEVICE, big.data_ptr()) == 0
+        assert y.tolist() == (x.cpu().cosh() + torch.tensor([1.0, 2.0, 3.0])).tolist()
+        assert driver.current_context() == theirs
+    finally:
+        driver.set_context(target.current.context(0))
+
+
 @pytest.mark.parametrize("code", [cu.PEER_ACCESS_ALREADY_ENABLED, cu.TOO_MANY_PEERS])
 def test_peers_that_another_library_enabled(code: int) -> None:
     driver = FakeDriver(devices=2)
@@ -253,6 +271,19 @@ def test_pinned_memory_that_several_devices_read() -> None:
         others = [torch.zeros(100).pin_memory() for _ in range(3)]
         assert address not in {one.data_ptr() for one in others}
         assert [one.tolist() for one in there] == [list(range(100))] * 2
+
+
+def test_page_locked_memory_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = FakeDriver()
+    driver.host_bytes = (1 << 20) + (1 << 13)
+    monkeypatch.setitem(torch.runtime._targets, "cuda", CUDATarget(driver))
+    kept = torch.zeros(1000).pin_memory()
+    torch.zeros(100_000).pin_memory()  # cached now; the next one is of another size
+    other = torch.zeros(200_000).pin_memory()
+    with pytest.raises(cuda.OutOfMemoryError, match="no memory left to page-lock"):
+        torch.zeros(10).repeat(100_000).pin_memory()
+    del other
+    assert torch.zeros(3).pin_memory().is_pinned() and kept.is_pinned()
 
 
 def test_pinned_tensors_are_made(gpu: Gpu) -> None:

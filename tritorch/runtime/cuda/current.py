@@ -143,11 +143,20 @@ class Current:
             self._driver.set_context(thread.foreign)
             self.set_stream(*self.stream_of(device))
 
+    def away(self) -> bool:
+        """Whether another library made another device current in this thread, and left it so."""
+        thread = self.thread
+        return (
+            self.count > 1
+            and thread.ready
+            and self._driver.current_context() != self._contexts[thread.device]
+        )
+
     @contextmanager
     def in_context(self, device: int) -> Iterator[None]:
         """A device's context, for calls of the driver alone: what is current stays so."""
         thread = self.thread
-        here = thread.device == device and thread.ready
+        here = thread.device == device and thread.ready and not self.away()
         before = 0 if here else self._driver.current_context()
         if not here:
             self._driver.set_context(self.context(device))

@@ -33,6 +33,11 @@ def translated(error: DriverError, recent: tuple[str, ...], certain: bool = Fals
         recent: names of the last kernels, the last one first.
         certain: whether the first of them is known to have failed.
     """
+    if error.code == OUT_OF_MEMORY and error.call == "cuMemHostAlloc":
+        return OutOfMemoryError(
+            f"CUDA out of memory: the host has no memory left to page-lock ({error}). Pin less, "
+            "or call torch.cuda.empty_cache()."
+        )
     if error.code == OUT_OF_MEMORY:
         return OutOfMemoryError(f"CUDA out of memory: {error}. Free tensors, or use smaller ones.")
     if error.code not in STICKY:

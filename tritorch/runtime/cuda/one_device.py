@@ -131,10 +131,10 @@ class OneDevice:
         whole, index = self.whole, self.index
         with whole.on(index):
             launch = whole.bind(kernel, grid, values, work=work, otherwise=otherwise)
-        thread = whole.current.thread
+        thread, away = whole.current.thread, whole.current.away
 
         def there(*given: Any) -> None:
-            if thread.device == index:
+            if thread.device == index and not away():
                 launch(*given)
             else:
                 with whole.on(index):

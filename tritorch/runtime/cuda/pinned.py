@@ -13,7 +13,13 @@ from collections import Counter, deque
 from contextlib import nullcontext
 
 from tritorch.runtime import recording
-from tritorch.runtime.cuda.driver import EVENT_DISABLE_TIMING, Driver, relaxed
+from tritorch.runtime.cuda.driver import (
+    EVENT_DISABLE_TIMING,
+    OUT_OF_MEMORY,
+    Driver,
+    DriverError,
+    relaxed,
+)
 
 _SMALLEST = 512
 #: a device and its stream: default streams have the same handle everywhere
@@ -45,7 +51,13 @@ class PinnedMemory:
             if free:
                 return free.pop()
             with relaxed(self._driver):
-                address = self._driver.allocate_pinned(size)
+                try:
+                    address = self._driver.allocate_pinned(size)
+                except DriverError as error:
+                    if error.code != OUT_OF_MEMORY:
+                        raise
+                    self._release()
+                    address = self._driver.allocate_pinned(size)
             self._sizes[address] = size
             insort(self._starts, address)
             return address
@@ -126,12 +138,16 @@ class PinnedMemory:
         with self._lock:
             self._collect()
             with relaxed(self._driver):
-                for blocks in self._free.values():
-                    for address in blocks:
-                        self._driver.free_pinned(address)
-                        del self._sizes[address]
-                        self._starts.remove(address)
-            self._free.clear()
+                self._release()
+
+    def _release(self) -> None:
+        for blocks in self._free.values():
+            while blocks:
+                address = blocks.pop()
+                self._driver.free_pinned(address)
+                self._starts.remove(address)
+                del self._sizes[address]
+        self._free.clear()
 
 
 class Held:

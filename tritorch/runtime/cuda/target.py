@@ -97,7 +97,11 @@ class CUDATarget:
         """Let this thread work on a device for the length of a block."""
         thread = self._thread
         if thread.device == device:
-            yield
+            if self.current.away():
+                with self.current.in_context(device):
+                    yield
+            else:
+                yield
             return
         if self._forked:
             raise DeviceError(_FORKED)
