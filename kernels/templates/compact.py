@@ -3,6 +3,11 @@
 Two passes. The first counts in blocks and adds the counts up, so that every block knows where its
 part of the result begins; the caller reads the total and allocates. The second writes, block by
 block, each element to the number of those before it.
+
+Predicted for 64M float32 on sm_90 (nothing was measured): the comparison reads 256 MiB and writes
+64 MiB of mask, which is read twice; half of the elements are read and written: 0.9 GB, 200 us in
+four launches and one read of the host. PyTorch makes 64-bit places of a mask (256 MiB written, then
+read) and gathers through them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ skipping digits that all keys share. 15 to 30 ns per 32-bit element in rows that
 (torch.sort: 45 to 85 in the same runs), 70 ns in one row of a million (240). GPU: a row per
 program is sorted in registers by Triton's bitonic network, key and index packed in 64 bits, 64-bit
 values in two rounds of 32 bits; rows of more than 4096 elements take passes of many programs
-(`sort_gpu`).
+(`sort_gpu`). Predicted for 4096 rows of 4096 float32 on sm_90 (nothing was measured): one launch,
+268 MB, 62 us at 4.3 TB/s; the network takes 75,000 instructions of warps a row (18,744 in each of
+four, Triton 3.6), 580 us, were half of the issue slots used. PyTorch sorts such rows by eight
+passes in shared memory, about 400 us, between a copy and a fill of the indices: 500 to 600.
 
 Source: Knuth, The Art of Computer Programming, volume 3, section 5.2.5.
 """

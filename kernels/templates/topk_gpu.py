@@ -6,6 +6,12 @@ candidates are put in order by Triton's bitonic network, key and place packed in
 64-bit keys by comparing each with all.
 
 A row is read twice, the second time from the second-level cache.
+
+Predicted, for sm_90 (nothing was measured). 64 of 4096 rows of 16,384 float32: 268 MB from memory,
+62 us at 4.3 TB/s; about 28,000 instructions of warps a row, 250 us, were half of the issue slots
+used. PyTorch selects by two bits at a time: 17 times through the row, from the caches, 110,000
+instructions a row. 64 of 16M: 512 parts, 64 MiB read, about 50 us, then 32,768 candidates by one
+program, 80 us; PyTorch: four times through all and about twelve launches.
 """
 
 from __future__ import annotations
