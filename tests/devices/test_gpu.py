@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,100 @@ def test_a_graph_is_replayed() -> None:
     assert total.item() == 2000
 
 
+def recorded(work: Callable[[], torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = work()
+    return graph, result
+
+
+def test_what_is_met_first_in_a_recording() -> None:
+    """Kernels are compiled and loaded, plans and tables made, while the stream captures."""
+    values = [torch.arange(3.0 + n, device="cuda") for n in range(6)]
+    p = torch.ones(7, device="cuda", requires_grad=True)
+    p.grad = torch.ones(7, device="cuda")
+    optimizer = torch.optim.AdamW([p], lr=0.1, capturable=True)
+
+    def work() -> torch.Tensor:
+        optimizer.step()
+        return torch.cat(values).cumsum(0).sort(descending=True)[0].lgamma()
+
+    graph, result = recorded(work)
+    optimizer.step()
+    eager = torch.cat(values).cumsum(0).sort(descending=True)[0].lgamma()
+    for turn in (2, 3):
+        graph.replay()
+        assert optimizer.state[p]["step"].item() == turn
+        assert torch.equal(result, eager)
+
+
+def test_recordings_of_several_streams_and_host_memory() -> None:
+    side, x = torch.cuda.Stream(), torch.zeros(1000, device="cuda")
+    pinned = torch.ones(1000).pin_memory()
+
+    def work() -> torch.Tensor:
+        with pytest.raises(RuntimeError, match="unless the CPU tensor is pinned"):
+            x.copy_(torch.ones(1000))
+        with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+            x.sum().item()
+        x.copy_(pinned, non_blocking=True)
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            y = x + torch.tensor(list(range(1000)), device="cuda")
+        torch.cuda.current_stream().wait_stream(side)
+        return y * 2 + torch.rand(1000, device="cuda") * 0
+
+    graph, y = recorded(work)
+    others = [torch.zeros(1000, device="cuda") for _ in range(50)]
+    for number in (1, 5):
+        pinned.fill_(number)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert y.tolist() == [2.0 * (number + n) for n in range(1000)]
+    assert not any(one.any().item() for one in others)
+
+
+def test_graphed_modules_train() -> None:
+    found = []
+    for graphed in (False, True):
+        torch.manual_seed(0)
+        layers = torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 8)
+        model = torch.nn.Sequential(*layers)
+            torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 8)
+        )
+        model.cuda()
+        if graphed:
+            torch.cuda.make_graphed_callables(model, (torch.zeros(32, 64, device="cuda"),))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for turn in range(5):
+            optimizer.zero_grad()
+            loss = model(torch.full((32, 64), 0.1 * turn, device="cuda")).square().mean()
+            loss.backward()
+            optimizer.step()
+        found.append(loss.item())
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_another_process_and_the_end_of_this_one() -> None:
+    program = (
+        "import os, tritorch as torch\n"
+        "assert torch.cuda.is_available() and not torch.cuda.is_initialized()\n"
+        "if not os.fork():\n"
+        "    try: torch.ones(2, device='cuda')\n"
+        "    except RuntimeError as error: print('TOLD', error)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "side, event = torch.cuda.Stream(), torch.cuda.Event()\n"
+        "x = torch.ones(5, device='cuda'); x.record_stream(side); event.record(side)\n"
+        "pinned = torch.ones(5).pin_memory(); x.copy_(pinned, non_blocking=True)\n"
+        "graph = torch.cuda.CUDAGraph()\n"
+        "with torch.cuda.graph(graph): y = x + 1\n"
+        "import builtins; builtins.kept = [x, y, event, pinned, graph]; print('END')\n"
+    )
+    out = run_alone(program)
+    assert "TOLD cuda: this process is a fork" in out and out.endswith("END\n"), out
+
+
 def test_illegal_access_names_the_operation() -> None:
     program = (
         "import tritorch as torch\n"
@@ -115,6 +210,10 @@ def test_tensors_are_exchanged(library: str, monkeypatch: pytest.MonkeyPatch) ->
     if library == "cupy":
         assert torch.as_tensor(theirs).data_ptr() == ours.data_ptr()
         assert float(module.asarray(ours).sum()) == 66
+        with module.cuda.Stream(non_blocking=True):  # its work is waited for, and it for ours
+            late = module.arange(1 << 24, dtype="float32") * 2
+            found = torch.as_tensor(late)
+        assert found[-1].item() == 2 * ((1 << 24) - 1) and str(found.device) == "cuda:0"
 
 
 def test_descriptors_made_by_a_kernel() -> None:
