@@ -197,7 +197,7 @@ def convolution_pixels(
         turn += done.to(tl.int32)
         below = turn == n_turns
         turn = tl.where(below, 0, turn)
-        down += tl.where(below, shift_tap0, 0)
+        down += tl.where(below, shift_tap0, 0).to(tl.int32)
     if BIAS:
         total += tl.load(bias_ptr + outs, mask=outs < filters, other=0.0).to(tl.float32)[None, :]
     target = image * out_image_stride + y * out_row_stride + x * out_pixel_stride + out_base
