@@ -72,11 +72,12 @@ def _count(torch: Any, calls: Sequence[Callable[[], Any]], dry: bool) -> int:
 
 
 def warm(torch: Any, row: Row, seconds: float = _WARM_SECONDS) -> None:
-    """Work until clocks are up."""
-    call, end = row.program(torch, 1.0), time.monotonic() + seconds
-    while time.monotonic() < end:
-        call()
-        torch.cuda.synchronize()
+    """Work until clocks are up; what fails here is told of where the row is measured."""
+    with suppress(Exception):
+        call, end = row.program(torch, 1.0), time.monotonic() + seconds
+        while time.monotonic() < end:
+            call()
+            torch.cuda.synchronize()
 
 
 def _failure(error: Exception) -> str:

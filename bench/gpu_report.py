@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,24 +108,23 @@ def environment(torch: Any, commit: str = "") -> dict[str, Any]:
 
 
 def path_of(facts: Mapping[str, Any], folder: Path) -> Path:
-    """The file for a GPU and a day."""
+    """The file for a day, a GPU and these sources: no call overwrites figures of others."""
+    return folder / f"{facts['date'][:10]}-{_of(facts)}.json"
+
+
+def _of(facts: Mapping[str, Any]) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", facts["gpu"].lower()).strip("-")
-    return folder / f"{facts['date'][:10]}-{name}.json"
+    return f"{name}-{facts['sources'][:8]}"
 
 
 def earlier(facts: Mapping[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
     """What earlier calls found with the same sources on the same GPU, the latest of all folders."""
     found: list[dict[str, Any]] = []
     for folder in folders:
-        for path in folder.glob(f"*{path_of(facts, folder).name[10:]}"):
-            try:
-                before = json.loads(path.read_text())
-                same = before["environment"]["sources"] == facts["sources"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            if same:
-                found.append(before)
-    return max(found, key=lambda one: one["environment"]["date"], default={})
+        for path in folder.glob(f"*-{_of(facts)}.json"):
+            with suppress(OSError, ValueError):
+                found.append(json.loads(path.read_text()))
+    return max(found, key=lambda one: str(one["environment"]["date"]), default={})
 
 
 def merged(before: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,8 @@ _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "memcheck": (("--report-api-errors", "no"), ("--own-memory",)),
     "racecheck": ((), ()),
 }
+#: of the processes: other packages' plugins have no part in them, and kernels of the CPU one thread
+_SETTINGS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TRITORCH_NUM_THREADS": "1"}
 #: seconds without a word after which a test counts as hanging; kernels are compiled in them, too
 PATIENCE = 120.0
 #: what the part `tune` searches for: kernel, dtype, shapes; as `tritorch tune run` takes them
@@ -194,7 +196,7 @@ def run_sanitizer(
             count = 1 if dry else max(min(os.cpu_count() or 1, 16) // 4, 1)
             troubles = share(
                 [command] * count, part, end - time.monotonic(), 2 * PATIENCE,
-                grace=min(20, seconds / 4), settings={"TRITORCH_NUM_THREADS": "1"}, cwd=ROOT,
+                grace=min(20, seconds / 4), settings=_SETTINGS, cwd=ROOT,
             )  # fmt: skip
             output = "".join(p.read_text(errors="replace") for p in sorted(part.glob("output-*")))
             summary, text = told_by_sanitizer(output)
@@ -215,8 +217,9 @@ def _sanitized(dry: bool, seconds: float) -> list[str]:
     """The ids of the chosen tests, as pytest collects them."""
     collect = _pytest("simulated" if dry else "cuda", "--collect-only")
     done = subprocess.run(
-        collect, capture_output=True, text=True, timeout=max(seconds, 30), cwd=ROOT
-    )
+        collect, capture_output=True, text=True, timeout=max(seconds, 30), cwd=ROOT,
+        env={**os.environ, **_SETTINGS},
+    )  # fmt: skip
     names = [line for line in done.stdout.splitlines() if "::" in line]
     chosen = SANITIZED[:1] if dry else SANITIZED
     return [name for part in chosen for name in names if part in name]

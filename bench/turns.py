@@ -162,7 +162,7 @@ def share(
         with (folder / f"output-{number}").open("ab") as output:
             process = subprocess.Popen(
                 [*command, "--turns", str(turns)], stdout=output, stderr=subprocess.STDOUT,
-                cwd=cwd, env=env, start_new_session=True,
+                cwd=cwd, env=env, process_group=0,
             )  # fmt: skip
         return _Worker(turns, command, process, _size(turns.log), time.monotonic())
 

@@ -204,7 +204,7 @@ def test_later_calls_go_on_from_the_file(tmp_path: Path) -> None:
     late = {"name": "b", "ours_error": gpu_measure.LATE}
     first = {"environment": facts, "rows": [{"name": "a", "ours_ms": 1}, late]}
     path = gpu_report.keep(first, {}, tmp_path)
-    assert path.name == "2026-11-22-nvidia-h200.json"
+    assert path.name == "2026-11-22-nvidia-h200-s.json"
     tomorrow = {**facts, "date": "2026-11-23T03:00:00"}
     before = gpu_report.earlier(tomorrow, [tmp_path / "none", tmp_path])
     assert before == first

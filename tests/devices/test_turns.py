@@ -191,6 +191,22 @@ def test_what_the_sanitizer_sees_is_there() -> None:
         assert (ROOT / path).exists()
 
 
+def test_tensors_with_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """compute-sanitizer knows what the driver gave, and to the byte."""
+    from bench.turns_in_pytest import give_own_memory
+    from tests.runtime.cuda.fake_driver import FakeDriver
+    from tritorch.runtime.cuda import target
+
+    monkeypatch.setattr(target, "CachingAllocator", target.CachingAllocator)
+    give_own_memory()
+    driver = FakeDriver()
+    made = target.CUDATarget(driver)
+    first, second = made.allocate(1000), made.allocate(8)
+    assert [driver.allocations[address][0] for address in (first, second)] == [1000, 8]
+    made.free(first, 1000)
+    assert list(driver.allocations) == [second]
+
+
 #: compiles a row's kernels ahead, then asks as a GPU's target does
 AHEAD = """
 import subprocess, sys
