@@ -186,10 +186,11 @@ def cross_entropy_rows_backward(
     dx_stride0, dx_stride1, dx_stride2, dx_stride3, dx_class_stride,
     target_stride0, target_stride1, target_stride2, target_stride3, weight_stride,
     WEIGHT: tl.constexpr, SMOOTH: tl.constexpr, MEAN: tl.constexpr, ODD: tl.constexpr,
-    GROUP: tl.constexpr, BLOCK: tl.constexpr,
+    PADDED: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program: dx of one row. share: the sum of weights that the mean divides by. ODD: as
-    `odd_rows` says, of x and dx alike.
+    `odd_rows` says, of x and dx alike. PADDED: only the rows of dx begin evenly; whole blocks are
+    stored by 16 bytes, which a mask of odd length would not allow.
     """
     row = tl.program_id(0)
     COMPUTE: tl.constexpr = tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32
@@ -246,7 +247,16 @@ def cross_entropy_rows_backward(
             dx = whole * exponential(x - lse, GROUP > 0) - tl.where(places == at, at_target, 0.0)
             tl.store(even_dx_ptr + places, dx.to(KIND))
     else:
-        for start in range(0, n_classes, BLOCK):
+        first = 0
+        if PADDED:
+            first = n_classes // BLOCK * BLOCK
+            for start in range(0, first, BLOCK):
+                classes = start + tl.arange(0, BLOCK)
+                x = to_compute(tl.load(x_ptr + classes))
+                dx = whole * exponential(x - lse, GROUP > 0)
+                dx -= tl.where(classes == target, at_target, 0.0)
+                tl.store(dx_ptr + classes, dx.to(dx_ptr.dtype.element_ty))
+        for start in range(first, n_classes, BLOCK):
             classes = start + tl.arange(0, BLOCK)
             mask = classes < n_classes
             x = to_compute(
@@ -559,6 +569,7 @@ def plan_backward(
         "ignore_index": ignore_index, "smoothing": float(label_smoothing),
         "SMOOTH": label_smoothing > 0, "x_class_stride": x.strides[losses.dim],
         "ODD": not label_smoothing and odd_rows(x, losses.dx), "GROUP": group(x),
+        "PADDED": not (label_smoothing or losses.dx.is_dense) and x.strides[1] == 1,
         "dx_class_stride": losses.dx.strides[losses.dim],
         **choice,
         **losses.rows(x, losses.dx).values("x", "dx", "target"),

@@ -154,9 +154,9 @@ def test_rows_of_scores_gradients_begin_where_products_fetch_fast(
     def gradients(device: str) -> list[torch.Tensor]:
         torch.manual_seed(5)
         x = torch.randn(2, 9, 24).to(device, torch.bfloat16).requires_grad_()
-        weight = torch.randn(1003, 24).to(device, torch.bfloat16).requires_grad_()
-        target = torch.randint(0, 1003, (18,)).to(device)
-        scores = torch.nn.functional.linear(x, weight).view(-1, 1003)
+        weight = torch.randn(16_403, 24).to(device, torch.bfloat16).requires_grad_()
+        target = torch.randint(0, 16_403, (18,)).to(device)
+        scores = torch.nn.functional.linear(x, weight).view(-1, 16_403)
         loss = torch.nn.functional.cross_entropy(scores, target)
         (seen_by_users,) = torch.autograd.grad(loss, scores, retain_graph=True)
         assert seen_by_users.is_contiguous()
@@ -167,7 +167,7 @@ def test_rows_of_scores_gradients_begin_where_products_fetch_fast(
     del strides[:]
     for found, other in zip(gradients("cuda"), expected):
         torch.testing.assert_close(found.cpu(), other, rtol=2e-2, atol=1e-4)
-    assert (9 * 1024, 1024, 1) in strides and (1, 1024) in strides, strides
+    assert (9 * 16_448, 16_448, 1) in strides and (1, 16_448) in strides, strides
 
 
 @pytest.mark.parametrize("way", ["split", "unbind", "shared"])
