@@ -28,11 +28,9 @@ from tritorch.kernels.plan import Plan, nothing
 from tritorch.kernels.strides import is_channels_last
 from tritorch.kernels.templates import matmul
 from tritorch.kernels.templates.convolution import Geometry, Steps, classes
-from tritorch.kernels.templates.convolution_kernels import (
-    convolution_sum_parts,
-    convolution_weight_rows,
-)
+from tritorch.kernels.templates.convolution_kernels import convolution_weight_rows
 from tritorch.kernels.templates.convolution_tables import Memory
+from tritorch.kernels.templates.matmul_gpu import finish
 from tritorch.kernels.templates.rows import ceil_divide, next_power_of_2
 from tritorch.kernels.templates.template import helper, kernel
 from tritorch.layout import Layout, Shape
@@ -163,7 +161,7 @@ def convolution_pixels(
             along = row + (tap // n_turns) * shift_tap0
             meets = inside & (along >= 0) & (along < size_height)
             meets = meets & (across >= 0) & (across < size_width)
-            marks = marks | (meets.to(tl.int32) << tap.to(tl.int32))
+            marks = marks | (meets.to(tl.int32) << tl.cast(tap, tl.int32))
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     tap = 0
     first = 0
@@ -251,6 +249,7 @@ def convolution_pixels_weight(
     down = (tap // n_turns) * shift_tap0 + shift_first0
     right = (tap % n_turns) * shift_tap1 + shift_first1
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+    tl.assume(steps_per_part > 0)  # else ptxas waits for every product of a warp group
     for step in range(steps_per_part):
         pixels = (part * steps_per_part + step) * BLOCK_K + tl.arange(0, BLOCK_K)
         image, y, x = pixel_parts(
@@ -277,6 +276,21 @@ def convolution_pixels_weight(
         partial_ptr + part * part_stride + places, total.to(partial_ptr.dtype.element_ty),
         mask=(outs < filters)[:, None] & (inner < channels)[None, :],
     )  # fmt: skip
+
+
+@kernel(default=finish)
+def convolution_pixels_finish(
+    out_ptr, partial_ptr, numel, n_splits, BLOCK: tl.constexpr, PARTS: tl.constexpr
+):  # fmt: skip
+    """out[i] = sum over parts of partial[part, i]; one program: BLOCK numbers, PARTS at once."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for first in range(0, n_splits, PARTS):
+        part = first + tl.arange(0, PARTS)
+        there = (part < n_splits)[:, None] & (at < numel)[None, :]
+        places = partial_ptr + part.to(tl.int64)[:, None] * numel + at[None, :]
+        total += tl.sum(tl.load(places, mask=there, other=0.0), 0)
+    tl.store(out_ptr + at, total.to(out_ptr.dtype.element_ty), mask=at < numel)
 
 
 def last(layout: Layout, shape: Shape | None = None) -> Layout:
@@ -494,9 +508,10 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
     )  # fmt: skip
     tiles = n_taps * ceil_divide(filters, choice["BLOCK_M"])
     tiles *= ceil_divide(channels, choice["BLOCK_N"])
-    # Two programs for each multiprocessor, but parts long enough to be worth their sums.
+    # As many programs as multiprocessors hold, but parts long enough to be worth their sums.
     n_steps = ceil_divide(pixels, choice["BLOCK_K"])
-    wanted = ceil_divide(2 * hardware_of(x.device).multiprocessors, tiles)
+    multiprocessors = hardware_of(x.device).multiprocessors
+    wanted = ceil_divide(16 // choice.get("num_warps", 4) * multiprocessors, tiles)
     each = ceil_divide(n_steps, max(min(wanted, n_steps // 8), 1))
     parts = ceil_divide(n_steps, each)
     first = [-p for p in geometry.padding]
@@ -517,9 +532,11 @@ def plan_weight(g: Layout, x: Layout, geometry: Geometry) -> Plan:
         return steps.plan(2)
     place = steps.workspace(parts * out.numel * 4)
     steps.add(bound, (place, 1, 2))
-    total = convolution_sum_parts.choose(x.device.type, n=out.numel)
+    total: dict[str, Any] = {"numel": out.numel, "n_splits": parts}
+    total |= convolution_pixels_finish.choose(
+        x.device.type, multiprocessors=multiprocessors, **total
+    )
     grid = (ceil_divide(out.numel, total["BLOCK"]),)
     operands = {"out_ptr": out, "partial_ptr": dtypes.float32}
-    total |= {"n": out.numel, "parts": parts}
-    steps.add(convolution_sum_parts.bind(x.device, grid, operands, total), (0, place))
+    steps.add(convolution_pixels_finish.bind(x.device, grid, operands, total), (0, place))
     return steps.plan(2)

@@ -209,8 +209,8 @@ def copied_tiles(
 
 
 def finish(*, target: str, numel: int, n_splits: int, multiprocessors: int) -> dict[str, int]:
-    """Two programs for each multiprocessor, at most 4096 numbers at once."""
-    block = min(max(next_power_of_2(ceil_divide(numel, 2 * multiprocessors)), 64), 1024)
+    """Two programs for each multiprocessor or more, at most 4096 numbers at once."""
+    block = min(max(next_power_of_2(ceil_divide(numel, 2 * multiprocessors)), 64), 256)
     return {"BLOCK": block, "PARTS": min(next_power_of_2(n_splits), 4096 // block)}
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import tritorch as torch
+from tests.devices.gpu_kernels import planning_gpu
+from tritorch import triton_api
+from tritorch.kernels.templates.convolution_pixels import divisor
 from tritorch.runtime.cuda.target import CUDATarget
 
 #: batch, channels, filters, height, width, kernel, stride, padding, dilation, transposed
@@ -54,3 +57,38 @@ def test_convolution_of_pixels(gpu: CUDATarget, case: tuple[Any, ...], last: boo
     mine = {"matmul_tile"} if kernel == (1, 1) else {"convolution_pixels"}
     assert mine <= names and not names & {"convolution_tile", "convolution_weight_tile"}
     assert kernel == (1, 1) or "convolution_pixels_weight" in names
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 56, 641, 3136, 1 << 20, (1 << 31) - 1])
+def test_division_by_multiplication(size: int) -> None:
+    """As `divided` computes it, in 32 bits without a sign."""
+    factor, shift = divisor(size)
+    assert -(1 << 31) <= factor < 1 << 31
+    most = (1 << 31) - 1
+    numbers = {0, 1, size - 1, size, size * 5 - 1, size * 5, most - most % size - 1, most}
+    for number in (n for n in numbers if 0 <= n <= most):
+        product = (number * 2) * (factor % (1 << 32))
+        assert (product >> 32) >> shift == number // size
+
+
+def test_products_of_hopper_are_not_serialised() -> None:
+    """Of a convolution and both gradients: warp groups wait for a block's products together."""
+    with planning_gpu(90) as planner:
+        x, w = (
+            torch.empty(*shape, dtype=torch.bfloat16, device="cuda")
+            .contiguous(memory_format=torch.channels_last)
+            .requires_grad_()
+            for shape in ((64, 128, 28, 28), (128, 128, 3, 3))
+        )
+        y = torch.nn.functional.conv2d(x, w, padding=1)
+        torch.autograd.grad(y, (x, w), torch.empty_like(y))
+    found = [k for k in planner.kernels if k.name.startswith("convolution_pixels")]
+    kernels = {k.name: k for k in found if "BLOCK_M" in k.constants}
+    assert set(kernels) == {"convolution_pixels", "convolution_pixels_weight"}
+    for name, kernel in kernels.items():
+        code = triton_api.compile_gpu(
+            kernel.source, kernel.signature, kernel.constants, ("cuda", 90), kernel.options
+        )
+        text = triton_api.disassemble(code)
+        products, waits = text.count("HGMMA."), text.count("WARPGROUP.DEPBAR")
+        assert products >= 4 and waits * 2 <= products, f"{name}: {waits} waits, {products}"
