@@ -8,18 +8,20 @@ for the device "cuda", compiled by the CPU's code generator: nothing is learnt a
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import tritorch.runtime
+from tests.runtime.cuda import hazards
 from tests.runtime.cuda.fake_driver import FakeDriver, Launched
 from tritorch.once import once
 from tritorch.runtime import get_target
 from tritorch.runtime.cuda.code import KernelCode, LaunchFacts
 from tritorch.runtime.cuda.target import CUDATarget
+from tritorch.runtime.storage import FreeList
 from tritorch.runtime.target import Kernel
 
 _FORMATS = {
@@ -43,10 +45,15 @@ def _value(kind: str, raw: bytes) -> Any:
 
 
 class Simulator:
-    """Compiles for the CPU what the target asks for, and runs what the driver is told to launch."""
+    """Compiles for the CPU what the target asks for, and runs what the driver is told to launch.
 
-    def __init__(self) -> None:
+    Args:
+        options: of the compiler, besides the kernels' own.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.kernels: list[Kernel] = []
+        self.options = dict(options or {})
 
     def compile(
         self,
@@ -56,6 +63,7 @@ class Simulator:
         capability: int,
         options: Mapping[str, Any] | None = None,
     ) -> KernelCode:
+        options = {**(options or {}), **self.options}
         kernel = get_target("cpu").compile(source, signature, constants, options)
         self.kernels.append(kernel)
         return KernelCode(
@@ -74,12 +82,54 @@ class Simulator:
         kernel = self.kernel(code)
         return kernel.name, [*map(_size, kernel.parameter_types), 8, 8]
 
-    def run(self, code: bytes, launched: Launched) -> None:
+    def read(self, code: bytes, launched: Launched) -> tuple[Kernel, list[Any]]:
+        """The kernel of a launch, and its arguments' values."""
         kernel = self.kernel(code)
-        values = [
-            _value(kind, raw) for kind, raw in zip(kernel.parameter_types, launched.arguments)
-        ]
-        get_target("cpu").bind(kernel, launched.grid, values)()
+        values = zip(kernel.parameter_types, launched.arguments)
+        return kernel, [_value(kind, raw) for kind, raw in values]
+
+    def run(self, code: bytes, launched: Launched) -> None:
+        kernel, values = self.read(code, launched)
+        hazards.run(kernel, launched.grid, values)
+
+
+class SimulatedTarget(CUDATarget):
+    """Its memory is poisoned whenever it is given away (see `hazards`).
+
+    `requested` has the bytes that were asked for last, by address.
+    """
+
+    def __init__(self, driver: FakeDriver, compile_code: Callable[..., KernelCode]) -> None:
+        self.requested: dict[int, int] = {}
+        super().__init__(driver, compile_code)
+
+    def allocate(self, nbytes: int) -> int:
+        """Memory that holds garbage."""
+        return self.poisoned(super().allocate(nbytes), nbytes)
+
+    def _short(self, nbytes: int) -> FreeList | None:
+        found = super()._short(nbytes)
+        return None if found is None else _Poisoned(self, found, nbytes)
+
+    def poisoned(self, address: int, nbytes: int) -> int:
+        """The address of memory that is given away now."""
+        driver, stream = self.driver, self._thread.stream
+        assert isinstance(driver, FakeDriver)
+        self.requested[address] = nbytes
+        if address and not driver.is_capturing(stream):
+            driver.poison(address, nbytes, hazards.POISON, stream)
+        return address
+
+
+class _Poisoned:
+    """A free list whose blocks hold garbage."""
+
+    def __init__(self, target: SimulatedTarget, blocks: FreeList, nbytes: int) -> None:
+        self._target, self._blocks, self._nbytes = target, blocks, nbytes
+        self.append = blocks.append
+
+    def pop(self) -> int:
+        return self._target.poisoned(self._blocks.pop(), self._nbytes)
 
 
 @once
@@ -87,7 +137,7 @@ def _gpu() -> tuple[CUDATarget, FakeDriver]:
     """The only one of this process: plans that were made once launch there for good."""
     simulator = Simulator()
     driver = FakeDriver(devices=2, run=simulator.run, sizes=simulator.sizes)
-    target = CUDATarget(driver, simulator.compile)
+    target = SimulatedTarget(driver, simulator.compile)
     return target, driver
 
 
