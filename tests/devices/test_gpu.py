@@ -144,8 +144,6 @@ def test_graphed_modules_train() -> None:
         torch.manual_seed(0)
         layers = torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 8)
         model = torch.nn.Sequential(*layers)
-            torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 8)
-        )
         model.cuda()
         if graphed:
             torch.cuda.make_graphed_callables(model, (torch.zeros(32, 64, device="cuda"),))
