@@ -273,9 +273,21 @@ def test_pinned_memory_that_several_devices_read() -> None:
         assert [one.tolist() for one in there] == [list(range(100))] * 2
 
 
+def test_many_small_uploads_ask_for_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the device is behind, each needs a place of its own."""
+    driver = FakeDriver(lazy=True)
+    monkeypatch.setitem(torch.runtime._targets, "cuda", CUDATarget(driver))
+    found = [torch.tensor([float(n)], device="cuda") for n in range(300)]
+    assert driver.calls["allocate_pinned"] == 1
+    assert [one.item() for one in found] == list(range(300))
+    cuda.empty_cache()
+    assert torch.tensor([7.0], device="cuda").item() == 7.0
+    assert driver.calls["allocate_pinned"] == 1
+
+
 def test_page_locked_memory_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeDriver()
-    driver.host_bytes = (1 << 20) + (1 << 13)
+    driver.host_bytes = (2 << 20) + (1 << 18)
     monkeypatch.setitem(torch.runtime._targets, "cuda", CUDATarget(driver))
     kept = torch.zeros(1000).pin_memory()
     torch.zeros(100_000).pin_memory()  # cached now; the next one is of another size

@@ -8,7 +8,7 @@ one that a recorded graph reads or writes when the graph is gone.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import Counter, deque
 from contextlib import nullcontext
 
@@ -22,6 +22,8 @@ from tritorch.runtime.cuda.driver import (
 )
 
 _SMALLEST = 512
+#: blocks up to here are cut from bigger pieces: programs that run ahead of the device have many
+_SMALL, _SLAB = 64 << 10, 1 << 20
 #: a device and its stream: default streams have the same handle everywhere
 Place = tuple[int, int]
 
@@ -50,17 +52,24 @@ class PinnedMemory:
             free = self._free.get(size)
             if free:
                 return free.pop()
-            with relaxed(self._driver):
-                try:
-                    address = self._driver.allocate_pinned(size)
-                except DriverError as error:
-                    if error.code != OUT_OF_MEMORY:
-                        raise
-                    self._release()
-                    address = self._driver.allocate_pinned(size)
-            self._sizes[address] = size
-            insort(self._starts, address)
+            slab = max(size, _SLAB) if size <= _SMALL else size
+            address = self._locked(slab)
+            blocks = range(address, address + slab, size)
+            self._sizes.update(dict.fromkeys(blocks, size))
+            self._starts += blocks
+            self._starts.sort()
+            self._free.setdefault(size, []).extend(blocks[:0:-1])
             return address
+
+    def _locked(self, nbytes: int) -> int:
+        with relaxed(self._driver):
+            try:
+                return self._driver.allocate_pinned(nbytes)
+            except DriverError as error:
+                if error.code != OUT_OF_MEMORY:
+                    raise
+                self._release()
+                return self._driver.allocate_pinned(nbytes)
 
     def free(self, address: int) -> None:
         """Take a block back; Python may call this in the middle of anything."""
@@ -134,20 +143,19 @@ class PinnedMemory:
         del self._waiting[used_by]
 
     def empty_cache(self) -> None:
-        """Unlock the free blocks."""
+        """Unlock the free blocks but small ones, which share their pages."""
         with self._lock:
             self._collect()
             with relaxed(self._driver):
                 self._release()
 
     def _release(self) -> None:
-        for blocks in self._free.values():
-            while blocks:
+        for size, blocks in self._free.items():
+            while blocks and size > _SMALL:
                 address = blocks.pop()
                 self._driver.free_pinned(address)
                 self._starts.remove(address)
                 del self._sizes[address]
-        self._free.clear()
 
 
 class Held:
