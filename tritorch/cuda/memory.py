@@ -150,7 +150,7 @@ _POOLS = (("", "all"), ("from large pool", "large_pool"), ("from small pool", "s
 
 def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
     """The figures as a table to print."""
-    stats = memory_stats(device)
+    stats = _allocator(device).figures.as_dict()
     ooms, retries = stats["num_ooms"], stats["num_alloc_retries"]
     line = "|" + "=" * 75 + "|"
     shown = [

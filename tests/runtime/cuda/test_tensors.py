@@ -538,12 +538,14 @@ def test_without_a_driver_there_is_one_clear_error() -> None:
         "torch.cuda.manual_seed_all(1); torch.cuda.empty_cache()\n"
         "assert torch.cuda.memory_allocated() == 0\n"
         "for make in (lambda: torch.ones(2, device='cuda'), lambda: torch.ones(2).cuda(),\n"
-        "             lambda: torch.nn.Linear(2, 2).to('cuda:0'), torch.cuda.current_device):\n"
+        "             lambda: torch.nn.Linear(2, 2).to('cuda:0'), torch.cuda.current_device,\n"
+        "             torch.cuda.memory_summary, torch.cuda.Stream, torch.cuda.synchronize,\n"
+        "             lambda: torch.ones(2).pin_memory(), torch.cuda.CUDAGraph):\n"
         "    try: make()\n"
         "    except RuntimeError as error: print(str(error).replace('\\n', '|'))\n"
     )
     lines = out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 9
     for line in lines:
         assert "cuda-bindings is missing" in line or "no NVIDIA driver" in line, line
 
