@@ -84,6 +84,11 @@ def test_bags(mode: str) -> None:
     np.testing.assert_allclose(bag(w, include_last_offset=True).detach().numpy(), wanted)
     np.testing.assert_allclose(bag(w).detach().numpy()[:3], wanted)
     assert not bag(w).detach()[3].any()
+    with torch.no_grad():  # a kernel of its own, where no gradient is wanted
+        np.testing.assert_allclose(bag(w, include_last_offset=True).numpy(), wanted)
+        np.testing.assert_allclose(bag(w.T.contiguous().T).numpy(), [*wanted, np.zeros(3)])
+        with pytest.raises(IndexError, match="index"):
+            bag(w[:4])
     padded = F.embedding_bag(INDEX, w, mode=mode, padding_idx=0).detach().numpy()
     np.testing.assert_allclose(padded, [reduced(rows[[2, 1]], 0), reduced(rows[[4, 3]], 0)])
     assert gradcheck(lambda w: F.embedding_bag(INDEX, w, mode=mode, padding_idx=0), (w,))
@@ -96,6 +101,11 @@ def test_bags_with_factors() -> None:
         lambda w, f: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=f),
         (weights(), factors),
     )
+    w, f, starts = weights(), factors.reshape(-1), torch.tensor([0, 2, 5], dtype=torch.int32)
+    found = F.embedding_bag(INDEX.reshape(-1), w, starts, mode="sum", per_sample_weights=f)
+    with torch.no_grad():
+        again = F.embedding_bag(INDEX.reshape(-1), w, starts, mode="sum", per_sample_weights=f)
+    np.testing.assert_allclose(again.numpy(), found.detach().numpy())
     with pytest.raises(NotImplementedError, match="only"):
         F.embedding_bag(INDEX, weights(), per_sample_weights=factors)
 

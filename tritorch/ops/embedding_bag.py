@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tritorch.autograd.grad_mode import no_grad
+from tritorch.autograd.grad_mode import grad_mode_state, no_grad
 from tritorch.kernels import scalar as s
+from tritorch.kernels.templates import bags as kernels
 from tritorch.ops.comparison import where
 from tritorch.ops.creation import arange, zeros
 from tritorch.ops.declare import operation, pointwise, takes
+from tritorch.ops.dispatch import Plans
 from tritorch.ops.extrema import vector_norm
 from tritorch.ops.histograms import bincount
 from tritorch.ops.memory import to_dtype
@@ -23,7 +25,7 @@ from tritorch.ops.scatter_reduction import index_reduce
 from tritorch.ops.selection import index_add, index_copy_, index_select
 from tritorch.ops.sorting import searchsorted, unique
 from tritorch.ops.views import reshape, unsqueeze
-from tritorch.tensor import Tensor
+from tritorch.tensor import Tensor, empty
 
 
 @pointwise(method=False, numpy=None, grad=lambda g, input, factor: (g * factor, 0.0))
@@ -115,6 +117,33 @@ def _bags(input: Tensor, offsets: Any, last: bool) -> tuple[Tensor, int]:
     return searchsorted(starts, places, right=True) - 1, starts._layout.numel
 
 
+_sums = Plans(lambda key: kernels.plan(*key))
+
+
+def _without_graph(input: Tensor, weight: Tensor, offsets: Any, factors: Tensor | None) -> bool:
+    """Whether floats of plain memory are summed that need no gradient; samples under `vmap` are no
+    plain memory, and their flag is an int.
+    """
+    kind = weight._layout.dtype
+    if not kind.is_floating_point or (factors is not None and factors._layout.dtype is not kind):
+        return False
+    parts = [t for t in (input, weight, offsets, factors) if t is not None]
+    plain = all(type(t._requires_grad) is not int for t in parts)
+    return plain and not (grad_mode_state.enabled and any(t.requires_grad for t in parts))
+
+
+def _summed(
+    input: Tensor, weight: Tensor, offsets: Any, factors: Tensor | None, mode: str, last: bool
+) -> Tensor:
+    """Sums or means of bags, without a graph."""
+    layout = None if factors is None else factors._layout
+    plan = _sums[weight._layout, input._layout, offsets._layout, layout, mode == "mean", last]
+    result = empty(plan.outputs[0])
+    more = () if factors is None else (factors._address,)
+    plan.launch(result._address, weight._address, input._address, offsets._address, *more)
+    return result
+
+
 def _numpy_bags(index: Any, weight: Any, offsets: Any = None, **options: Any) -> Any:
     reductions: dict[str, Any] = {"sum": np.sum, "mean": np.mean, "max": np.max}
     reduced = reductions[options.get("mode", "mean")]
@@ -164,6 +193,9 @@ def embedding_bag(
         if per_sample_weights is not None:
             rows = rows * unsqueeze(per_sample_weights, -1)
         return sum(rows, 1) if mode == "sum" else mean(rows, 1)
+    kept = max_norm is None and padding_idx is None and mode != "max" and input._layout.ndim == 1
+    if kept and _without_graph(input, weight, offsets, per_sample_weights):
+        return _summed(input, weight, offsets, per_sample_weights, mode, include_last_offset)
     bags, count = _bags(input, offsets, include_last_offset)
     flat = reshape(input, -1)
     if max_norm is not None:

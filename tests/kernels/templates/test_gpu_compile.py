@@ -12,6 +12,7 @@ import tritorch.runtime
 from tritorch import devices, dtypes, triton_api
 from tritorch.kernels.templates import (
     attention,
+    bags,
     batch_norm,
     concat,
     convolution,
@@ -323,6 +324,12 @@ def plan_frame() -> None:
             frame.plan_gradient(y, x.shape, pairs, mode)
 
 
+def plan_bags() -> None:
+    index, offsets = layout(50, kind="int64"), layout(9, kind="int32")
+    for factors, mean, last in ((None, True, False), (layout(50), False, True)):
+        bags.plan(layout(30, 40), index, offsets, factors, mean, last)
+
+
 def plan_distance() -> None:
     x, y = layout(2, 100, 30), turned(2, 200, 30)
     for p in (0.0, 1.0, 2.0, 3.5, float("inf")):
@@ -340,6 +347,7 @@ def plan_topk() -> None:
 
 FAMILIES = [
     plan_factorization,
+    plan_bags,
     plan_distance,
     plan_frame,
     plan_topk,
