@@ -199,6 +199,7 @@ class _Product:
             "EARLY": not gpu, "PRECISION": precision, "BATCHED": rows.count > 1,
             "A_TURNED": copied and self.strides["a"][-1] != 1,
             "B_TURNED": copied and self.strides["b"][-1] != 1,
+            "FILLED": gpu and not copied and self.k > (splits - 1) * choice["BLOCK_K"],
             "HALVED": copied and halved(**choice, **sizes),
             "SAME_BIAS": copied and self.bias is not None and self.strides["bias"][-2] == 0,
             "n_tiles": n_tiles, "n_batches": rows.count, "split_stride": 0,

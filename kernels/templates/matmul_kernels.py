@@ -148,13 +148,14 @@ def matmul_tile(
     BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, EARLY: tl.constexpr, COPIED: tl.constexpr,
     SPECIALIZED: tl.constexpr, SPLIT_K: tl.constexpr, PRECISION: tl.constexpr,
     BATCHED: tl.constexpr, A_TURNED: tl.constexpr, B_TURNED: tl.constexpr, HALVED: tl.constexpr,
-    SAME_BIAS: tl.constexpr,
+    SAME_BIAS: tl.constexpr, FILLED: tl.constexpr,
 ):  # fmt: skip
     """One program: a BLOCK_M x BLOCK_N tile of one matrix of the batch.
 
     EARLY: where C lies is known before the loop, so the CPU sums in place, from the bias if there
     is one; a GPU would have to keep it in registers meanwhile. COPIED: several tiles, see
     `matmul_gpu`. SPLIT_K: the sum over one block of A and B in SPLIT_K, stored at split_stride.
+    FILLED: there is such a block for each.
     """
     if COPIED:
         copied_tiles(
@@ -209,6 +210,8 @@ def matmul_tile(
         if SPLIT_K > 1:
             begin = tl.program_id(1) * BLOCK_K
             c_ptr += tl.program_id(1) * split_stride
+        if FILLED:  # else ptxas may wait for every product of a warp group
+            tl.assume(begin < k)
         for start in range(begin, k, BLOCK_K * SPLIT_K):
             inner = start + tl.arange(0, BLOCK_K)
             a = tl.load(
