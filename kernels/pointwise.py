@@ -71,11 +71,23 @@ from tritorch.layout import (
 
 #: elements of a program's block per device type
 FLAT_BLOCK = {"cpu": 4096, "cuda": 1024}
+#: elements from which on a GPU is busy with half as many programs
+_MANY = 1 << 22
+
+
+def _flat_block(target: str, numel: int, dtypes: str) -> int:
+    """On a GPU twice the block for many elements of 2 bytes: half of what a program does before
+    it reads is saved, and a thread reads 32 bytes.
+    """
+    wide = numel < _MANY or any(name[-2:] in ("32", "64") for name in dtypes.split())
+    return FLAT_BLOCK[target] * (1 if target == "cpu" or wide else 2)
+
+
 #: the block of a program that walks a flat range, or rows; tiles are fixed
 POINTWISE = Tunable(
     "pointwise",
     space={"BLOCK": [1024, 2048, 4096, 8192, 16_384, 32_768], "num_warps": [2, 4, 8]},
-    default=lambda *, target: {"BLOCK": FLAT_BLOCK[target]},
+    default=lambda *, target, numel, dtypes: {"BLOCK": _flat_block(target, numel, dtypes)},
     keep=lambda BLOCK, numel, **_: max(numel, 1024) >= BLOCK,
     key=("operation", "form", "numel", "dtypes"),
     digest=lambda: generator_digest("pointwise_source", "triton_printer"),

@@ -36,8 +36,10 @@ from tritorch.layout import Layout, collapse, numel
 if TYPE_CHECKING:
     import triton.language as tl
 
-#: groups of rows, each with its own partial sums of dweight and dbias
+#: groups of rows, each with its own partial sums of dweight and dbias; on a GPU at least so many
 GROUPS = {"cpu": 32, "cuda": 256}
+#: warps of all groups on a GPU: 16 of each multiprocessor of a large one
+_WARPS = 2048
 #: rows of more elements are walked over block by block by the backward
 LONG = 8192
 #: and at least so many of them are one group: a group's partial sums cost as much as half a row
@@ -255,14 +257,37 @@ def norm_rows_backward(
                     tl.store(dbias_ptr + columns, dbias, mask=mask)
 
 
-@kernel(space={"BLOCK": [64, 256, 1024]}, default={"BLOCK": 256}, key=("n_cols",))
-def add_groups(total_ptr, parts_ptr, n_groups, n_cols, BLOCK: tl.constexpr):
-    """One program: BLOCK columns; total[c] = sum over groups of parts[group, c], in order."""
+def _columns_block(*, target: str) -> dict[str, Any]:
+    """On a GPU many groups at once: each turn waits for the memory, and few programs there are."""
+    return (
+        {"BLOCK": 256, "ROWS": 1}
+        if target == "cpu"
+        else {"BLOCK": 32, "ROWS": 128, "num_warps": 16}
+    )
+
+
+@kernel(
+    space={"BLOCK": [32, 64, 256, 1024], "ROWS": [1, 64, 128, 256]},
+    default=_columns_block,
+    keep=lambda BLOCK, ROWS, **_: BLOCK >= 64 if ROWS == 1 else BLOCK <= 64,
+    key=("n_cols",),
+)
+def add_groups(total_ptr, parts_ptr, n_groups, n_cols, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """One program: BLOCK columns; total[c] = sum over groups of parts[group, c], in order, or
+    ROWS groups at a time.
+    """
     columns = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < n_cols
     total = tl.zeros((BLOCK,), dtype=parts_ptr.dtype.element_ty)
-    for group in range(n_groups):
-        total += tl.load(parts_ptr + group * n_cols + columns, mask=mask, other=0.0)
+    if ROWS == 1:
+        for group in range(n_groups):
+            total += tl.load(parts_ptr + group * n_cols + columns, mask=mask, other=0.0)
+    else:
+        for start in range(0, n_groups, ROWS):
+            groups = start + tl.arange(0, ROWS)
+            places = groups[:, None] * n_cols + columns[None, :]
+            inside = (groups < n_groups)[:, None] & mask[None, :]
+            total += tl.sum(tl.load(parts_ptr + places, mask=inside, other=0.0), 0)
     tl.store(total_ptr + columns, total.to(total_ptr.dtype.element_ty), mask=mask)
 
 
@@ -394,7 +419,11 @@ class _Backward:
         self.outputs = outputs
         self.x = parts.x
         n_rows = parts.rows.count
-        self.rows_per_group = max(ceil_divide(n_rows, GROUPS[self.x.device.type]), 1)
+        groups = GROUPS[self.x.device.type]
+        if self.x.device.type != "cpu":
+            choice = _backward_block(target="cuda", n_cols=parts.n_cols)
+            groups = max(groups, _WARPS // choice["num_warps"])
+        self.rows_per_group = max(ceil_divide(n_rows, groups), 1)
         if parts.n_cols > LONG:
             self.rows_per_group = max(self.rows_per_group, min(n_rows, LONG_ROWS))
         self.n_groups = ceil_divide(n_rows, self.rows_per_group)

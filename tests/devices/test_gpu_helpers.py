@@ -93,3 +93,20 @@ def test_variances_by_two_sums(
     close = 0.01 if kind == "bfloat16" else 1e-4 if kind == "float32" else 1e-9
     assert variance == pytest.approx(values.var(dim), rel=close, abs=1e-12)
     assert mean == pytest.approx(values.mean(dim), rel=close / 100 if close < 0.01 else close)
+
+
+@pytest.mark.parametrize("columns", [24, 1100])
+def test_parameters_of_a_norm_from_many_groups(columns: int, device_kind: str) -> None:
+    """More groups of rows than are added at a time, and columns beside a block of them."""
+    rows = 2100 if columns == 24 else 150
+    made = np.random.default_rng(4).standard_normal((2, rows, columns)).astype(np.float32)
+    found = []
+    for device in ("cpu", "cuda"):
+        x, upstream = (torch.from_numpy(part).to(device) for part in made)
+        weight, bias = (
+            torch.linspace(-1, 2, columns, device=device).requires_grad_() for _ in range(2)
+        )
+        y = torch.nn.functional.layer_norm(x, (columns,), weight, bias)
+        found.append([g.cpu().numpy() for g in torch.autograd.grad(y, (weight, bias), upstream)])
+    for ours, theirs in zip(*found, strict=True):
+        assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
