@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from bench import gpu_tests, turns
-from bench.turns import LOST, LOST_WORDS, Turns, share
+from bench import gpu_ahead, gpu_tests, turns
+from bench.turns import LOST_WORDS, Turns, share
 from tests.devices.test_operations import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +97,11 @@ TESTS = f"""
 import os
 import pytest
 
+@pytest.fixture(autouse=True)
+def told(request):
+    with open(os.path.join(os.path.dirname(__file__), "told"), "a") as file:
+        file.write(f"{{request.node.name}} {{os.getpid()}}\\n")
+
 @pytest.fixture(scope="module")
 def held():
     yield 1
@@ -133,7 +140,9 @@ def test_tests_take_turns(tmp_path: Path) -> None:
     }  # fmt: skip
     assert LOST_WORDS in results["test_lost"]["words"]
     assert "of the right kind" in results["test_more[2]"]["words"]
-    assert LOST not in (0, 1, 5)
+    told = [line.split() for line in (tmp_path / "told").read_text().splitlines()]
+    (place,) = (place for place, (name, _) in enumerate(told) if name == "test_lost")
+    assert all(process != told[place][1] for _, process in told[place + 1 :])
 
 
 MEMCHECK = """
@@ -205,6 +214,23 @@ def test_tensors_with_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> No
     assert [driver.allocations[address][0] for address in (first, second)] == [1000, 8]
     made.free(first, 1000)
     assert list(driver.allocations) == [second]
+
+
+def test_kernels_are_compiled_with_their_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tritorch.runtime.cuda import code
+
+    given: list[Any] = []
+
+    def compiled(*arguments: Any) -> Any:
+        given.append(arguments)
+        return SimpleNamespace(from_cache=False)
+
+    monkeypatch.setattr(code, "compile_cubin", compiled)
+    kernel = SimpleNamespace(
+        source="text", signature={"x": "*fp32"}, constants={"B": 8}, options={"num_warps": 8}
+    )
+    assert gpu_ahead._compiled([kernel], 100) == 1
+    assert given == [("text", {"x": "*fp32"}, {"B": 8}, 100, {"num_warps": 8})]
 
 
 #: compiles a row's kernels ahead, then asks as a GPU's target does
