@@ -31,8 +31,8 @@ _TEXTS: dict[str, dict[str, str]] = {
             avg_pool3d binary_cross_entropy binary_cross_entropy_with_logits grid_sample prod
             quantile nanquantile cdist trace cholesky cholesky_inverse cholesky_solve inverse
             lu_solve orgqr pinverse geqrf qr svd triangular_solve
-            max_pool3d max_unpool1d max_unpool2d max_unpool3d adaptive_avg_pool3d adaptive_max_pool3d
-            fractional_max_pool2d fractional_max_pool3d
+            max_pool3d max_unpool1d max_unpool2d max_unpool3d adaptive_avg_pool3d
+            adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d
             mse_loss cosine_embedding_loss nll_loss hinge_embedding_loss poisson_nll_loss
             smooth_l1_loss cross_entropy l1_loss huber_loss margin_ranking_loss soft_margin_loss
             triplet_margin_loss multi_margin_loss ctc_loss kl_div multilabel_margin_loss
