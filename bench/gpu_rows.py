@@ -116,11 +116,6 @@ def _softmax(torch: Any, x: Any) -> Any:
     return torch.softmax(x, -1)
 
 
-def _cross_entropy(torch: Any, x: Any) -> Any:
-    target = torch.arange(x.shape[0], device=place(torch)) % x.shape[1]
-    return torch.nn.functional.cross_entropy(x, target)
-
-
 def _adamw(torch: Any, scale: float) -> Call:
     parameters = [_random(torch, _size(1 << 24, scale), grad=True) for _ in range(4)]
     for parameter in parameters:
@@ -211,14 +206,17 @@ def _gpt2(torch: Any, scale: float) -> Call:
     return training_step(torch, place(torch), Sizes() if scale == 1 else TINY)
 
 
-def _loss_step(rows: int, columns: int) -> Program:
-    """cross_entropy forward and backward."""
+def _loss(rows: int, columns: int, *, backward: bool) -> Program:
+    """cross_entropy forward, or forward and backward."""
 
     def program(torch: Any, scale: float) -> Call:
-        x = _random(torch, _size(rows, scale), _size(columns, scale), dtype="bfloat16", grad=True)
+        sizes = _size(rows, scale), _size(columns, scale)
+        x = _random(torch, *sizes, dtype="bfloat16", grad=backward)
         target = torch.arange(x.shape[0], device=place(torch)) % x.shape[1]
-        functional = torch.nn.functional
-        return lambda: torch.autograd.grad(functional.cross_entropy(x, target), x)
+        cross_entropy = torch.nn.functional.cross_entropy
+        if not backward:
+            return lambda: cross_entropy(x, target)
+        return lambda: torch.autograd.grad(cross_entropy(x, target), x)
 
     return program
 
@@ -317,7 +315,7 @@ def _row_kernels() -> list[Row]:
         found.append(_bandwidth(f"{name} bf16", forward, 0.85, 2 * size))
         found.append(_bandwidth(f"{name} bf16 backward", backward, 0.85, 3 * size))
     size = 2 * 8192 * 50_257
-    forward = _rows(_cross_entropy, 8192, 50_257, "bfloat16")
+    forward, both = (_loss(8192, 50_257, backward=backward) for backward in (False, True))
     sums = [
         (f"{what} dim {dim}", _rows(lambda t, x, w=what, d=dim: getattr(x, w)(d), rows, columns,
                                     "float32"))
@@ -327,7 +325,7 @@ def _row_kernels() -> list[Row]:
         *found,
         *(_bandwidth(name, program, 0.85, 4 * rows * columns) for name, program in sums),
         _bandwidth("cross_entropy 8k x 50k", forward, 0.85, size),
-        _bandwidth("cross_entropy 8k x 50k both", _loss_step(8192, 50_257), 0.85, 3 * size),
+        _bandwidth("cross_entropy 8k x 50k both", both, 0.85, 3 * size),
     ]
 
 
