@@ -40,6 +40,10 @@ _qrs = Plans(kernels.plan_qr)
 _jacobis = Plans(lambda key: kernels.plan_jacobi(*key))
 
 
+#: matrices that are tiles of a program on CPUs, too: to transpose them would take longer
+SMALL = 16
+
+
 def _split(n: int, block: int) -> int:
     """Where to halve n columns: at a multiple of the block."""
     return max(block, n // 2 // block * block)
@@ -77,6 +81,8 @@ def cholesky(a: Tensor) -> tuple[Tensor, Tensor]:
     """l with l l^T = a, from the lower triangle, and for each matrix 1 + the first column that
     fails, or 0.
     """
+    if a._layout.shape[1] <= SMALL:
+        return _cholesky_tile(a)
     # The transposed factor: its rows are what changes the rows below.
     upper = clone(transpose(a, 1, 2), memory_format=contiguous_format)
     info = _cholesky(upper)
@@ -88,7 +94,9 @@ def _cholesky(u: Tensor) -> Tensor:
     n = u._layout.shape[1]
     if n <= _leaf(u, BLOCK):
         if not _in_rows(u):
-            return _cholesky_tile(u)
+            factor, info = _cholesky_tile(contiguous(transpose(u, 1, 2)))
+            copy_into(u, transpose(factor, 1, 2))
+            return info
         plan = _cholesky_rows[u._layout]
         info = empty(plan.outputs[0])
         plan.launch(u._address, info._address)
@@ -102,13 +110,11 @@ def _cholesky(u: Tensor) -> Tensor:
     return where(eq(info, 0), where(eq(more, 0), more, more + h), info)
 
 
-def _cholesky_tile(u: Tensor) -> Tensor:
-    a = contiguous(transpose(u, 1, 2))
+def _cholesky_tile(a: Tensor) -> tuple[Tensor, Tensor]:
     plan = _choleskys[a._layout]
     factor, info = (empty(out) for out in plan.outputs)
     plan.launch(factor._address, info._address, a._address)
-    copy_into(u, transpose(factor, 1, 2))
-    return info
+    return factor, info
 
 
 def solve_triangular(a: Tensor, b: Tensor, *, upper: bool, unit: bool = False) -> Tensor:
