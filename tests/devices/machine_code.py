@@ -424,8 +424,8 @@ def main() -> None:
             )  # fmt: skip
     if given.json is not None:
         head = {
-            "what": "predictions from machine code: nothing was measured; a share of 1 says that no "
-            "limit in the code is slower than the memory",
+            "what": "predictions from machine code: nothing was measured; a share of 1 says that "
+            "no limit in the code is slower than the memory",
             "gpu": vars(H200), "attained": ATTAINED, "gap": GAP,
             "triton": triton_api.triton_version(),
         }  # fmt: skip
