@@ -296,7 +296,7 @@ def run_tuning(seconds: float, dry: bool, folder: Path) -> dict[str, Any]:
         command = [*tritorch, "run", kernel, "--dtype", dtype, "--budget", f"{left:.0f}s"]
         command += [part for shape in shapes[: 1 if dry else None] for part in ("--shape", shape)]
         command += ["--device", "cuda", *(["--dry-run"] * dry)]
-        word, output = _run(command, left + 30, settings)
+        word, output = _run(command, left + (200 if dry else 30), settings)
         found[f"{kernel} {dtype}"] = {"result": word, "output": output[-1500:]}
     if not dry:
         lock = folder / "tuned.json"
