@@ -75,7 +75,7 @@ def test_binary(name):
 
 
 def test_all_float_primitives_are_covered():
-    ternary = {"where", "clamp", "fma"}
+    ternary = {"where", "clamp", "fma", "gamma_slope"}
     for name, row in PRIMITIVES.items():
         has_slope = row.tangent is not None or any(row.partials or ())
         assert has_slope == (name in UNARY or name in BINARY or name in ternary), name
@@ -98,6 +98,15 @@ def test_ternary():
     assert number(derivative(clamped, y), x=-2.0, y=-1.0, z=1.0) == 1
     assert number(derivative(clamped, z), x=2.0, y=-1.0, z=1.0) == 1
     assert number(derivative(clamped, z), x=0.0, y=1.0, z=-1.0) == 1
+
+
+def test_a_gamma_variables_slope():
+    """By the variable's logarithm; by its shape it is not known."""
+    slope = s.gamma_slope(x, y, s.digamma(x + 1.0))
+    for a in (0.4, 1.0, 6.0):
+        for logarithm in (-1.5, 0.2, 2.0):
+            check(slope, y, {"x": a, "y": logarithm}, rtol=1e-4)
+    assert math.isnan(number(derivative(slope, x), x=1.5, y=0.5))
 
 
 def test_edges():
