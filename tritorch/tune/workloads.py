@@ -586,6 +586,6 @@ _problem(
     "attention_backward_queries", "attention_backward_keys", kinds=_HALVES, device="cpu",
     **_ATTENTION,
 )(_attention_backward(1))  # fmt: skip
-_problem(
-    "attention_gpu_queries", "attention_gpu_keys", kinds=_HALVES, device="cuda", **_ATTENTION
-)(_attention_backward(16))
+_problem("attention_gpu_queries", "attention_gpu_keys", kinds=_HALVES, device="cuda", **_ATTENTION)(
+    _attention_backward(16)
+)
