@@ -150,13 +150,13 @@ def gamma_fraction(a, x, BITS: tl.constexpr):
         more = ((more > 0) & (tl.abs(change - 1.0) > least) & (i < 5000.0)).to(tl.int32)
     return h
 """,
-    # The derivative of y, the logarithm of a gamma variable, by its shape a, where the mass below it
-    # stays: -dP/da / (x p(x)), x = exp(y). dP/da is the integral of p(t) (log t - digamma(a)) up to x,
-    # or minus the one beyond; t = x exp(-w) makes p(t) / p(x) = exp(-a w + x (1 - exp(-w))). For a and
-    # x below 1 what the first term of exp(-x exp(-w)) gives is known: (y - digamma(a + 1)) / a. The
-    # rest by the trapezoidal rule over s, w = scale * exp(s - exp(-s)); psi is digamma(a + 1).
-    # Sources: Figurnov et al., Implicit reparameterization gradients, 2018; Takahasi and Mori, Double
-    # exponential formulas for numerical integration, 1974.
+    # The derivative of y, the logarithm of a gamma variable, by its shape a, where the mass below
+    # it stays: -dP/da / (x p(x)), x = exp(y). dP/da is the integral of p(t) (log t - digamma(a)) up
+    # to x, or minus the one beyond; t = x exp(-w) makes p(t) / p(x) = exp(-a w + x (1 - exp(-w))).
+    # For a and x below 1 what the first term of exp(-x exp(-w)) gives is known: (y - digamma(a +
+    # 1)) / a. The rest by the trapezoidal rule over s, w = scale * exp(s - exp(-s)); psi is
+    # digamma(a + 1). Sources: Figurnov et al., Implicit reparameterization gradients, 2018;
+    # Takahasi and Mori, Double exponential formulas for numerical integration, 1974.
     "gamma_slope": """
 @triton.jit
 def gamma_slope(a, y, psi):

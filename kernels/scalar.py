@@ -301,7 +301,6 @@ gamma_slope = primitive(
 )  # fmt: skip
 
 
-
 # ---- functions made of the rows above
 
 

@@ -36,9 +36,7 @@ _LOG2_E = math.log2(math.e)
 # keys: what an Attention is made of, then whether sums are wanted, or the gradient's layout and
 # whether the operands are parts of one tensor
 _forwards = Plans(lambda key: kernels.plan(Attention(*key[:-1]), sums=key[-1]))
-_backwards = Plans(
-    lambda key: kernels.plan_backward(Attention(*key[:-2]), key[-2], parts=key[-1])
-)
+_backwards = Plans(lambda key: kernels.plan_backward(Attention(*key[:-2]), key[-2], parts=key[-1]))
 
 Place = tuple[int, int]
 
