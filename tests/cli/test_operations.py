@@ -26,5 +26,5 @@ def test_chosen_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["bitwise_and"]["gradient"] == "none"
     assert "bool" in found["bitwise_and"]["dtypes"]
     assert "float32" not in found["bitwise_and"]["dtypes"]
-    assert found["linalg.qr"]["sources"] == ["kernels/templates/factorization.py"]
+    assert "kernels/templates/factorization.py" in found["linalg.qr"]["sources"]
     assert found["linalg.qr"]["samples"] >= 6
