@@ -145,6 +145,7 @@ def _selected(
 
 @method("kthvalue")
 @writes
+@takes("floating", "integers", "bool")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     """The k-th smallest element along `dim` (counted from 1), and where it is."""
     dim = normalize_dim("kthvalue", dim, input._layout.ndim)
@@ -171,6 +172,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Val
 
 @method("median")
 @writes
+@takes("floating", "integers", "bool")
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle element (the lower of two); with `dim`, where it is too. nan wins."""
     if dim is None:
@@ -208,6 +210,7 @@ def _least(like: Tensor) -> Tensor:
 
 @method("nanmedian")
 @writes
+@takes("floating", "integers", "bool")
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle of the elements that are numbers; nan where there are none."""
     if dim is None:

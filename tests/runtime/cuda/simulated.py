@@ -147,6 +147,8 @@ def simulated_gpu(lazy: bool = False) -> Iterator[tuple[CUDATarget, FakeDriver]]
     target, driver = _gpu()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tritorch.runtime._targets, "cuda", target)
+        # Targets of other tests share the place where machine code finds the current stream.
+        target.current.set_stream(*target.current.stream_of(target.current.thread.device))
         target.empty_cache()
         target.allocator().figures.reset_peak()
         driver.lazy = lazy
