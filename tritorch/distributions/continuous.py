@@ -7,7 +7,7 @@ from typing import Any
 
 import tritorch
 from tritorch.distributions import constraints
-from tritorch.distributions.distribution import Distribution, batch_of
+from tritorch.distributions.distribution import Distribution, batch_of, open_uniform
 from tritorch.tensor import Tensor
 
 _EULER = 0.57721566490153286060  # Euler's constant
@@ -29,11 +29,6 @@ class _LocationScale(Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.loc + self._standard(self._extended_shape(sample_shape)) * self.scale
-
-    def _uniform(self, shape: Any) -> Tensor:
-        """In (0, 1): never 0, whose logarithm is infinite."""
-        u = tritorch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
-        return u.clamp(min=tritorch.finfo(u.dtype).tiny)
 
     def _standardized(self, value: Tensor) -> Tensor:
         self._validate_sample(value)
@@ -285,7 +280,7 @@ class Laplace(_LocationScale):
         return 2 * self.scale.pow(2)
 
     def _standard(self, shape: Any) -> Tensor:
-        u = 2 * self._uniform(shape) - 1
+        u = 2 * open_uniform(self.loc, shape) - 1
         return -u.sign() * (-u.abs().clamp(max=1 - tritorch.finfo(u.dtype).eps)).log1p()
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -319,7 +314,7 @@ class Cauchy(_LocationScale):
         return tritorch.full_like(self.loc, math.inf)
 
     def _standard(self, shape: Any) -> Tensor:
-        return tritorch.tan(math.pi * (self._uniform(shape) - 0.5))
+        return tritorch.tan(math.pi * (open_uniform(self.loc, shape) - 0.5))
 
     def log_prob(self, value: Tensor) -> Tensor:
         return -math.log(math.pi) - self.scale.log() - self._standardized(value).square().log1p()
@@ -350,7 +345,7 @@ class Gumbel(_LocationScale):
         return (math.pi / math.sqrt(6) * self.scale).pow(2)
 
     def _standard(self, shape: Any) -> Tensor:
-        u = self._uniform(shape)
+        u = open_uniform(self.loc, shape)
         return -(-(u.clamp(max=1 - tritorch.finfo(u.dtype).eps).log())).log()
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -199,3 +199,9 @@ def one_of(**given: Any) -> tuple[str, Any]:
     if len(found) != 1:
         raise ValueError(f"Either `{'` or `'.join(given)}` must be specified, but not both.")
     return found[0]
+
+
+def open_uniform(like: Tensor, shape: Any) -> Tensor:
+    """Uniform in (0, 1): never 0, whose logarithm is infinite."""
+    u = tritorch.rand(shape, dtype=like.dtype, device=like.device)
+    return u.clamp(min=tritorch.finfo(u.dtype).tiny)

@@ -30,18 +30,21 @@ def _where(condition: Tensor, value: Tensor, other: float) -> Tensor:
     return tritorch.where(condition, value, other)
 
 
-class Gamma(Distribution):
-    """Densities x ** (concentration - 1) * exp(-rate * x), up to a factor."""
-
+class _OfConcentrationAndRate(Distribution):
     arg_constraints = constraints.of_parameters(
         concentration=constraints.positive, rate=constraints.positive
     )
-    support = constraints.nonnegative
     has_rsample = True
 
     def __init__(self, concentration: Any, rate: Any, validate_args: bool | None = None) -> None:
         self.concentration, self.rate = batch_of(concentration, rate)
         super().__init__(self.concentration.shape, validate_args=validate_args)
+
+
+class Gamma(_OfConcentrationAndRate):
+    """Densities x ** (concentration - 1) * exp(-rate * x), up to a factor."""
+
+    support = constraints.nonnegative
 
     @property
     def mean(self) -> Tensor:
@@ -88,18 +91,10 @@ class Chi2(Gamma):
         super().__init__(self.df / 2, 0.5, validate_args)
 
 
-class InverseGamma(Distribution):
+class InverseGamma(_OfConcentrationAndRate):
     """One over a gamma variable of this concentration and rate."""
 
-    arg_constraints = constraints.of_parameters(
-        concentration=constraints.positive, rate=constraints.positive
-    )
     support = constraints.positive
-    has_rsample = True
-
-    def __init__(self, concentration: Any, rate: Any, validate_args: bool | None = None) -> None:
-        self.concentration, self.rate = batch_of(concentration, rate)
-        super().__init__(self.concentration.shape, validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -200,8 +195,8 @@ class Dirichlet(Distribution):
         )
 
 
-class Beta(Distribution):
-    """Densities x ** (concentration1 - 1) * (1 - x) ** (concentration0 - 1), up to a factor."""
+class TwoConcentrations(Distribution):
+    """Between 0 and 1, with a concentration at each end."""
 
     arg_constraints = constraints.of_parameters(
         concentration1=constraints.positive, concentration0=constraints.positive
@@ -214,6 +209,10 @@ class Beta(Distribution):
     ) -> None:
         self.concentration1, self.concentration0 = batch_of(concentration1, concentration0)
         super().__init__(self.concentration1.shape, validate_args=validate_args)
+
+
+class Beta(TwoConcentrations):
+    """Densities x ** (concentration1 - 1) * (1 - x) ** (concentration0 - 1), up to a factor."""
 
     @property
     def _both(self) -> Dirichlet:

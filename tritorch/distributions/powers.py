@@ -8,14 +8,9 @@ from typing import Any
 import tritorch
 from tritorch.distributions import constraints
 from tritorch.distributions.continuous import _EULER
-from tritorch.distributions.distribution import Distribution, batch_of
+from tritorch.distributions.distribution import Distribution, batch_of, open_uniform
+from tritorch.distributions.gamma import TwoConcentrations
 from tritorch.tensor import Tensor
-
-
-def _uniform(like: Tensor, shape: Any) -> Tensor:
-    """In (0, 1): never 0, whose logarithm is infinite."""
-    u = tritorch.rand(shape, dtype=like.dtype, device=like.device)
-    return u.clamp(min=tritorch.finfo(u.dtype).tiny)
 
 
 class Pareto(Distribution):
@@ -51,7 +46,7 @@ class Pareto(Distribution):
         return tritorch.where(a > 2, found, math.inf)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        u = _uniform(self.scale, self._extended_shape(sample_shape))
+        u = open_uniform(self.scale, self._extended_shape(sample_shape))
         return self.scale * (-u.log() / self.alpha).exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -101,7 +96,7 @@ class Weibull(Distribution):
         return self.scale.square() * (self._moment(2) - self._moment(1).square())
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        u = _uniform(self.scale, self._extended_shape(sample_shape))
+        u = open_uniform(self.scale, self._extended_shape(sample_shape))
         return self.scale * (-u.log()).pow(1 / self.concentration)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -122,20 +117,8 @@ class Weibull(Distribution):
         return _EULER * (1 - 1 / c) + (self.scale / c).log() + 1
 
 
-class Kumaraswamy(Distribution):
+class Kumaraswamy(TwoConcentrations):
     """The part below x is 1 - (1 - x ** concentration1) ** concentration0."""
-
-    arg_constraints = constraints.of_parameters(
-        concentration1=constraints.positive, concentration0=constraints.positive
-    )
-    support = constraints.unit_interval
-    has_rsample = True
-
-    def __init__(
-        self, concentration1: Any, concentration0: Any, validate_args: bool | None = None
-    ) -> None:
-        self.concentration1, self.concentration0 = batch_of(concentration1, concentration0)
-        super().__init__(self.concentration1.shape, validate_args=validate_args)
 
     def _moment(self, n: int) -> Tensor:
         """The mean of the n-th power: b B(1 + n / a, b)."""
@@ -158,7 +141,7 @@ class Kumaraswamy(Distribution):
         return self._moment(2) - self._moment(1).square()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        u = _uniform(self.concentration1, self._extended_shape(sample_shape))
+        u = open_uniform(self.concentration1, self._extended_shape(sample_shape))
         drawn = self.icdf(u)
         limits = tritorch.finfo(u.dtype)
         return drawn.clamp(min=limits.tiny, max=1 - limits.eps)
@@ -208,7 +191,7 @@ class HalfCauchy(Distribution):
         return tritorch.full_like(self.scale, math.inf)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return self.icdf(_uniform(self.scale, self._extended_shape(sample_shape)))
+        return self.icdf(open_uniform(self.scale, self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         self._validate_sample(value)
