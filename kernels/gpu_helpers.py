@@ -58,27 +58,11 @@ def tanh_in_parts(x):
 
 #: what stands on GPUs for a helper of this name
 _VARIANTS: Final[dict[str, str]] = {
-    "philox": """
+    "halves_of_product": """
 @triton.jit
-def philox(seed, position):
-    first = tl.full((), 0xD2511F53, tl.uint64)
-    second = tl.full((), 0xCD9E8D57, tl.uint64)
-    k0 = seed.to(tl.uint32)
-    k1 = (seed >> 32).to(tl.uint32)
-    c0 = position.to(tl.uint32)
-    c1 = (position >> 32).to(tl.uint32)
-    c2 = c0 ^ c0
-    c3 = c2
-    for _ in tl.static_range(10):
-        product0 = c0.to(tl.uint64) * first
-        product2 = c2.to(tl.uint64) * second
-        c0 = (product2 >> 32).to(tl.uint32) ^ c1 ^ k0
-        c1 = product2.to(tl.uint32)
-        c2 = (product0 >> 32).to(tl.uint32) ^ c3 ^ k1
-        c3 = product0.to(tl.uint32)
-        k0 = k0 + tl.full((), 0x9E3779B9, tl.uint32)
-        k1 = k1 + tl.full((), 0xBB67AE85, tl.uint32)
-    return c0, c1, c2, c3
+def halves_of_product(x, y):
+    product = x.to(tl.uint64) * y.to(tl.uint64)
+    return (product >> 32).to(tl.uint32), product.to(tl.uint32)
 """,
 }
 _OF_NEIGHBOURS: Final[dict[str, str]] = {

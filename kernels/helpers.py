@@ -236,6 +236,12 @@ def wide_shift_right(x, y, BITS: tl.constexpr, SIGNED: tl.constexpr):
     else:
         return tl.where(fits, shifted, tl.full((), 0, x.dtype))
 """,
+    # The upper and the lower half of the product of two 32-bit words.
+    "halves_of_product": """
+@triton.jit
+def halves_of_product(x, y):
+    return tl.umulhi(x, y), x * y
+""",
     # Philox-4x32-10; the counter is the 64-bit position.
     "philox": """
 @triton.jit
@@ -249,10 +255,8 @@ def philox(seed, position):
     c2 = c0 ^ c0
     c3 = c2
     for _ in tl.static_range(10):
-        high0 = tl.umulhi(c0, first)
-        high2 = tl.umulhi(c2, second)
-        low0 = c0 * first
-        low2 = c2 * second
+        high0, low0 = halves_of_product(c0, first)
+        high2, low2 = halves_of_product(c2, second)
         c0 = high2 ^ c1 ^ k0
         c1 = low2
         c2 = high0 ^ c3 ^ k1
@@ -332,6 +336,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "floor_remainder": ("safe_divisor",),
     "floor_divide": ("safe_divisor",),
     "common_divisor": ("safe_divisor",),
+    "philox": ("halves_of_product",),
     "philox_word": ("philox",),
     "philox_quarter": ("philox",),
     "tanh_in_parts": ("one_plus_tanh",),
@@ -340,7 +345,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "philox_uniform64": ("philox",),
     "philox_normal": ("philox",),
     "philox_normal64": ("philox",),
-    "gamma_logarithm": ("philox", "philox_normal64", "philox_uniform64"),
+    "gamma_logarithm": ("philox_normal64", "philox_uniform64"),
 }
 
 
@@ -348,9 +353,11 @@ def prelude(names: set[str], body: str, others: Mapping[str, str] = MappingProxy
     """The text that goes before `body`: imports and the helpers of these names, in a fixed
     order; `others` are texts instead of those here, or more of them.
     """
-    wanted = set(names)
-    for name in names:
-        wanted.update(NEEDS.get(name, ()))
+    wanted, missing = set(names), list(names)
+    while missing:
+        needed = set(NEEDS.get(missing.pop(), ())) - wanted
+        wanted |= needed
+        missing.extend(needed)
     texts = HELPERS | dict(others)
     functions = "".join(
         text.lstrip("\n") + "\n\n" for name, text in texts.items() if name in wanted

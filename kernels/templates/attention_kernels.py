@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tritorch.kernels.helpers import HELPERS
+from tritorch.kernels.helpers import HELPERS, NEEDS
 from tritorch.kernels.templates.attention_gpu import gpu_blocks
 from tritorch.kernels.templates.rows import next_power_of_2, row_offset
 from tritorch.kernels.templates.template import Helper, helper, kernel
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 class _Library(Helper):
     """A helper whose text stands in `tritorch.kernels.helpers`."""
 
-    def __init__(self, name: str, *needs: Helper) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(_Library.__call__)
         self.name = name
-        self.needs = needs
 
     @cached_property
     def text(self) -> str:
@@ -38,10 +37,11 @@ class _Library(Helper):
 
     @cached_property
     def helpers(self) -> tuple[Helper, ...]:
-        return self.needs
+        needed = [_Library(name) for name in NEEDS.get(self.name, ())]
+        return tuple(found for one in needed for found in (*one.helpers, one))
 
 
-philox_quarter = _Library("philox_quarter", _Library("philox"))
+philox_quarter = _Library("philox_quarter")
 
 
 @helper
